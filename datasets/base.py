@@ -1,0 +1,75 @@
+"""What every dataset is: images, labels, K classes; a training pool and a test split.
+
+The calibration split is carved from the training pool by the protocol, the same way for every dataset.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..benchmark.registry import Component, Registry
+
+
+@dataclass
+class Split:
+    """N labelled images.
+
+    Attributes:
+        images: (N, C, H, W), uint8 in 0..255 or float32 as the network gets it; or, for sets that do not fit in
+            memory, a map-style `torch.utils.data.Dataset` that gives one uint8 image (C, H, W) per index.
+        labels: (N,) int64.
+        posterior: the true class distribution of each image (N, K) float64 where it is known, else None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    posterior: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class Splits:
+    """A loaded dataset: the training pool, the test split, and any named shifted or out-of-distribution test splits."""
+
+    train: Split
+    test: Split
+    shifted: dict[str, Split] = field(default_factory=dict)
+    out_of_distribution: dict[str, Split] = field(default_factory=dict)
+
+
+class Dataset(Component, ABC):
+    """Base of all datasets.
+
+    Class attributes that a subclass sets (or properties, where options decide): ``num_classes``, ``channels``,
+    ``image_size`` (pixels), ``mean`` and ``std`` per channel of images scaled to 0..1 (of the raw values for float
+    images), ``crop_padding`` and ``horizontal_flip`` of the standard training augmentation.
+    """
+
+    num_classes: int
+    channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_padding: ClassVar[int] = 0
+    horizontal_flip: ClassVar[bool] = False
+
+    @abstractmethod
+    def load(self, root: Path) -> Splits:
+        """Load the data, from files under `root` where it has any.
+
+        Raises:
+            InputError: files are missing or damaged; the message says what to do.
+        """
+
+    @abstractmethod
+    def fingerprint(self, root: Path) -> str:
+        """A short hash of the content, cheap to take; part of every cache key."""
+
+
+registry: Registry[type[Dataset]] = Registry("dataset")
+register = registry.register

@@ -1,0 +1,150 @@
+"""What every method is: an objective, an augmentation, a head or a calibrator.
+
+One class, one file, one ``@register``; dataclass fields are the options. Modules of this package know nothing of the
+engine.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from ..benchmark.errors import InputError
+from ..benchmark.registry import Component, Registry
+
+Need = Literal["cls-token", "patch-tokens", "features", "hard-labels", "binary", "more-samples-than-classes"]
+Kind = Literal["objective", "augmentation", "head", "calibrator"]
+
+
+class Method(Component):
+    """Base of all methods: where it acts, what it needs and what it keeps."""
+
+    kind: ClassVar[Kind]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    keeps_accuracy: ClassVar[bool] = False
+
+
+registry: Registry[type[Method]] = Registry("method")
+register = registry.register
+
+
+@dataclass
+class Representation:
+    """One forward pass of a backbone over a batch of N images.
+
+    Attributes:
+        logits: the classifier's output (N, K).
+        features: the pooled features that the classifier reads (N, D).
+        cls_token: the [CLS] token after the final norm (N, D), or None where the backbone has none.
+        patch_tokens: the patch tokens after the final norm (N, T, D), or None where there are none.
+    """
+
+    logits: Tensor
+    features: Tensor
+    cls_token: Tensor | None = None
+    patch_tokens: Tensor | None = None
+
+
+@dataclass
+class Outputs:
+    """What the loss sees of a batch.
+
+    Attributes:
+        logits: the final logits, after the head where there is one (N, K).
+        raw_logits: the classifier's logits before the head (N, K); the same tensor without a head.
+        temperature: the head's temperature per sample (N,), or None.
+        features: the pooled features (N, D), or None where the caller has none.
+    """
+
+    logits: Tensor
+    raw_logits: Tensor
+    temperature: Tensor | None = None
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What a head may know of a backbone before it is built: width D, and which tokens it gives."""
+
+    name: str
+    num_features: int
+    has_cls_token: bool
+    has_patch_tokens: bool
+
+
+class Objective(Method, ABC):
+    """A training loss."""
+
+    kind = "objective"
+
+    @property
+    def takes_soft_targets(self) -> bool:
+        """Whether targets may be class distributions (N, K), as Mixup makes them."""
+        return "hard-labels" not in self.needs
+
+    @abstractmethod
+    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """The mean loss of a batch.
+
+        Args:
+            outputs: the model's outputs; logits of any float type, computed in float32 or better.
+            targets: labels (N,) int64, or distributions (N, K) where the objective takes them.
+
+        Returns:
+            A scalar.
+        """
+
+
+class Augmentation(Method, ABC):
+    """A change of a training batch that mixes samples, and so gives soft targets."""
+
+    kind = "augmentation"
+
+    @abstractmethod
+    def mix(self, images: Tensor, targets: Tensor, generator) -> tuple[Tensor, Tensor]:
+        """Change a batch.
+
+        Args:
+            images: (N, C, H, W) float.
+            targets: class distributions (N, K).
+            generator: a CPU `torch.Generator`; all randomness comes from it.
+
+        Returns:
+            Images and class distributions of the same shapes.
+        """
+
+
+class Head(Method, ABC):
+    """A module trained with the backbone that changes the logits from the representation."""
+
+    kind = "head"
+
+    def check(self, backbone: BackboneInfo) -> None:
+        """Raise an `InputError` with the reason where this head cannot work on `backbone`."""
+
+    def default_objective(self) -> Objective:
+        """The objective of a recipe that names this head and no objective."""
+        return registry.create("cross-entropy")
+
+    def note(self, backbone: BackboneInfo) -> str | None:
+        """A remark that the tables print for this head on `backbone`, or None."""
+        return None
+
+    @abstractmethod
+    def build(self, backbone: BackboneInfo, num_classes: int) -> "HeadModule":
+        """Make the module for features of `backbone` and `num_classes` classes."""
+
+
+class HeadModule(nn.Module, ABC):
+    """What a `Head` builds."""
+
+    @abstractmethod
+    def forward(self, representation: Representation) -> tuple[Tensor, Tensor | None]:
+        """Return the changed logits (N, K) and the temperature per sample (N,), or None where it has none."""
+
+
+def require(condition: bool, reason: str) -> None:
+    """Raise an `InputError` with `reason` unless `condition` holds."""
+    if not condition:
+        raise InputError(reason)
