@@ -1,0 +1,16 @@
+"""What the heads share: a temperature computed in full precision, and logits divided by it."""
+
+import torch
+from torch import Tensor, nn
+
+from .losses import full_precision
+
+
+def divide_by(temperature: nn.Module, read: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) divided by the temperature (N,) that the module `temperature` gives for `read`, and both returned.
+
+    Outside of autocast: a temperature in bfloat16 would have two to three digits.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        scale = temperature(full_precision(read))
+        return full_precision(logits) / scale[:, None], scale
