@@ -4,8 +4,9 @@ import importlib
 import pkgutil
 
 from .base import Dataset, Split, Splits, register, registry
+from .split import stratified_split
 
-__all__ = ["Dataset", "Split", "Splits", "register", "registry"]
+__all__ = ["Dataset", "Split", "Splits", "register", "registry", "stratified_split"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

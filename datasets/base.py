@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
+from torch.utils.data import Dataset as StreamedImages
+from torch.utils.data import Subset
 
 from ..benchmark.registry import Component, Registry
 
@@ -24,12 +26,19 @@ class Split:
         posterior: the true class distribution of each image (N, K) float64 where it is known, else None.
     """
 
-    images: Tensor
+    images: Tensor | StreamedImages
     labels: Tensor
     posterior: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def subset(self, indices: Tensor) -> "Split":
+        """The samples at `indices` (int64), in that order."""
+        in_memory = isinstance(self.images, Tensor)
+        images = self.images[indices] if in_memory else Subset(self.images, indices.tolist())
+        posterior = None if self.posterior is None else self.posterior[indices]
+        return Split(images, self.labels[indices], posterior)
 
 
 @dataclass
@@ -47,7 +56,8 @@ class Dataset(Component, ABC):
 
     Class attributes that a subclass sets (or properties, where options decide): ``num_classes``, ``channels``,
     ``image_size`` (pixels), ``mean`` and ``std`` per channel of images scaled to 0..1 (of the raw values for float
-    images), ``crop_padding`` and ``horizontal_flip`` of the standard training augmentation.
+    images), ``crop_padding`` and ``horizontal_flip`` of the standard training augmentation, ``has_posterior`` where
+    every split comes with the true class distribution.
     """
 
     num_classes: int
@@ -57,6 +67,7 @@ class Dataset(Component, ABC):
     std: tuple[float, ...]
     crop_padding: ClassVar[int] = 0
     horizontal_flip: ClassVar[bool] = False
+    has_posterior: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, root: Path) -> Splits:

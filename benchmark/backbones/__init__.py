@@ -1,0 +1,32 @@
+"""The registry of backbones, a file each; every module of this folder is imported here, and none of them imports timm.
+
+``timm:NAME`` spells any model of timm: `create` makes it the registered backbone ``timm`` with the option `model`.
+"""
+
+import importlib
+import pkgutil
+from typing import Any
+
+from .base import Backbone, register, registry
+
+__all__ = ["Backbone", "create", "register", "registry"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+_TIMM = "timm:"
+
+
+def create(name: str, **options: Any) -> Backbone:
+    """Make the backbone that a suite spells.
+
+    Args:
+        name: a registered name, or ``timm:`` and the name of a model of timm.
+        options: the backbone's options.
+
+    Raises:
+        InputError: an unknown name (with the nearest match) or option.
+    """
+    if name.startswith(_TIMM):
+        return registry.create("timm", model=name.removeprefix(_TIMM), **options)
+    return registry.create(name, **options)

@@ -1,0 +1,69 @@
+"""A Swin Transformer for 8 to 32 pixel images."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from ...datasets import Dataset
+from ...methods import BackboneInfo
+from ..errors import InputError
+from .base import Backbone, build_timm, register, require_divisible
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+@register("swin-micro", label="Swin-micro", paper="liu2021swin")
+@dataclass
+class SwinMicro(Backbone):
+    """timm's SwinTransformer: stages of 2 and 1 blocks, 24 and 48 wide, patches of 2 pixels, windows of 2 x 2 patches.
+
+    An 8-pixel image is a grid of 4 x 4 patches, so the first stage has a plain and a shifted window, and the second
+    sees the whole image. There is no [CLS] token: the features are the mean over the patches after the final norm.
+    """
+
+    depths: tuple[Count, ...] = (2, 1)
+    width: Count = 24
+    heads: tuple[Count, ...] = (2, 4)
+    patch: Count = 2
+    window: Count = 2
+    mlp_ratio: Annotated[float, Field(gt=0)] = 2.0
+    drop_path: Rate = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the options, and that every stage has its number of heads."""
+        super().__post_init__()
+        if not self.depths or len(self.depths) != len(self.heads):
+            raise InputError(f"{self.spec.name}: depths and heads must name the same stages, at least one")
+
+    def info(self, dataset: Dataset) -> BackboneInfo:
+        """Width of the last stage; patch tokens, no [CLS]."""
+        require_divisible(self.spec.name, dataset.image_size, self.patch)
+        width = self.width * 2 ** (len(self.depths) - 1)
+        return BackboneInfo(self.spec.name, width, has_cls_token=False, has_patch_tokens=True)
+
+    def build(self, num_classes: int, channels: int, image_size: int) -> nn.Module:
+        """Make the network."""
+        from timm.models.swin_transformer import SwinTransformer
+
+        from .representation import TimmBackbone
+
+        require_divisible(self.spec.name, image_size, self.patch)
+        model = build_timm(
+            SwinTransformer,
+            self.spec.name,
+            img_size=image_size,
+            patch_size=self.patch,
+            in_chans=channels,
+            num_classes=num_classes,
+            embed_dim=self.width,
+            depths=self.depths,
+            num_heads=self.heads,
+            window_size=self.window,
+            mlp_ratio=self.mlp_ratio,
+            drop_path_rate=self.drop_path,
+            weight_init="jax",
+        )
+        return TimmBackbone(model, self.spec.name)
