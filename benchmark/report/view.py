@@ -1,0 +1,253 @@
+"""Reading `Results` for reports: the value of each cell, what is known of it, and why it is missing."""
+
+import math
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
+
+ORACLE = "oracle"
+NOISE_FLOOR, NOISE_FLOOR_95 = "noise-floor", "noise-floor-95"
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """How a metric is shown."""
+
+    name: str
+    label: str
+    unit: str = ""
+    better: str = "lower"
+    decimals: int = 2
+
+
+@dataclass(frozen=True)
+class Stat:
+    """One metric of one entry on one dataset and backbone, over its seeds; None where a thing is not known."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    change: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
+    reduction: float | None = None
+    reduction_low: float | None = None
+    reduction_high: float | None = None
+    differs: bool | None = None
+    tied_with_best: bool | None = None
+    calibrated: bool | None = None
+    seeds: int = 0
+
+
+_NUMBERS = [
+    "value", "low", "high", "change", "change_low", "change_high", "reduction", "reduction_low", "reduction_high",
+]  # fmt: skip
+_FLAGS = ["differs", "tied_with_best", "calibrated"]
+
+
+@dataclass
+class View:
+    """`Results` at one split and one checkpoint rule, by (dataset, backbone, entry, metric).
+
+    Args:
+        results: what to show.
+        split: the split whose values are shown.
+        checkpoint: the checkpoint rule; None is the protocol's own (the first one of the table where it names none).
+    """
+
+    results: Results
+    split: str = "test"
+    checkpoint: str | None = None
+    run: dict[str, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.run = self.results.run
+        if self.checkpoint is None:
+            self.checkpoint = main_checkpoint(self.results)
+
+    @property
+    def baseline(self) -> str | None:
+        """The entry that changes and reductions refer to."""
+        return self.run.get("baseline")
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The tidy results of this split and checkpoint."""
+        return self._part(self.results.table, RESULT_COLUMNS)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """The comparisons of this split and checkpoint."""
+        return self._part(self.results.comparisons, COMPARISON_COLUMNS)
+
+    def _part(self, frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+        frame = frame.reindex(columns=columns)
+        if frame.empty:
+            return frame
+        frame = frame.assign(backbone=frame["backbone"].fillna(""), entry=frame["entry"].astype(str))
+        at_split = frame["split"].isna() | (frame["split"] == self.split)
+        at_rule = frame["checkpoint"].isna() | (frame["checkpoint"] == self.checkpoint)
+        return frame[at_split & at_rule]
+
+    @cached_property
+    def stats(self) -> dict[tuple[str, str, str, str], Stat]:
+        """Every known value; where no comparison is stored, the plain mean over the seeds, without an interval."""
+        stats = self._plain_stats()
+        numbers = self.comparisons.assign(
+            **{name: pd.to_numeric(self.comparisons[name], errors="coerce") for name in [*_NUMBERS, "seeds"]}
+        )
+        for row in numbers.to_dict("records"):
+            known = {name: _finite(row[name]) for name in _NUMBERS} | {name: _flag(row[name]) for name in _FLAGS}
+            if known["value"] is None:
+                continue
+            key = (row["dataset"], row["backbone"], row["entry"], row["metric"])
+            stats[key] = Stat(**known, seeds=int(_finite(row["seeds"]) or 0))
+        return stats
+
+    def _plain_stats(self) -> dict[tuple[str, str, str, str], Stat]:
+        keys = ["dataset", "backbone", "entry", "metric"]
+        shown = ("value", "low", "high")
+        table = self.table.assign(**{n: pd.to_numeric(self.table[n], errors="coerce").astype(float) for n in shown})
+        table = table[np.isfinite(table["value"])]
+        means = table.groupby(keys, sort=False).agg(
+            value=("value", "mean"), low=("low", "first"), high=("high", "first"), seeds=("value", "size")
+        )
+        stats = {}
+        for key, row in means.iterrows():
+            reference = (key[0], key[1], self.baseline, key[3])
+            base = float(means.at[reference, "value"]) if reference in means.index else None
+            value, single = float(row["value"]), row["seeds"] == 1
+            stats[key] = Stat(
+                value=value,
+                low=_finite(row["low"]) if single else None,
+                high=_finite(row["high"]) if single else None,
+                change=None if base is None else value - base,
+                reduction=100 * (base - value) / base if base else None,
+                seeds=int(row["seeds"]),
+            )
+        return stats
+
+    def stat(self, dataset: str, backbone: str, entry: str, metric: str) -> Stat:
+        """What is known of a metric of an entry; an empty `Stat` where nothing is."""
+        return self.stats.get((dataset, backbone, entry, metric), Stat())
+
+    def oracle(self, dataset: str, backbone: str, metric: str) -> Stat:
+        """The Bayes posterior's value on `dataset`; it does not depend on the backbone."""
+        if (dataset, backbone, ORACLE, metric) in self.stats:
+            return self.stats[dataset, backbone, ORACLE, metric]
+        return next((s for k, s in self.stats.items() if (k[0], k[2], k[3]) == (dataset, ORACLE, metric)), Stat())
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """The suite's datasets, in its order."""
+        return self._names("datasets", "dataset")
+
+    @cached_property
+    def backbones(self) -> list[str]:
+        """The suite's backbones, in its order."""
+        return [name for name in self._names("backbones", "backbone", skip=ORACLE) if name not in ("", "-")]
+
+    @cached_property
+    def entries(self) -> list[str]:
+        """The suite's entries, in its order; the oracle is none of them."""
+        listed = [entry["entry"] for entry in self.run.get("entries", [])]
+        return [e for e in _unique([*listed, *self._column("entry")]) if e != ORACLE]
+
+    def _names(self, listed: str, column: str, skip: str | None = None) -> list[str]:
+        return _unique([*self.run.get(listed, []), *self._column(column, skip)])
+
+    def _column(self, column: str, skip: str | None = None) -> list[str]:
+        found = []
+        for frame in (self.table, self.comparisons):
+            part = frame[frame["entry"] != skip] if skip else frame
+            found += [str(name) for name in part[column].dropna().unique()]
+        return found
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """What run.json says of each entry: label, recipe, calibrator, methods."""
+        records = {entry["entry"]: entry for entry in self.run.get("entries", [])}
+        first = self.table.drop_duplicates("entry").set_index("entry")
+        for entry in self.entries:
+            if entry not in records:
+                recipe = first.at[entry, "recipe"] if entry in first.index else None
+                records[entry] = {"entry": entry, "label": entry, "recipe": recipe, "families": [], "methods": []}
+        return records
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """A short label for each entry; the entry's own name where two would share one."""
+        labels = {entry: str(self.records[entry].get("label") or entry) for entry in self.entries}
+        taken = list(labels.values())
+        return {entry: label if taken.count(label) == 1 else entry for entry, label in labels.items()} | {
+            ORACLE: "Oracle"
+        }
+
+    @cached_property
+    def metrics(self) -> dict[str, MetricInfo]:
+        """How each metric is shown, from the record of the run."""
+        known = {"name", "label", "unit", "better", "decimals"}
+        listed = (MetricInfo(**{k: v for k, v in m.items() if k in known}) for m in self.run.get("metrics", []))
+        return {metric.name: metric for metric in listed}
+
+    def metric(self, name: str) -> MetricInfo:
+        """How metric `name` is shown; plain where the run does not say."""
+        return self.metrics.get(name, MetricInfo(name, name))
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The (dataset, backbone) pairs of the suite: those with a cell planned or a value found."""
+        planned = {(cell["dataset"], cell["backbone"]) for cell in self.run.get("cells", [])}
+        found = {(key[0], key[1]) for key in self.stats if key[2] != ORACLE}
+        pairs = [(d, b) for d in self.datasets for b in self.backbones if (d, b) in planned | found]
+        return pairs or [(d, b) for d in self.datasets for b in self.backbones]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+        cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for cell in self.run.get("cells", []):
+            cells.setdefault((cell["dataset"], cell["backbone"], cell["recipe"]), []).append(cell)
+        return cells
+
+    def cells(self, dataset: str, backbone: str, entry: str) -> list[dict[str, Any]]:
+        """The training runs behind an entry, a record each; one that names an ``entry`` is about that entry alone."""
+        found = self._cells.get((dataset, backbone, self.records[entry].get("recipe") or entry), [])
+        return [cell for cell in found if cell.get("entry") in (None, entry)]
+
+    def reasons(self, dataset: str, backbone: str, entry: str) -> list[str]:
+        """Why seeds of an entry are missing: one line for each reason, with its seeds; empty where none is."""
+        seeds: dict[str, list[str]] = {}
+        for cell in self.cells(dataset, backbone, entry):
+            if cell.get("status") != "done":
+                reason = ": ".join(str(part) for part in (cell.get("status"), cell.get("reason")) if part)
+                seeds.setdefault(reason, []).append(str(cell.get("seed")))
+        return [f"{reason} ({'seed' if len(s) == 1 else 'seeds'} {', '.join(s)})" for reason, s in seeds.items()]
+
+
+def main_checkpoint(results: Results) -> str | None:
+    """The checkpoint rule whose values the tables show: the protocol's, else the first one of the table."""
+    named = (results.run.get("protocol") or {}).get("checkpoint")
+    named = named[0] if isinstance(named, list) and named else named
+    found = list(results.table["checkpoint"].dropna().unique()) if "checkpoint" in results.table else []
+    return named if named in found or not found else str(found[0])
+
+
+def _unique(names: Iterable[Hashable]) -> list:
+    return list(dict.fromkeys(names))
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and not pd.isna(value) and math.isfinite(value) else None
+
+
+def _flag(value: Any) -> bool | None:
+    """A boolean as pandas may have kept it: a bool, 0 and 1, or a word of a CSV file."""
+    if value is None or (not isinstance(value, str) and pd.isna(value)):
+        return None
+    return value.strip().lower() == "true" if isinstance(value, str) else bool(value)

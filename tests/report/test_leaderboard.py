@@ -1,0 +1,248 @@
+import io
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+pytest.importorskip("calbench.benchmark.statistics", reason="the statistics package is not there yet")
+
+from calbench.benchmark.errors import InputError
+from calbench.benchmark.report.leaderboard import leaderboard, protocol_lines
+from calbench.benchmark.report.markdown import markdown
+from calbench.benchmark.report.tables import letter, number
+from calbench.benchmark.report.terminal import render_terminal
+from calbench.benchmark.report.write import FORMATS, write_reports, write_whole
+
+HOSTILE = (
+    "cross-entropy", "a_b", "50%", "x & y", "<script>alert(1)</script>", "back\\slash", "#1 \"quoted\" 'name'",
+    "$math$ ^ ~ {braces}", "pipe | `tick`", "émile 中文 ↑", "[bold red]markup[/]", "a" * 90,
+)  # fmt: skip
+
+
+def block(results, dataset, backbone):
+    return next(b.table for b in leaderboard(results) if (b.dataset, b.backbone) == (dataset, backbone))
+
+
+def rows(table):
+    return {row.names[0]: row for row in table.rows}
+
+
+def cell(table, entry, key):
+    index = [column.key for column in table.columns].index(key)
+    return rows(table)[entry].cells[index]
+
+
+def text(renderable, width=100):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_one_block_a_pair_and_one_over_all(results):
+    blocks = leaderboard(results)
+    assert [(b.dataset, b.backbone) for b in blocks] == [
+        ("digits", "vit-micro"), ("digits", "swin-micro"), ("overlap", "vit-micro"), ("overlap", "swin-micro"),
+        (None, None),
+    ]  # fmt: skip
+
+
+def test_values_are_those_of_the_comparisons(results):
+    table = block(results, "digits", "vit-micro")
+    stored = results.comparisons.query(
+        "dataset == 'digits' and backbone == 'vit-micro' and entry == 'focal' and metric == 'ece'"
+    ).iloc[0]
+    ece, reduction = cell(table, "focal", "ece"), cell(table, "focal", "reduction")
+    assert (ece.value, ece.low, ece.high) == (stored["value"], stored["low"], stored["high"])
+    assert (reduction.value, reduction.low) == (stored["reduction"], stored["reduction_low"])
+
+
+def test_ranked_by_ece_and_bold_only_where_tied_with_the_best(results):
+    table = block(results, "digits", "vit-micro")
+    values = [cell(table, row.names[0], "ece").value for row in table.rows]
+    assert values == sorted(values)
+    assert [row.names[0] for row in table.rows if cell(table, row.names[0], "ece").bold] == [
+        "cross-entropy + temperature-scaling"
+    ]
+
+
+def test_marks(results):
+    table = block(results, "digits", "vit-micro")
+    assert cell(table, "cross-entropy + temperature-scaling", "ece").marks == ("calibrated",)
+    assert cell(table, "calattn", "accuracy_change").marks == ("accuracy-loss",)
+    assert cell(table, "focal", "ece").marks == ()
+
+
+def test_not_different_from_the_baseline_is_marked(builder):
+    results = builder()
+    chosen = (results.comparisons["entry"] == "focal") & (results.comparisons["metric"] == "ece")
+    results.comparisons.loc[chosen, "differs"] = False
+    table = block(results, "digits", "vit-micro")
+    assert cell(table, "focal", "reduction").marks == ("same",)
+    assert "~ : not different" in markdown(table).replace("\\~:", "~ :")
+
+
+def test_accuracy_gain_and_insignificant_loss_are_not_marked(builder):
+    results = builder()
+    focal = (results.comparisons["entry"] == "focal") & (results.comparisons["metric"] == "accuracy")
+    results.comparisons.loc[focal, ["change", "differs"]] = [2.0, True]
+    calattn = (results.comparisons["entry"] == "calattn") & (results.comparisons["metric"] == "accuracy")
+    results.comparisons.loc[calattn, "differs"] = False
+    table = block(results, "digits", "vit-micro")
+    assert cell(table, "focal", "accuracy_change").marks == ()
+    assert cell(table, "calattn", "accuracy_change").marks == ()
+
+
+def test_oracle_is_a_reference_and_neither_ranked_nor_averaged(results):
+    table = block(results, "overlap", "swin-micro")
+    assert table.rows[-1].names == ("oracle",)
+    assert table.rows[-1].kind == "reference"
+    assert not any(c.bold for c in table.rows[-1].cells)
+    assert "oracle" not in rows(block(results, "digits", "vit-micro"))
+    assert "oracle" not in rows(block(results, None, None))
+
+
+def test_a_missing_cell_stays_with_its_reason_and_its_averages_are_marked(builder):
+    results = builder(missing=[("digits", "swin-micro", "focal")])
+    table = block(results, "digits", "swin-micro")
+    assert cell(table, "focal", "ece").missing
+    assert list(table.footnotes) == ["failed: the loss is not finite (seeds 0, 1)"]
+    overall = block(results, None, None)
+    assert cell(overall, "focal", "cells").text == "3 of 4"
+    assert cell(overall, "focal", "ece").marks == ("partial",)
+    assert cell(overall, "calattn", "ece").marks == ()
+    assert overall.rows[-1].names == ("focal",), "an average over fewer cells is not ranked"
+    assert "missing: digits / swin-micro" in overall.footnotes
+    assert "| –<sup>a</sup>" in " ".join(markdown(table).split())
+
+
+def test_a_seed_that_failed_is_told(builder):
+    table = block(builder(failed_seeds=[("digits", "vit-micro", "calattn", 1)]), "digits", "vit-micro")
+    assert cell(table, "calattn", "accuracy").notes == ("failed: the loss is not finite (seed 1)",)
+    assert not cell(table, "calattn", "ece").missing
+
+
+def test_every_seed_failed_everywhere(builder, tmp_path):
+    everything = [(d, b, "cross-entropy") for d in ("digits", "overlap") for b in ("vit-micro", "swin-micro")]
+    results = builder(missing=everything)
+    table = block(results, "digits", "vit-micro")
+    assert cell(table, "cross-entropy", "ece").missing
+    assert cell(table, "focal", "reduction").missing
+    overall = block(results, None, None)
+    assert cell(overall, "cross-entropy", "cells").text == "0 of 4"
+    assert write_reports(results, tmp_path)
+
+
+def test_nothing_at_all_was_computed(builder, tmp_path):
+    recipes = ("cross-entropy", "focal", "calattn", "mixup")
+    pairs = [(d, b) for d in ("digits", "overlap") for b in ("vit-micro", "swin-micro")]
+    results = builder(missing=[(*pair, recipe) for pair in pairs for recipe in recipes], oracle=False)
+    assert results.table.empty
+    write_reports(results, tmp_path)
+    assert "the loss is not finite" in (tmp_path / "leaderboard.md").read_text()
+
+
+def test_results_without_comparisons_show_plain_means_and_nothing_bold(builder):
+    results = builder(compare=False)
+    table = block(results, "digits", "vit-micro")
+    mean = results.table.query(
+        "dataset == 'digits' and backbone == 'vit-micro' and entry == 'focal' and metric == 'ece'"
+    )["value"].mean()
+    assert cell(table, "focal", "ece").value == pytest.approx(mean)
+    assert cell(table, "focal", "reduction").value is not None
+    assert not any(c.bold for row in table.rows for c in row.cells)
+    assert any("nothing is bold" in line for line in protocol_lines(results))
+
+
+def test_overall_aggregates_agree_with_the_table(results):
+    overall = block(results, None, None)
+    ece = results.table.query("metric == 'ece' and split == 'test' and entry != 'oracle'")
+    means = ece.groupby(["dataset", "backbone", "entry"])["value"].mean().unstack("entry")
+    base, focal = means["cross-entropy"], means["focal"]
+    assert cell(overall, "focal", "ece").value == pytest.approx(focal.mean())
+    assert cell(overall, "focal", "ratio_of_means").value == pytest.approx(100 * (1 - focal.mean() / base.mean()))
+    assert cell(overall, "mixup + vector-scaling", "worse").text == "4 of 4"
+    assert cell(overall, "mixup + vector-scaling", "worst").value < -20
+
+
+def test_the_checkpoint_of_the_protocol_is_shown(builder):
+    results = builder(checkpoints=("best-ece", "last"))
+    last = results.comparisons.query(
+        "dataset == 'digits' and backbone == 'vit-micro' and entry == 'focal' and metric == 'ece' and "
+        "split == 'test' and checkpoint == 'last'"
+    )
+    assert cell(block(results, "digits", "vit-micro"), "focal", "ece").value == last["value"].item()
+
+
+def test_written_files(results, tmp_path):
+    paths = write_reports(results, tmp_path / "new", ["markdown", "csv", "latex"])
+    assert {path.name for path in paths} == {"leaderboard.md", "leaderboard.csv", "overall.csv", "leaderboard.tex"}
+    frame = pd.read_csv(tmp_path / "new" / "leaderboard.csv")
+    assert len(frame) == 4 * 5 + 2
+    assert frame["ece"].dtype == float
+    assert frame["reduction"].dtype == float
+    assert not [path for path in (tmp_path / "new").iterdir() if path.name.startswith(".")]
+    page = (tmp_path / "new" / "leaderboard.md").read_text()
+    for line in ("Checkpoint: last epoch", "Baseline: cross-entropy", "commit 0123abc", "ratio of means"):
+        assert line in page
+
+
+def test_hostile_names_come_out_everywhere(builder, tmp_path):
+    results = builder(entries=HOSTILE, datasets=("d_1 & <2>",), backbones=("50%\\b",), labels={"a_b": "L|_&"})
+    write_reports(results, tmp_path, ["markdown", "csv", "latex"])
+    page = (tmp_path / "leaderboard.md").read_text()
+    assert "<script>" not in page.replace("\\<script\\>", "")
+    body = [line for line in page.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in body[:14]}) == 1, "a name broke a row"
+    assert set(HOSTILE) <= set(pd.read_csv(tmp_path / "leaderboard.csv")["entry"])
+    assert "[bold red]markup[/]" in text(render_terminal(results), 200)
+
+
+def test_a_hundred_entries_and_one_dataset(builder, tmp_path):
+    results = builder(
+        entries=["cross-entropy", *(f"method-{i}" for i in range(99))], datasets=("digits",), backbones=("vit-micro",),
+        seeds=(0,), oracle=False,
+    )  # fmt: skip
+    assert len(block(results, "digits", "vit-micro").rows) == 100
+    write_reports(results, tmp_path, ["latex"])
+    assert r"\begin{longtable}" in (tmp_path / "leaderboard.tex").read_text()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_terminal_tells_the_protocol_and_every_entry(results, width):
+    shown = text(render_terminal(results), width)
+    assert "Checkpoint: last epoch." in shown
+    assert shown.index("digits / vit-micro") < shown.index("All datasets and backbones")
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_unknown_format_names_the_nearest(results, tmp_path):
+    with pytest.raises(InputError, match=r"unknown report format 'markdwn' \(did you mean 'markdown'\?\)"):
+        write_reports(results, tmp_path, ["markdwn"])
+    assert "markdown" in FORMATS
+
+
+def test_an_unwritable_folder_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write leaderboard\.md in .*file"):
+        write_whole(tmp_path / "file" / "leaderboard.md", "x")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_whole(tmp_path / "a.md", "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.md"]
+
+
+def test_numbers():
+    assert number(-0.001, 2, signed=True) == "0.00"
+    assert number(-1.5, 1) == "−1.5"
+    assert number(2, 1, signed=True) == "+2.0"
+    assert number(float("nan"), 2) == number(None, 2) == "–"
+    assert [letter(i) for i in (0, 25, 26, 701, 702)] == ["a", "z", "aa", "zz", "aaa"]
