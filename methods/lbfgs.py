@@ -1,0 +1,103 @@
+"""L-BFGS for smooth convex functions, started from a user's preconditioner; on whatever device the parameters are."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ValueGradient = Callable[[Tensor], tuple[float, Tensor]]
+Solve = Callable[[Tensor], Tensor]
+MEMORY = 12
+
+
+@dataclass
+class Solution:
+    """Where the minimiser stopped: the point, the value there, and whether the tolerance was met."""
+
+    point: Tensor
+    value: float
+    converged: bool
+
+
+def minimise(
+    function: ValueGradient, start: Tensor, precondition: Solve, *, tolerance: float = 1e-10, max_iterations: int = 200
+) -> Solution:
+    """Minimise a convex `function` from `start`.
+
+    Args:
+        function: gives value and gradient (float64, the shape of `start`) at a point.
+        start: float64 parameters of any shape.
+        precondition: an approximation of the inverse Hessian at the start, applied to a gradient.
+        tolerance: half of g . H^-1 g, the expected excess over the minimum, at which to stop.
+        max_iterations: iterations after which to give up.
+    """
+    point = start
+    value, gradient = function(point)
+    pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=MEMORY)
+    for _ in range(max_iterations):
+        direction = -_two_loops(gradient, pairs, precondition)
+        slope = float((direction * gradient).sum())
+        if -slope / 2 <= tolerance:
+            return Solution(point, value, True)
+        found = _line_search(function, point, value, slope, direction)
+        if found is None:
+            return Solution(point, value, False)
+        step, value, new_gradient = found
+        moved, changed = step * direction, new_gradient - gradient
+        if float((moved * changed).sum()) > 0:
+            pairs.append((moved, changed))
+        point, gradient = point + moved, new_gradient
+    return Solution(point, value, False)
+
+
+def _two_loops(gradient: Tensor, pairs: deque[tuple[Tensor, Tensor]], precondition: Solve) -> Tensor:
+    """The quasi-Newton direction, uphill (Nocedal and Wright 2006, algorithm 7.4)."""
+    direction, weights = gradient, []
+    for moved, changed in reversed(pairs):
+        weight = (moved * direction).sum() / (moved * changed).sum()
+        direction = direction - weight * changed
+        weights.append(weight)
+    direction = precondition(direction)
+    for (moved, changed), weight in zip(pairs, reversed(weights), strict=True):
+        direction = direction + (weight - (changed * direction).sum() / (moved * changed).sum()) * moved
+    return direction
+
+
+def _line_search(
+    function: ValueGradient, point: Tensor, value: float, slope: float, direction: Tensor
+) -> tuple[float, float, Tensor] | None:
+    """A step that meets the approximate Wolfe conditions (Hager and Zhang 2005), or None.
+
+    They ask for slopes, not for a decrease of the value, which rounding hides near the optimum.
+    """
+    low, high, step = 0.0, float("inf"), 1.0
+    slack = 1e-9 * (1 + abs(value))
+    best = None
+    for _ in range(25):
+        new_value, gradient = function(point + step * direction)
+        new_slope = float((gradient * direction).sum())
+        if not new_value <= value + slack or new_slope > 0.8 * -slope:
+            high = step
+        elif new_slope < 0.9 * slope:
+            low, best = step, (step, new_value, gradient)
+        else:
+            return step, new_value, gradient
+        step = 2 * step if high == float("inf") else (low + high) / 2
+    return best
+
+
+def cholesky_solver(hessian: Tensor, ridge: float = 1e-6) -> Solve:
+    """Solve with a positive semi-definite `hessian` (P, P), scaled to a unit diagonal and ridged."""
+    hessian = hessian.double()
+    diagonal = hessian.diagonal()
+    scale = diagonal.clamp_min(max(1e-12 * float(diagonal.max()), 1e-300)).rsqrt()
+    scaled = scale[:, None] * hessian * scale
+    scaled.diagonal().add_(ridge)
+    factor, info = torch.linalg.cholesky_ex(scaled)
+    if int(info):
+        return lambda gradient: gradient * (scale * scale).view_as(gradient)
+    return lambda gradient: (
+        scale * torch.cholesky_solve((scale * gradient.flatten())[:, None], factor).squeeze(1)
+    ).view_as(gradient)
