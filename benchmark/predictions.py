@@ -53,7 +53,7 @@ class Predictions:
     def to_tensors(self) -> dict[str, Tensor]:
         """Flat names to tensors, as they are stored: ``last/test/logits``."""
         return {
-            f"{rule}/{split}/{name}": value.contiguous()
+            f"{rule}/{split}/{name}": value.contiguous().clone()  # rules share labels, and the format forbids it
             for (rule, split), part in self.splits.items()
             for name, value in part.tensors().items()
         }

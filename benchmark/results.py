@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .errors import InputError
+from .folder import write_atomically
 
 FORMAT = 1
 
@@ -48,3 +49,61 @@ class Results:
     run: dict[str, Any]
     diagrams: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        """Write the five files of a suite's results, each whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "results.csv", self.table.to_csv(index=False).encode())
+        write_atomically(folder / "comparisons.csv", self.comparisons.to_csv(index=False).encode())
+        for name in _JSON_FILES:
+            value = json.dumps(getattr(self, name), indent=1 if name == "run" else None, allow_nan=True)
+            write_atomically(folder / f"{name}.json", value.encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Results":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a file is missing, damaged or from another version; the message names it.
+        """
+        if not (folder / "run.json").is_file():
+            raise InputError(f"no results in {folder.name}: run the suite first")
+        loaded = {name: _read_json(folder / f"{name}.json") for name in _JSON_FILES}
+        run = loaded["run"]
+        if not isinstance(run, dict) or run.get("format") != FORMAT:
+            found = run.get("format") if isinstance(run, dict) else None
+            raise InputError(f"{folder.name}/run.json: results of format {found!r}; this version reads {FORMAT}")
+        table = read_table(folder / "results.csv", RESULT_COLUMNS)
+        comparisons = read_table(folder / "comparisons.csv", COMPARISON_COLUMNS)
+        return cls(table, comparisons, **loaded)
+
+
+_JSON_FILES = ("run", "diagrams", "curves")
+_TEXT_COLUMNS = ("dataset", "backbone", "entry", "recipe", "calibrator", "checkpoint", "split", "metric", "baseline")
+
+
+def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV with at least `columns`.
+
+    Raises:
+        InputError: the file is missing, is no CSV, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT_COLUMNS, "str"), keep_default_na=True)
+    except FileNotFoundError:
+        raise InputError(f"{path.parent.name}/{path.name}: no such file") from None
+    except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.parent.name}/{path.name}: not a readable table: {error}") from None
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(f"{path.parent.name}/{path.name}: the column {missing[0]!r} is missing")
+    return table
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent.name}/{path.name}: no such file") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path.parent.name}/{path.name}: truncated or not JSON") from None

@@ -1,0 +1,60 @@
+"""The command ``calbench``. Exit status: 0 all well, 1 a cell failed, 2 bad input, 130 after Ctrl-C."""
+
+import errno
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+import click
+import typer
+from rich.console import Console
+
+from . import commands_info, commands_posthoc, commands_run
+from .errors import InputError
+
+app = typer.Typer(
+    name="calbench",
+    help="Compare probability-calibration methods for image classifiers under one protocol.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for part in (commands_run, commands_info, commands_posthoc):
+    for command in part.app.registered_commands:
+        app.registered_commands.append(command)
+    for group in part.app.registered_groups:
+        app.registered_groups.append(group)
+
+_OS_REASONS = {errno.ENOSPC: "no space left on the disk", errno.EROFS: "the file system is read-only"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    console = Console(stderr=True, highlight=False)
+    try:
+        result = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        console.print("interrupted: what was finished stays, and the same command goes on from there")
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except InputError as error:
+        console.print(f"calbench: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
+    except OSError as error:
+        reason = _OS_REASONS.get(error.errno or 0, error.strerror or str(error))
+        name = Path(str(error.filename)).name if error.filename else ""
+        console.print(f"calbench: {reason}{f': {name}' if name else ''}", style="red", markup=False, soft_wrap=True)
+        return 2
+
+
+def entry_point() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""From the store to a suite's results: tidy table, comparisons, diagrams, curves and the record of the run."""
+
+import datetime
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import environment, metrics, statistics
+from .entry import Entry
+from .evaluate import Evaluation, evaluation_name
+from .plan import Work
+from .results import COMPARISON_COLUMNS, FORMAT, RESULT_COLUMNS, Results
+from .store import DamagedError, Store
+from .suite import Suite
+from .work import ORACLE, oracle_name
+
+Address = tuple[str, str, str, int, str, str]
+"""Dataset, backbone, entry, seed, checkpoint, split."""
+
+
+class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
+    """Bootstrap replicates read from the store when they are asked for: memory does not grow with the cells."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.where: dict[Address, tuple[str, str]] = {}
+
+    def __getitem__(self, address: Address) -> dict[str, np.ndarray]:
+        stored = self.store.evaluation(*self.where[address])
+        if stored is None:
+            raise KeyError(address)
+        return Evaluation.from_stored(*stored).replicates[address[4], address[5]]
+
+    def __iter__(self) -> Iterator[Address]:
+        return iter(self.where)
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+
+def collect(suite: Suite, plan: list[Work], store: Store, command: str, seconds: float) -> Results:
+    """Read what the store holds of a plan; missing and failed cells are listed with their reasons."""
+    collector = _Collector(suite, store)
+    for work in plan:
+        collector.add(work)
+    table = pd.DataFrame(collector.rows, columns=RESULT_COLUMNS)
+    comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
+    if len(table):
+        directions = {name: metrics.registry[name].better for name in suite.protocol.metrics}
+        comparisons = statistics.compare(
+            table, collector.replicates, suite.baseline, expected_seeds=len(suite.seeds), directions=directions
+        )
+    run = run_record(suite, collector.cells, command, seconds)
+    return Results(table, comparisons, run, collector.diagrams, collector.curves)
+
+
+class _Collector:
+    def __init__(self, suite: Suite, store: Store) -> None:
+        self.suite = suite
+        self.store = store
+        self.rows: list[dict[str, Any]] = []
+        self.diagrams: list[dict[str, Any]] = []
+        self.curves: list[dict[str, Any]] = []
+        self.cells: list[dict[str, Any]] = []
+        self.replicates = _Replicates(store)
+        self.seen_oracles: set[tuple[str, str, int]] = set()
+
+    def add(self, work: Work) -> None:
+        cell = work.cell
+        where = {"dataset": cell.dataset.spelled(), "backbone": cell.backbone.spelled()}
+        record = {"key": cell.key, **where, "recipe": cell.recipe.name, "seed": cell.seed}
+        record |= {"status": self.store.status(cell.key), "reason": None}
+        if record["status"] == "done":
+            record |= self._done(work, where)
+        elif record["status"] == "failed":
+            record["reason"] = self._failure(cell.key)
+        else:
+            record |= {"status": "missing", "reason": "not computed yet"}
+        self.cells.append(record)
+
+    def _failure(self, key: str) -> str:
+        try:
+            return self.store.failure(key).get("reason", "unknown")
+        except DamagedError as error:
+            return str(error)
+
+    def _done(self, work: Work, where: dict[str, str]) -> dict[str, Any]:
+        cell = work.cell
+        try:
+            manifest = self.store.manifest(cell.key)
+        except DamagedError as error:
+            return {"status": "failed", "reason": str(error)}
+        found: dict[str, Any] = {
+            name: manifest.get(name) for name in ("seconds", "parameters", "extra_parameters_percent", "note")
+        }
+        curve = {"epochs": manifest.get("history", []), "checkpoints": manifest.get("checkpoints", {})}
+        self.curves.append(where | {"recipe": cell.recipe.name, "seed": cell.seed} | curve)
+        names = {entry.name: evaluation_name(entry, self.suite.protocol) for entry in work.entries}
+        for entry in work.entries:
+            failure = self._entry(work, where, names[entry.name], entry.name, entry.calibrator_name)
+            if failure:
+                found |= {"status": "failed", "reason": f"{entry.name}: {failure}"}
+        oracle = (where["dataset"], where["backbone"], cell.seed)
+        if cell.dataset.has_posterior and oracle not in self.seen_oracles:
+            self.seen_oracles.add(oracle)
+            self._entry(work, where, oracle_name(self.suite.protocol), ORACLE, "none")
+        return found
+
+    def _entry(self, work: Work, where: dict[str, str], name: str, entry: str, calibrator: str) -> str | None:
+        """Add the rows of one entry; returns the reason where there are none."""
+        cell = work.cell
+        stored = self.store.evaluation(cell.key, name)
+        if stored is None:
+            return "not evaluated yet"
+        if "failure" in stored[0]:
+            return stored[0]["failure"]
+        recipe = ORACLE if entry == ORACLE else cell.recipe.name
+        labels = where | {"entry": entry, "recipe": recipe, "calibrator": calibrator, "seed": cell.seed}
+        evaluation = Evaluation.from_stored(*stored)
+        self.rows += [labels | row for row in evaluation.rows]
+        self.diagrams += [where | {"entry": entry, "seed": cell.seed} | diagram for diagram in evaluation.diagrams]
+        for checkpoint, split in evaluation.replicates:
+            address = (where["dataset"], where["backbone"], entry, cell.seed, checkpoint, split)
+            self.replicates.where[address] = (cell.key, name)
+        return None
+
+
+def run_record(suite: Suite, cells: list[dict[str, Any]], command: str, seconds: float) -> dict[str, Any]:
+    """What stands in ``run.json``: everything that a reader needs to judge or repeat the run."""
+    protocol = suite.protocol
+    notes = sorted({f"{c['recipe']} on {c['backbone']}: {c['note']}" for c in cells if c.get("note")})
+    return {
+        "format": FORMAT,
+        "suite": suite.name,
+        "title": suite.config.title or suite.name,
+        "description": suite.config.description,
+        "calbench": environment.versions()["calbench"],
+        "commit": environment.commit(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "config": suite.config.model_dump(mode="json"),
+        "protocol": protocol.model_dump(mode="json"),
+        "protocol_text": protocol.lines(list(suite.seeds), suite.baseline),
+        "baseline": suite.baseline,
+        "datasets": [dataset.spelled() for dataset in suite.datasets],
+        "backbones": [backbone.spelled() for backbone in suite.backbones],
+        "entries": [_entry_record(entry) for entry in suite.entries],
+        "seeds": list(suite.seeds),
+        "metrics": [_metric_record(name) for name in _shown_metrics(suite)],
+        "cells": cells,
+        "notes": notes,
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _shown_metrics(suite: Suite) -> list[str]:
+    shown = list(suite.protocol.metrics)
+    if any(dataset.has_posterior for dataset in suite.datasets):
+        shown += [name for name in metrics.registry if "posterior" in metrics.registry[name].needs]
+    return list(dict.fromkeys(shown))
+
+
+def _metric_record(name: str) -> dict[str, Any]:
+    metric = metrics.registry[name]
+    return {"name": name, "label": metric.spec.label} | {
+        attribute: getattr(metric, attribute) for attribute in ("unit", "better", "decimals")
+    }
+
+
+def _entry_record(entry: Entry) -> dict[str, Any]:
+    return {
+        "entry": entry.name,
+        "label": entry.label or " + ".join(part.spec.label for part in entry.methods),
+        "recipe": entry.recipe.name,
+        "calibrator": entry.calibrator_name,
+        "families": list(dict.fromkeys(part.kind for part in entry.methods)),
+        "methods": [
+            {
+                "name": part.spec.name,
+                "label": part.spec.label,
+                "kind": part.kind,
+                "paper": part.spec.paper,
+                "options": part.options(),
+                "doc": inspect.getdoc(type(part)) or "",
+            }
+            for part in entry.methods
+        ],
+    }

@@ -1,0 +1,186 @@
+"""The commands that run suites and write their reports: run, status, report, plot, compare, cache."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import InputError
+
+app = typer.Typer()
+cache = typer.Typer(help="Look at the store of predictions, check it, clean it.", no_args_is_help=True)
+app.add_typer(cache, name="cache")
+
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A name of `calbench list suites`, or a YAML file.")]
+ResultsDir = Annotated[str, typer.Option("--results-dir", help="Folder (or fsspec address) of cache and tables.")]
+Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that declares methods or datasets.")]
+DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", help="Folder of downloaded datasets.")]
+DEFAULT_DATA = Path("~/.cache/calbench")
+
+
+@app.command()
+def run(
+    suite: SuiteName = "quick",
+    results_dir: ResultsDir = "results",
+    entry: Annotated[list[str], typer.Option("--entry", help="Run this entry (repeatable) and the baseline.")] = [],  # noqa: B006
+    seed: Annotated[list[int], typer.Option("--seed", help="Run this seed (repeatable).")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", help="Set an option: training.epochs=5.")] = [],  # noqa: B006
+    plugin: Plugins = [],  # noqa: B006
+    jobs: Annotated[int, typer.Option(help="Worker processes; 0 chooses by the machine.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    cache: Annotated[
+        Literal["default", "refresh", "only"],
+        typer.Option(help="Compute what is missing, everything again, or nothing."),
+    ] = "default",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed cells again.")] = False,
+    scheduler: Annotated[str, typer.Option(help="Address of a Dask scheduler, or slurm.")] = "",
+    scheduler_options: Annotated[
+        Path | None, typer.Option("--slurm-options", help="YAML file of dask-jobqueue's SLURMCluster options.")
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> int:
+    """Run a suite: train what is missing, evaluate every entry, write the tables."""
+    from .runner import RunOptions, run_suite
+
+    options = RunOptions(
+        results_dir, data_dir, tuple(plugin), jobs, device, cache, retry_failed, scheduler, scheduler_options
+    )
+    loaded = _load(suite, plugin, set_, entry, seed)
+    if dry_run:
+        return _dry_run(loaded, options)
+    results = run_suite(loaded, options)
+    write_and_show(results, results_dir)
+    return 1 if any(cell["status"] == "failed" for cell in results.run["cells"]) else 0
+
+
+def _load(suite: str, plugins: list[Path], settings: list[str], entries: list[str], seeds: list[int]):  # noqa: ANN202
+    from .registry import Plugin
+    from .suite import load_suite
+
+    for plugin in plugins:
+        Plugin.load(plugin)
+    return load_suite(suite, settings=settings, entries=entries, seeds=seeds)
+
+
+def _dry_run(suite, options) -> int:  # noqa: ANN001
+    from .runner import plan_suite, status
+    from .store import Store
+
+    store = Store(options.results_dir)
+    plan = plan_suite(suite, options)
+    found = status(plan, suite, store, options)
+    console = Console(highlight=False)
+    for work in found.todo:
+        console.print(f"{work.cell.key}  {work.cell.describe()}", markup=False, soft_wrap=True)
+    console.print(f"{suite.name}: {found.line()}", markup=False, soft_wrap=True)
+    return 0
+
+
+def write_and_show(results, results_dir: str) -> None:  # noqa: ANN001
+    """Write the reports of a run and show its leaderboard."""
+    from .folder import Folder
+    from .report import render_terminal, write_reports
+
+    folder = Folder(results_dir)
+    name = results.run["suite"]
+    console = Console()
+    console.print(render_terminal(results))
+    if folder.is_local:
+        write_reports(results, folder.local_path(name))
+        console.print(f"written: {name}/leaderboard.md, .csv, .tex and index.html in the results folder")
+
+
+@app.command()
+def status(
+    suite: SuiteName = "quick",
+    results_dir: ResultsDir = "results",
+    plugin: Plugins = [],  # noqa: B006
+    data_dir: DataDir = DEFAULT_DATA,
+) -> int:
+    """Say how far a suite is, while it runs in another terminal or afterwards."""
+    from .runner import RunOptions, plan_suite, status
+    from .store import Store
+
+    options = RunOptions(results_dir, data_dir)
+    loaded = _load(suite, plugin, [], [], [])
+    found = status(plan_suite(loaded, options), loaded, Store(results_dir), options)
+    Console(highlight=False).print(f"{loaded.name}: {found.line()}", markup=False, soft_wrap=True)
+    return 0
+
+
+@cache.command("list")
+def cache_list(results_dir: ResultsDir = "results") -> int:
+    """List the cells in the store."""
+    from .store import DamagedError, Store
+
+    store = Store(results_dir)
+    table = Table("key", "cell", "state", "seconds", "MB")
+    for key in store.keys():
+        state, name, seconds = store.status(key), "", ""
+        try:
+            if state == "done":
+                manifest = store.manifest(key)
+                name, seconds = manifest.get("name", ""), f"{manifest.get('seconds', 0):.1f}"
+            elif state == "failed":
+                name = store.failure(key).get("name", "")
+        except DamagedError:
+            state = "damaged"
+        table.add_row(key, name, state, seconds, f"{store.bytes_of(key) / 1e6:.2f}")
+    Console().print(table)
+    return 0
+
+
+@cache.command("verify")
+def cache_verify(results_dir: ResultsDir = "results") -> int:
+    """Read every stored file and report what is truncated, altered or from another version; status 1 if any is."""
+    from .store import Store
+
+    store, console = Store(results_dir), Console(highlight=False)
+    findings = store.verify()
+    for finding in findings:
+        console.print(f"{finding.key}: {finding.problem}", markup=False, soft_wrap=True)
+    console.print(f"{len(store.keys())} cells, {len(findings)} damaged" + ("; prune mends it" if findings else ""))
+    return 1 if findings else 0
+
+
+@cache.command("prune")
+def cache_prune(
+    results_dir: ResultsDir = "results",
+    keep: Annotated[list[str], typer.Option("--keep", help="Keep the cells of this suite alone (repeatable).")] = [],  # noqa: B006
+    plugin: Plugins = [],  # noqa: B006
+    data_dir: DataDir = DEFAULT_DATA,
+) -> int:
+    """Remove damaged and failed cells and leftovers; with --keep, also every cell that those suites do not need."""
+    from .runner import RunOptions, plan_suite
+    from .store import Store
+
+    wanted = None
+    if keep:
+        plans = (plan_suite(_load(name, plugin, [], [], []), RunOptions(results_dir, data_dir)) for name in keep)
+        wanted = {work.cell.key for plan in plans for work in plan}
+    removed = Store(results_dir).prune(wanted)
+    Console(highlight=False).print(f"removed {len(removed)} cells")
+    return 0
+
+
+@app.command()
+def report(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "",
+    results_dir: ResultsDir = "results",
+    results: Annotated[Path | None, typer.Option(help="A tidy CSV of anybody's results instead of a suite.")] = None,
+    baseline: Annotated[str, typer.Option(help="With --results: the entry that reductions refer to.")] = "",
+    metric: Annotated[str, typer.Option(help="The metric of the reductions.")] = "ece",
+    format_: Annotated[
+        Literal["all", "terminal", "markdown", "csv", "latex", "html"], typer.Option("--format", help="What to write.")
+    ] = "all",
+    table: Annotated[str, typer.Option(help="One table of the suite's layouts alone.")] = "",
+) -> int:
+    """Write the tables again from the results; nothing is computed."""
+    from .report import report_command
+
+    if bool(suite) == bool(results):
+        raise InputError("report: name a suite, or a file with --results")
+    return report_command(suite, results_dir, results, baseline, metric, format_, table)

@@ -1,0 +1,193 @@
+"""From predictions to numbers: calibrators are fitted, metrics taken, intervals drawn. A pure function."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..methods import Calibrator
+from . import metrics, statistics
+from .entry import Entry
+from .plan import digest
+from .predictions import Predictions, SplitPredictions
+from .protocol import Protocol
+
+EVALUATION_FORMAT = 1
+"""Raised when the code of metrics, intervals or diagrams changes their values; part of every evaluation's name."""
+
+HISTOGRAM_BINS = 30
+Values = dict[str, np.ndarray]
+
+
+@dataclass
+class Evaluation:
+    """One entry on one cell.
+
+    Attributes:
+        rows: dicts with checkpoint, split, metric, value, low, high.
+        diagrams: reliability bins and temperature histograms by checkpoint and split.
+        replicates: bootstrap replicates (R,) by checkpoint, split and metric.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    diagrams: list[dict[str, Any]] = field(default_factory=list)
+    replicates: dict[tuple[str, str], Values] = field(default_factory=dict)
+
+    def to_stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Plain data and tensors, for the store."""
+        tensors = {
+            f"{checkpoint}/{split}/{metric}": torch.from_numpy(np.asarray(values, dtype=np.float32))
+            for (checkpoint, split), by_metric in self.replicates.items()
+            for metric, values in by_metric.items()
+        }
+        return {"rows": self.rows, "diagrams": self.diagrams}, tensors
+
+    @classmethod
+    def from_stored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> "Evaluation":
+        """What `to_stored` gave."""
+        evaluation = cls(record["rows"], record["diagrams"])
+        for name, values in tensors.items():
+            checkpoint, split, metric = name.split("/")
+            evaluation.replicates.setdefault((checkpoint, split), {})[metric] = values.numpy().astype(np.float64)
+        return evaluation
+
+
+def evaluation_name(entry: Entry, protocol: Protocol) -> str:
+    """The name of an evaluation in a cell's folder: a hash of everything that determines it."""
+    metric_identity = {name: metrics.registry[name].spec.version for name in protocol.metrics}
+    return digest(
+        {
+            "format": EVALUATION_FORMAT,
+            "calibrators": [calibrator.identity() for calibrator in entry.calibrators],
+            "metrics": metric_identity,
+            "bins": protocol.bins,
+            "bootstrap": protocol.bootstrap,
+            "checkpoints": protocol.checkpoints,
+        }
+    )
+
+
+def resampling_seed(*parts: Any) -> int:
+    """The seed of the bootstrap: equal for all entries on the same samples, so that their replicates are paired."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
+
+
+def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...], protocol: Protocol) -> Evaluation:
+    """Fit a chain of calibrators on the calibration split and evaluate every other split.
+
+    Raises:
+        ValueError: a calibrator cannot be fitted on these predictions; the message says why.
+    """
+    evaluation = Evaluation()
+    for checkpoint in protocol.checkpoints:
+        fitted = fit_chain(calibrators, predictions[checkpoint, "calibration"])
+        for split in predictions.split_names(checkpoint):
+            if split == "calibration":
+                continue
+            part = apply_chain(fitted, predictions[checkpoint, split])
+            where = {"checkpoint": checkpoint, "split": split}
+            if split.startswith("ood-"):
+                rows = _detection_rows(apply_chain(fitted, predictions[checkpoint, "test"]), part)
+            else:
+                rows, replicates = _metric_rows(part, protocol, split)
+                evaluation.replicates[checkpoint, split] = replicates
+                evaluation.diagrams.append(where | _diagram(part, protocol.bins))
+                rows += _temperature_rows(fitted, part)
+            evaluation.rows += [where | row for row in rows]
+    return evaluation
+
+
+def fit_chain(calibrators: tuple[Calibrator, ...], part: SplitPredictions) -> list[Calibrator]:
+    """Fit fresh copies one after the other, each on the logits that those before it give."""
+    fitted = []
+    for calibrator in calibrators:
+        copy = type(calibrator)(**calibrator.options())
+        copy.fit(part.logits, part.labels, **_extra(copy, part))
+        part = apply_chain([copy], part)
+        fitted.append(copy)
+    return fitted
+
+
+def apply_chain(fitted: list[Calibrator], part: SplitPredictions) -> SplitPredictions:
+    """The predictions that a fitted chain gives for a split."""
+    logits = part.logits
+    for calibrator in fitted:
+        logits = calibrator.transform(logits, **_extra(calibrator, part))
+    return SplitPredictions(logits, part.labels, part.features, part.temperature, part.posterior)
+
+
+def _extra(calibrator: Calibrator, part: SplitPredictions) -> dict[str, Tensor]:
+    if "features" not in calibrator.needs:
+        return {}
+    if part.features is None:
+        raise ValueError(f"{calibrator.spec.name} needs pooled features, and these predictions have none")
+    return {"features": part.features}
+
+
+def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tuple[list[dict[str, Any]], Values]:
+    names = [
+        name
+        for name in dict.fromkeys((*protocol.metrics, *_posterior_metrics(part)))
+        if "posterior" not in metrics.registry[name].needs or part.posterior is not None
+    ]
+    inputs = {"logits": part.logits, "labels": part.labels, "bins": protocol.bins, "posterior": part.posterior}
+    values = metrics.evaluate(metrics=names, **inputs)
+    seed = resampling_seed(split, len(part))
+    replicates = {}
+    if protocol.bootstrap:
+        replicates = statistics.bootstrap(metrics=names, replicates=protocol.bootstrap, seed=seed, **inputs)
+    rows = [{"metric": name, "value": values[name]} | _interval(replicates.get(name)) for name in names]
+    floor = statistics.noise_floor(logits=part.logits, seed=seed, bins=protocol.bins)
+    rows += [{"metric": "noise-floor", "value": floor.mean}, {"metric": "noise-floor-95", "value": floor.q95}]
+    return [{"low": None, "high": None} | row for row in rows], replicates
+
+
+def _posterior_metrics(part: SplitPredictions) -> list[str]:
+    if part.posterior is None:
+        return []
+    return [name for name in metrics.registry if "posterior" in metrics.registry[name].needs]
+
+
+def _interval(values: np.ndarray | None) -> dict[str, float]:
+    if values is None:
+        return {}
+    low, high = np.quantile(values, [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}
+
+
+def _detection_rows(test: SplitPredictions, other: SplitPredictions) -> list[dict[str, Any]]:
+    """How well the calibrated confidences tell the out-of-distribution split from the test split."""
+    found = metrics.out_of_distribution(test.logits, other.logits)
+    return [{"metric": name, "value": value, "low": None, "high": None} for name, value in found.items()]
+
+
+def _temperature_rows(fitted: list[Calibrator], part: SplitPredictions) -> list[dict[str, Any]]:
+    temperatures = [c.temperature_ for c in fitted if isinstance(getattr(c, "temperature_", None), float)]
+    if not temperatures and part.temperature is None:
+        return []
+    value = temperatures[-1] if temperatures else float(part.temperature.double().mean())
+    return [{"metric": "temperature", "value": value, "low": None, "high": None}]
+
+
+def _diagram(part: SplitPredictions, bins: int) -> dict[str, Any]:
+    diagram: dict[str, Any] = {"bins": metrics.reliability(logits=part.logits, labels=part.labels, bins=bins)}
+    if part.temperature is None:
+        return diagram | {"temperature": None}
+    counts, edges = np.histogram(part.temperature.double().cpu().numpy(), bins=HISTOGRAM_BINS)
+    return diagram | {"temperature": {"edges": edges.tolist(), "counts": counts.tolist()}}
+
+
+def oracle_predictions(split: SplitPredictions) -> SplitPredictions:
+    """The Bayes posterior itself as predictions: what no method can beat but by chance."""
+    log_posterior = split.posterior.clamp_min(1e-300).log()
+    return SplitPredictions(log_posterior, split.labels, posterior=split.posterior)
+
+
+def cell_metrics(part: SplitPredictions, bins: int) -> dict[str, float]:
+    """The few numbers that a checkpoint rule or a manifest needs."""
+    return metrics.evaluate(logits=part.logits, labels=part.labels, metrics=["accuracy", "nll", "ece"], bins=bins)
+
+

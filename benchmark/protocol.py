@@ -1,0 +1,83 @@
+"""Protocols: splits, checkpoint rule, metrics and their options, the same for every entry of a table."""
+
+import importlib.resources
+from functools import cache
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from .errors import check_names
+from .training_config import CheckpointRule
+
+DEFAULT_METRICS = ("accuracy", "nll", "brier", "ece", "mce", "adaece", "classwise-ece", "signed-gap")
+
+
+class Protocol(BaseModel):
+    """What is the same for every entry.
+
+    Attributes:
+        name: the named protocol that this one starts from.
+        calibration_fraction: the share of the training pool that is held out, stratified by class.
+        checkpoint: which epoch is evaluated: the last one, or the best on the calibration split by a metric.
+        also_checkpoints: further rules recorded in the same run, to show what the choice alone does.
+        method_options: options by method name that hold unless an entry says otherwise.
+        metrics: names of the metric registry.
+        bins: number of bins of the binned metrics.
+        bootstrap: number of bootstrap replicates (0: no intervals).
+        training: training options that the protocol sets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "clean"
+    description: str = ""
+    calibration_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    checkpoint: CheckpointRule = "last"
+    also_checkpoints: tuple[CheckpointRule, ...] = ()
+    method_options: dict[str, dict[str, Any]] = {}
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    bins: Annotated[int, Field(ge=1)] = 15
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    training: dict[str, Any] = {}
+
+    @property
+    def checkpoints(self) -> tuple[CheckpointRule, ...]:
+        """All rules that a run records, the protocol's own first."""
+        return tuple(dict.fromkeys((self.checkpoint, *self.also_checkpoints)))
+
+    def lines(self, seeds: list[int], baseline: str) -> list[str]:
+        """What stands above every table."""
+        rule = {"last": "the last epoch"}.get(
+            self.checkpoint, f"the epoch with the {self.checkpoint.replace('-', ' ')} of the calibration split"
+        )
+        lines = [
+            f"Protocol {self.name}: {self.description}".rstrip(": "),
+            f"Calibration split {100 * self.calibration_fraction:g} % of the training pool, stratified, under the test "
+            f"transform; checkpoint: {rule}, for every entry alike.",
+            f"Seeds {', '.join(map(str, seeds))}; {self.bins} bins; 95 % intervals from {self.bootstrap} paired "
+            "bootstrap replicates over test samples and seeds.",
+            f"Baseline of every reduction: {baseline}; reduction = 100 x (baseline - entry) / baseline.",
+        ]
+        options = [f"{name}: {key} = {value}" for name, o in self.method_options.items() for key, value in o.items()]
+        return lines + ([f"Method options of the protocol: {'; '.join(options)}."] if options else [])
+
+
+@cache
+def named_protocols() -> dict[str, dict[str, Any]]:
+    """The protocols that come with calbench, by name."""
+    text = importlib.resources.files("calbench.benchmark").joinpath("protocols.yaml").read_text("utf-8")
+    return yaml.safe_load(text)
+
+
+def make_protocol(spec: str | dict[str, Any]) -> Protocol:
+    """Make a protocol from a name, or from a mapping with a ``name`` and the fields that differ from it.
+
+    Raises:
+        InputError: an unknown protocol name.
+        pydantic.ValidationError: an unknown or wrong field.
+    """
+    changes = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = changes.get("name", "clean")
+    check_names("protocol", [name], named_protocols())
+    return Protocol(**{**named_protocols()[name], "name": name, **changes})

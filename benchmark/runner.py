@@ -1,0 +1,201 @@
+"""A run: plan, status, work, results. What the command line calls, and what a notebook may call."""
+
+import statistics as stats
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..datasets import Dataset
+from .collect import collect
+from .errors import InputError
+from .evaluate import evaluation_name
+from .execution import default_jobs, run_processes, run_serial
+from .plan import Work, make_plan
+from .progress import Reporter
+from .results import Results
+from .store import DamagedError, Store
+from .suite import Suite
+from .work import CacheMode, Context, oracle_name
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a suite is run; none of it changes a result.
+
+    Attributes:
+        results_dir: local folder or fsspec address for cache and tables.
+        data_root: folder of downloaded datasets.
+        plugins: plug-in files, loaded again in every worker.
+        jobs: worker processes; 0 chooses by the machine, 1 works in this process.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        cache: ``default`` computes what is missing, ``refresh`` everything again, ``only`` nothing.
+        retry_failed: try cells again that failed before.
+        scheduler: address of a Dask scheduler, ``slurm``, or empty for this machine.
+    """
+
+    results_dir: str = "results"
+    data_root: Path = Path("~/.cache/calbench")
+    plugins: tuple[Path, ...] = ()
+    jobs: int = 0
+    device: str = "auto"
+    cache: CacheMode = "default"
+    retry_failed: bool = False
+    scheduler: str = ""
+    scheduler_options: Path | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is done and what is to do of a plan, with an estimate from finished cells of the same kind."""
+
+    counts: Counter[str]
+    todo: list[Work]
+    seconds: float | None
+    bytes: int | None
+
+    def line(self) -> str:
+        """One line for people."""
+        total = sum(self.counts.values())
+        parts = [f"{total} cells: {self.counts['done']} done"]
+        parts += [f"{self.counts[name]} {word}" for name, word in _STATUS_WORDS.items() if self.counts[name]]
+        if self.todo and self.seconds is not None:
+            parts.append(f"about {duration(self.seconds)} of one process to go")
+        if self.todo and self.bytes is not None:
+            parts.append(f"about {self.bytes / 1e6:.0f} MB to write")
+        return ", ".join(parts)
+
+
+_STATUS_WORDS = {"to evaluate": "to evaluate", "partial": "partly done", "failed": "failed before", "missing": "to do"}
+
+
+def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
+    """The plan of a suite, with the content hash of every dataset."""
+
+    def fingerprint(dataset: Dataset) -> str:
+        return dataset.fingerprint(options.data_root)
+
+    return make_plan(suite, fingerprint)
+
+
+def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions) -> Status:
+    """Look what the store holds of `plan`."""
+    counts, todo = Counter(), []
+    seconds: dict[tuple[str, str], list[float]] = {}
+    sizes: list[int] = []
+    for work in plan:
+        state = store.status(work.cell.key)
+        if options.cache == "refresh":
+            state = "missing"
+        if state == "done":
+            if len(sizes) < _SAMPLED:
+                _sample(work, store, seconds, sizes)
+            state = state if _evaluated(work, suite, store) else "to evaluate"
+        counts[state] += 1
+        if state != "done" and (state != "failed" or options.retry_failed):
+            todo.append(work)
+    return Status(counts, todo, _estimate(todo, seconds), _bytes(todo, sizes))
+
+
+_SAMPLED = 200
+"""Finished cells whose manifests an estimate looks at; more would cost time and tell nothing new."""
+
+
+def _sample(work: Work, store: Store, seconds: dict[tuple[str, str], list[float]], sizes: list[int]) -> None:
+    try:
+        manifest = store.manifest(work.cell.key)
+    except DamagedError:
+        return
+    seconds.setdefault(_kind(work), []).append(float(manifest.get("seconds", 0.0)))
+    sizes.append(int(manifest.get("predictions", {}).get("bytes", 0)))
+
+
+def _kind(work: Work) -> tuple[str, str]:
+    return work.cell.dataset.spelled(), work.cell.backbone.spelled()
+
+
+def _evaluated(work: Work, suite: Suite, store: Store) -> bool:
+    names = [evaluation_name(entry, suite.protocol) for entry in work.entries]
+    if work.cell.dataset.has_posterior:
+        names.append(oracle_name(suite.protocol))
+    return all(store.has_evaluation(work.cell.key, name) for name in names)
+
+
+def _estimate(todo: list[Work], seconds: dict[tuple[str, str], list[float]]) -> float | None:
+    known = [stats.median(values) for values in seconds.values()]
+    if not known:
+        return None
+    per_kind = {kind: stats.median(values) for kind, values in seconds.items()}
+    return sum(per_kind.get(_kind(work), stats.mean(known)) for work in todo)
+
+
+def _bytes(todo: list[Work], sizes: list[int]) -> int | None:
+    return int(stats.mean(sizes) * len(todo)) if sizes else None
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = None) -> Results:
+    """Run what is missing of a suite and write its results.
+
+    Returns:
+        The results, also written to ``<results_dir>/<suite>/``; failed cells are listed in ``run["cells"]``.
+
+    Raises:
+        InputError: the results folder cannot be written, or the plan cannot be made.
+        KeyboardInterrupt: after Ctrl-C; what was finished stays.
+    """
+    reporter = reporter or Reporter()
+    started = time.perf_counter()
+    store = Store(options.results_dir)
+    plan = plan_suite(suite, options)
+    found = status(plan, suite, store, options)
+    reporter.plan(suite, found.line())
+    if options.cache != "only" and found.todo:
+        if options.retry_failed:
+            for work in found.todo:
+                store.forget_failure(work.cell.key)
+        with reporter.working(found.todo):
+            execute(found.todo, suite, options, reporter)
+    command = "calbench " + " ".join(_public(argument) for argument in sys.argv[1:])
+    results = collect(suite, plan, store, command, time.perf_counter() - started)
+    if store.folder.is_local:
+        results.save(store.folder.local_path(suite.name))
+    return results
+
+
+def _public(argument: str) -> str:
+    """An argument without the folders of an absolute path: no artefact holds one."""
+    return Path(argument).name if argument.startswith(("/", "~")) else argument
+
+
+def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Reporter) -> None:
+    """Do the work where the options say."""
+    context = Context(
+        results_dir=options.results_dir,
+        data_root=options.data_root,
+        protocol=suite.protocol,
+        device=options.device,
+        plugins=options.plugins,
+        refresh=options.cache == "refresh",
+    )
+    if options.jobs < 0:
+        raise InputError(f"--jobs {options.jobs}: expected 0 (chosen by the machine) or more")
+    if options.scheduler:
+        from .cluster import run_dask  # an optional extra
+
+        run_dask(todo, context, reporter.event, options.scheduler, options.scheduler_options)
+        return
+    jobs = min(options.jobs or default_jobs(), len(todo))
+    if jobs == 1:
+        run_serial(todo, context, reporter.event)
+    else:
+        run_processes(todo, context, reporter.event, jobs)

@@ -1,0 +1,278 @@
+"""A suite: a YAML file of datasets, backbones, entries, seeds, protocol and training, checked whole before anything runs."""
+
+import importlib.resources
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..datasets import Dataset
+from ..datasets import registry as dataset_registry
+from . import backbones
+from .entry import Entry, make_component, parse_entry
+from .errors import InputError, check_names, nearest
+from .metrics import registry as metric_registry
+from .protocol import Protocol, make_protocol
+from .training_config import TrainingConfig
+
+RESERVED_NAMES = ("cache", "reference")
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Override(BaseModel):
+    """Training options for one backbone, dataset or both; they hold for every entry alike."""
+
+    model_config = ConfigDict(extra="forbid")
+    backbone: str | None = None
+    dataset: str | None = None
+    training: dict[str, Any]
+
+
+class PredictionSource(BaseModel):
+    """A file of predictions that stands in the place of training: see `calbench.benchmark.files`."""
+
+    model_config = ConfigDict(extra="forbid")
+    path: str
+    dataset: str
+    backbone: str
+    test_path: str | None = None
+    kind: str | None = None
+    split: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class SuiteConfig(BaseModel):
+    """A suite as written."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: str = ""
+    description: str = ""
+    datasets: list[Any] = []
+    backbones: list[Any] = []
+    predictions: list[PredictionSource] = []
+    entries: Annotated[list[Any], Field(min_length=1)]
+    baseline: Any = "cross-entropy"
+    seeds: Annotated[list[Seed], Field(min_length=1)] | Annotated[int, Field(ge=1)] = [0]
+    protocol: str | dict[str, Any] = "clean"
+    training: dict[str, Any] = {}
+    overrides: list[Override] = []
+    tables: list[Any] = []
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checked suite."""
+
+    name: str
+    config: SuiteConfig
+    datasets: tuple[Dataset, ...]
+    backbones: tuple[Any, ...]
+    entries: tuple[Entry, ...]
+    baseline: str
+    seeds: tuple[int, ...]
+    protocol: Protocol
+
+    def training_for(self, dataset: Dataset, backbone: Any) -> TrainingConfig:
+        """The training options of one dataset and backbone: protocol, then suite, then the overrides that match."""
+        options = {**self.protocol.training, **self.config.training}
+        for override in self.config.overrides:
+            if override.backbone in (None, backbone.spec.name, backbone.spelled()) and override.dataset in (
+                None,
+                dataset.spec.name,
+                dataset.spelled(),
+            ):
+                options.update(override.training)
+        return _validated(TrainingConfig, options, "training")
+
+
+def suite_files() -> dict[str, Any]:
+    """The suites that come with calbench: name to file."""
+    folder = importlib.resources.files("calbench.benchmark.suites")
+    return {Path(f.name).stem: f for f in sorted(folder.iterdir(), key=lambda f: f.name) if f.name.endswith(".yaml")}
+
+
+def load_suite(
+    source: str, *, settings: Sequence[str] = (), entries: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> Suite:
+    """Read and check a suite.
+
+    Args:
+        source: a name of `suite_files` or a path to a YAML file.
+        settings: dotted overrides such as ``training.epochs=5``.
+        entries: run these alone (and the baseline), in place of the suite's.
+        seeds: run these in place of the suite's.
+
+    Raises:
+        InputError: anything wrong, with file and line where there is one.
+    """
+    name, text, origin = _read(source)
+    raw, where = _parse_yaml(text, origin)
+    for setting in settings:
+        _apply(raw, setting)
+    if entries:
+        raw["entries"] = list(entries)
+    if seeds:
+        raw["seeds"] = list(seeds)
+    try:
+        config = SuiteConfig(**raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{where(first['loc'])}: {_reason(SuiteConfig, first)}") from None
+    return _Checker(where, config).suite(name)
+
+
+class _Checker:
+    """Makes the parts of a suite, so that every error names the file and line it comes from."""
+
+    def __init__(self, where: Any, config: SuiteConfig) -> None:
+        self.where = where
+        self.config = config
+
+    def suite(self, name: str) -> Suite:
+        config = self.config
+        protocol = self._at(("protocol",), lambda: _protocol(config.protocol))
+        datasets = self._each("datasets", lambda term: make_component(term, dataset_registry.create))
+        nets = self._each("backbones", lambda term: make_component(term, backbones.create))
+        entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_options))
+        baseline = self._at(("baseline",), lambda: parse_entry(config.baseline, protocol.method_options))
+        if baseline.name not in [entry.name for entry in entries]:
+            entries = (baseline, *entries)
+        seeds = list(range(config.seeds)) if isinstance(config.seeds, int) else config.seeds
+        suite = Suite(name, config, datasets, nets, entries, baseline.name, tuple(dict.fromkeys(seeds)), protocol)
+        self._combinations(suite)
+        return suite
+
+    def _combinations(self, suite: Suite) -> None:
+        if bool(suite.datasets) != bool(suite.backbones):
+            raise InputError(f"{self.where(())}: datasets and backbones go together; one of them is empty")
+        if not suite.datasets and not self.config.predictions:
+            raise InputError(f"{self.where(())}: name datasets and backbones, or predictions")
+        for field in ("datasets", "backbones", "entries"):
+            names = [getattr(part, "name", None) or part.spelled() for part in getattr(suite, field)]
+            for i, name in enumerate(names):
+                if name in names[:i]:
+                    raise InputError(f"{self.where((field, i))}: {name!r} is named twice")
+        self._at(("overrides",), lambda: self._overrides(suite))
+        for dataset in suite.datasets:
+            for backbone in suite.backbones:
+                self._at(("training",), lambda d=dataset, b=backbone: suite.training_for(d, b))
+                info = self._at(("backbones",), lambda d=dataset, b=backbone: b.info(d))
+                for i, entry in enumerate(suite.entries):
+                    self._at(("entries", i), lambda e=entry, n=info: e.recipe.check(n))
+                    if any("binary" in method.needs for method in entry.methods) and dataset.num_classes != 2:
+                        raise InputError(f"{self.where(('entries', i))}: {entry.name!r} works for two classes alone")
+
+    def _overrides(self, suite: Suite) -> None:
+        for override in self.config.overrides:
+            for word, parts in (("backbone", suite.backbones), ("dataset", suite.datasets)):
+                known = {n for part in parts for n in (part.spec.name, part.spelled())}
+                check_names(f"{word} of an override", [n for n in [getattr(override, word)] if n], sorted(known))
+
+    def _each(self, field: str, make: Any) -> tuple[Any, ...]:
+        return tuple(
+            self._at((field, i), lambda t=term: make(t)) for i, term in enumerate(getattr(self.config, field))
+        )
+
+    def _at(self, location: tuple[Any, ...], make: Any) -> Any:
+        try:
+            return make()
+        except InputError as error:
+            raise InputError(f"{self.where(location)}: {error}") from error
+
+
+def _protocol(spec: str | dict[str, Any]) -> Protocol:
+    try:
+        protocol = make_protocol(spec)
+    except ValidationError as error:
+        raise InputError(f"protocol: {_reason(Protocol, error.errors()[0])}") from None
+    check_names("metric", protocol.metrics, metric_registry)
+    return protocol
+
+
+def _validated(model: type[BaseModel], options: dict[str, Any], what: str) -> Any:
+    try:
+        return model(**options)
+    except ValidationError as error:
+        raise InputError(f"{what}: {_reason(model, error.errors()[0])}") from None
+
+
+def _reason(model: type[BaseModel], error: Any) -> str:
+    """One line of a pydantic error: the place, what is wrong, and the nearest field name for an unknown one."""
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown option {place!r}{nearest(str(error['loc'][-1]), model.model_fields)}"
+    return f"{place}: {error['msg']}" + (f", got {error['input']!r}" if error["type"] != "missing" else "")
+
+
+def _read(source: str) -> tuple[str, str, str]:
+    """Name, text and display name of a suite."""
+    if source in (files := suite_files()):
+        return source, files[source].read_text("utf-8"), f"{source}.yaml"
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        check_names("suite", [source], files)
+    if not path.is_file():
+        raise InputError(f"suite {source}: no such file")
+    if path.stem in RESERVED_NAMES or path.stem.startswith("."):
+        raise InputError(f"suite {path.name}: the name {path.stem!r} is reserved in the results folder")
+    try:
+        return path.stem, path.read_text("utf-8"), path.name
+    except UnicodeDecodeError as error:
+        raise InputError(f"suite {path.name}: not a text file in UTF-8 ({error.reason})") from None
+
+
+def _parse_yaml(text: str, origin: str) -> tuple[dict[str, Any], Any]:
+    """The mapping in `text`, and a function from a location in it to ``"file, line n"``."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{origin}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{origin}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise InputError(f"{origin}, line 1: a suite is a mapping with the keys {', '.join(SuiteConfig.model_fields)}")
+
+    def where(location: Sequence[Any]) -> str:
+        found = node
+        for part in location:
+            inner = next((child for key, child in _children(found) if key == part), None)
+            if inner is None:
+                break
+            found = inner
+        return f"{origin}, line {found.start_mark.line + 1}"
+
+    return raw, where
+
+
+def _children(node: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(node, yaml.MappingNode):
+        yield from ((key.value, value) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        yield from enumerate(node.value)
+
+
+def _apply(raw: dict[str, Any], setting: str) -> None:
+    """Apply one ``a.b=value`` to the mapping."""
+    path, equals, value = setting.partition("=")
+    if not equals or not path:
+        raise InputError(f"--set {setting!r}: expected name.name=value")
+    *parents, last = path.split(".")
+    check_names("suite option", [path.split(".")[0]], SuiteConfig.model_fields)
+    target = raw
+    for part in parents:
+        inner = target.setdefault(part, {})
+        if isinstance(inner, str) and part == "protocol":
+            inner = target[part] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {setting!r}: {part!r} is not a mapping")
+        target = inner
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {setting!r}: cannot read the value") from None

@@ -1,0 +1,253 @@
+"""Training one cell: seeded, resumable at every epoch, one forward pass a batch."""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+
+from .batches import EvalBatches, TrainBatches
+from .checkpoints import Checkpoints
+from .devices import Devices, make_devices
+from .errors import CellError
+from .evaluate import cell_metrics
+from .model import Classifier, build_classifier
+from .optimization import make_optimizer, make_schedule
+from .plan import Cell
+from .predictions import Predictions, SplitPredictions
+from .splits import CellData, prepare_data
+from .state_io import pack, unpack
+from .store import Store
+
+Progress = Callable[[int, int], None]
+EVAL_BATCH = 512
+BINS = 15
+"""Bins of the ECE that a checkpoint rule follows and that the curves show."""
+
+
+def train_cell(
+    cell: Cell, data_root: Path, device: str, store: Store, progress: Progress
+) -> tuple[Predictions, dict[str, Any]]:
+    """Train a cell and predict its splits under every checkpoint rule.
+
+    Args:
+        cell: what to train.
+        data_root: folder of downloaded datasets.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        store: where the state of the running cell and its log are kept.
+        progress: called with (epoch, epochs) after every epoch.
+
+    Returns:
+        The predictions, and what the manifest says of the run.
+
+    Raises:
+        CellError: the training diverged.
+    """
+    devices = make_devices(device, cell.training.precision)
+    data = prepare_data(cell, data_root)
+    trainer = Trainer(cell, data, devices)
+    saved = store.state(cell.key)
+    if saved is not None:
+        trainer.restore(saved)
+    last_saved, epochs = time.perf_counter(), cell.training.epochs
+    while trainer.epoch < epochs:
+        trainer.train_epoch()
+        store.write_log(cell.key, "".join(f"{line}\n" for line in trainer.log))
+        if trainer.epoch < epochs and time.perf_counter() - last_saved >= cell.training.save_seconds:
+            store.write_state(cell.key, trainer.state())
+            last_saved = time.perf_counter()
+        progress(trainer.epoch, epochs)
+    return trainer.predictions(), trainer.record()
+
+
+@dataclass
+class Trainer:
+    """The state of one training run: everything that goes on from epoch to epoch."""
+
+    cell: Cell
+    data: CellData
+    devices: Devices
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        cell, training = self.cell, self.cell.training
+        self.model = build_classifier(cell.dataset, cell.backbone, cell.recipe, cell.seed).to(self.devices.device)
+        optimizer = make_optimizer(self.model, training)
+        runner = torch.compile(self.model) if training.compile else self.model
+        self.forward, self.optimizer = self.devices.prepare(runner, optimizer)
+        self.generator = torch.Generator()
+        self.batches = TrainBatches(
+            self.data.train,
+            self.data.config,
+            batch_size=training.batch_size,
+            augment=training.augment,
+            generator=self.generator,
+            device=self.devices.device,
+        )
+        self.schedule = make_schedule(optimizer, training, len(self.batches))
+        self.checkpoints = Checkpoints(cell.checkpoints)
+        self.average = _average(self.model, training.ema)
+        self.micro_batch = training.micro_batch or training.batch_size
+
+    def train_epoch(self) -> None:
+        """Train one epoch; raises a `CellError` where the loss is not finite."""
+        started, updates = time.perf_counter(), self.epoch * len(self.batches)
+        seed_everything(self.cell.seed, self.epoch, self.generator)
+        self.model.train()
+        total = torch.zeros((), dtype=torch.float64, device=self.devices.device)
+        for step, (images, labels) in enumerate(self.batches):
+            self.schedule.step_update(updates + step)
+            total += self._step(images, labels)
+        self.epoch += 1
+        loss = total.item() / len(self.batches)
+        if not math.isfinite(loss):
+            raise CellError(f"the training diverged: the loss is {loss} in epoch {self.epoch}")
+        entry: dict[str, Any] = {"epoch": self.epoch, "loss": round(loss, 6)}
+        if self.checkpoints.following:
+            metrics = cell_metrics(self._predict("calibration"), BINS)
+            self.checkpoints.update(self.epoch, metrics, self.evaluated)
+            entry |= {name: round(value, 6) for name, value in metrics.items()}
+        self.history.append(entry)
+        self.log.append(f"{json.dumps(entry)} {time.perf_counter() - started:.2f} s")
+
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One update; returns the mean loss of the batch."""
+        targets = labels
+        for augmentation in self.cell.recipe.augmentations:
+            if targets.ndim == 1:
+                targets = one_hot(targets, self.cell.dataset.num_classes).to(images.dtype)
+            images, targets = augmentation.mix(images, targets, self.generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(images, targets)
+        if self.cell.training.clip:
+            self.devices.clip(self.model, self.cell.training.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        return loss
+
+    def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Gradients of a batch, in micro-batches where the memory does not hold it whole."""
+        while True:
+            try:
+                return self._accumulate(images, targets)
+            except torch.cuda.OutOfMemoryError:
+                if self.micro_batch <= 1:
+                    raise
+                self.optimizer.zero_grad(set_to_none=True)
+                torch.cuda.empty_cache()
+                self.micro_batch = math.ceil(min(self.micro_batch, len(images)) / 2)
+                self.log.append(f"CUDA out of memory: going on with micro-batches of {self.micro_batch}")
+
+    def _accumulate(self, images: Tensor, targets: Tensor) -> Tensor:
+        total = torch.zeros((), device=images.device)
+        for start in range(0, len(images), self.micro_batch):
+            part = slice(start, start + self.micro_batch)
+            share = len(images[part]) / len(images)
+            loss = self.cell.recipe.objective.loss(self.forward(images[part]), targets[part]) * share
+            self.devices.backward(loss)
+            total += loss.detach()
+        return total
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is evaluated: the moving average of the weights where there is one."""
+        return self.model if self.average is None else self.average.module
+
+    def _predict(self, split: str) -> SplitPredictions:
+        part = self.data.evaluated[split]
+        return predict(self.evaluated, part, self.data, self.devices)
+
+    def predictions(self) -> Predictions:
+        """Predict every split under every checkpoint rule."""
+        found, model = {}, self.evaluated
+        final = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        for rule in self.cell.checkpoints:
+            model.load_state_dict(self.checkpoints.weights(rule) or final)
+            for split in self.data.evaluated:
+                found[rule, split] = self._predict(split)
+        return Predictions(found)
+
+    def record(self) -> dict[str, Any]:
+        """What the manifest says of the run."""
+        head, info = self.cell.recipe.head, self.cell.backbone.info(self.cell.dataset)
+        return {
+            "history": self.history,
+            "checkpoints": self.checkpoints.epochs(self.epoch),
+            "note": head.note(info) if head else None,
+            **self.model.parameter_counts(),
+        }
+
+    def state(self) -> bytes:
+        """Everything that the next epoch depends on. Random states are functions of seed and epoch."""
+        return pack(
+            {
+                "epoch": self.epoch,
+                "history": self.history,
+                "log": self.log,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "best": self.checkpoints.best,
+                "average": None if self.average is None else self.average.state_dict(),
+            }
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Go on from `state`; a damaged state is ignored, and the cell starts again."""
+        try:
+            state = unpack(data)
+        except ValueError as error:
+            self.log.append(f"starting again: {error}")
+            return
+        self.epoch, self.history = state["epoch"], state["history"]
+        self.log = [*state["log"], f"going on after epoch {self.epoch}"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.checkpoints.best = state["best"]
+        for best in self.checkpoints.best.values():
+            best["weights"] = {name: tensor.to(self.devices.device) for name, tensor in best["weights"].items()}
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+
+def predict(model: Classifier | nn.Module, split: Any, data: CellData, devices: Devices) -> SplitPredictions:
+    """Run `model` over a split under the test transform."""
+    model.eval()
+    columns: dict[str, list[Tensor]] = {"logits": [], "features": [], "temperature": []}
+    with torch.inference_mode(), devices.autocast():
+        for images, _ in EvalBatches(split, data.config, batch_size=EVAL_BATCH, device=devices.device):
+            outputs = model(images)
+            for name, parts in columns.items():
+                value = getattr(outputs, name)
+                if value is not None:
+                    parts.append(value.float().cpu())
+    found = {name: torch.cat(parts) if parts else None for name, parts in columns.items()}
+    return SplitPredictions(labels=split.labels.cpu(), posterior=split.posterior, **found)
+
+
+def seed_everything(seed: int, epoch: int, generator: torch.Generator) -> None:
+    """Set every source of randomness to a function of seed and epoch, so that a resumed run goes on as if undisturbed."""
+    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    generator.manual_seed(mixed)
+    torch.manual_seed(mixed)
+    random.seed(mixed)
+    np.random.seed(mixed)  # noqa: NPY002 - plug-ins may use the global state
+
+
+def _average(model: nn.Module, decay: float) -> Any:
+    if not decay:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=decay)

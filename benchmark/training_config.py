@@ -1,0 +1,47 @@
+"""The options of a training run, as a suite writes them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+CheckpointRule = Literal["last", "best-nll", "best-accuracy", "best-ece"]
+
+
+class TrainingConfig(BaseModel):
+    """How a cell is trained. Optimisers and schedules are timm's, by timm's names.
+
+    ``lr`` is the peak learning rate, ``warmup_epochs`` a linear warm-up from a hundredth of it; ``milestones`` are the
+    epochs at which the ``multistep`` schedule multiplies the rate by ``decay_rate``; ``clip`` bounds the gradient norm
+    (0: off); ``ema`` is the decay of an exponential moving average of the weights that is then evaluated (0: off);
+    ``precision`` auto means bfloat16 on GPUs that have it and float32 elsewhere; ``micro_batch`` splits a batch to
+    save memory (0: whole batches; halved by itself when CUDA runs out of memory); ``save_seconds`` is the least time
+    between two saved states of a running cell, and has no influence on the predictions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: Count = 30
+    batch_size: Count = 64
+    optimizer: str = "adamw"
+    lr: Positive = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 0.05
+    schedule: Literal["cosine", "multistep", "constant"] = "cosine"
+    warmup_epochs: NonNegative = 0
+    milestones: tuple[Count, ...] = ()
+    decay_rate: Positive = 0.1
+    clip: NonNegative = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augment: bool = True
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    micro_batch: Annotated[int, Field(ge=0)] = 0
+    save_seconds: NonNegative = 60.0
+
+    def identity(self) -> dict[str, object]:
+        """The options that can change predictions."""
+        return self.model_dump(mode="json", exclude={"save_seconds", "micro_batch", "compile"})

@@ -1,0 +1,150 @@
+"""One unit of work: train a cell if its predictions are missing, then evaluate its entries. Runs anywhere."""
+
+import datetime
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from . import environment
+from .entry import Entry
+from .errors import CellError, InputError
+from .evaluate import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
+from .plan import Work
+from .predictions import Predictions
+from .protocol import Protocol
+from .store import DamagedError, Store
+
+Outcome = Literal["done", "failed", "busy"]
+Progress = Callable[[int, int], None]
+CacheMode = Literal["default", "refresh", "only"]
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a worker has to know beside the work itself; plain data, and no part of any cell's identity."""
+
+    results_dir: str
+    data_root: Path
+    protocol: Protocol
+    device: str = "auto"
+    plugins: tuple[Path, ...] = ()
+    refresh: bool = False
+
+
+def process(work: Work, store: Store, context: Context, progress: Progress) -> Outcome:
+    """Bring one cell and its evaluations up to date; a failure is recorded, not raised.
+
+    Returns:
+        ``busy`` where another process is at this cell just now.
+    """
+    key = work.cell.key
+    with store.lock(key) as held:
+        if not held:
+            return "busy"
+        if context.refresh:
+            store.forget(key)
+        try:
+            try:
+                _bring_up_to_date(work, store, context, progress)
+            except DamagedError:
+                # Only this cell's own files are concerned, and they can be made again.
+                store.forget(key)
+                _bring_up_to_date(work, store, context, progress)
+        except Exception as error:
+            store.write_failure(key, failure_record(work, error))
+            return "failed"
+    return "done"
+
+
+def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Progress) -> None:
+    if store.status(work.cell.key) != "done":
+        _train(work, store, context, progress)
+    _evaluate(work, store, context.protocol)
+
+
+def _train(work: Work, store: Store, context: Context, progress: Progress) -> None:
+    from .training import train_cell  # heavy (timm, accelerate): a run with nothing to train does not import it
+
+    cell, started = work.cell, time.perf_counter()
+    predictions, record = train_cell(cell, context.data_root, context.device, store, progress)
+    predictions.check_finite()
+    manifest = {
+        "cell": cell.identity,
+        "name": cell.describe(),
+        "dataset": cell.dataset.spelled(),
+        "backbone": cell.backbone.spelled(),
+        "recipe": cell.recipe.name,
+        "seed": cell.seed,
+        **record,
+        "seconds": round(time.perf_counter() - started, 3),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": environment.commit(),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+    }
+    store.write(cell.key, predictions, manifest)
+
+
+def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:
+    key, predictions = work.cell.key, None
+    for entry in work.entries:
+        name = evaluation_name(entry, protocol)
+        if store.evaluation(key, name) is not None:
+            continue
+        predictions = predictions or store.predictions(key)
+        store.write_evaluation(key, name, *_evaluated(predictions, entry, protocol))
+    name = oracle_name(protocol)
+    if work.cell.dataset.has_posterior and store.evaluation(key, name) is None:
+        predictions = predictions or store.predictions(key)
+        store.write_evaluation(key, name, *_oracle(predictions, protocol).to_stored())
+
+
+def _evaluated(predictions: Predictions, entry: Entry, protocol: Protocol) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The evaluation as it is stored; an entry that cannot be fitted is stored with its reason and no rows."""
+    try:
+        return evaluate_entry(predictions, entry.calibrators, protocol).to_stored()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        return {"rows": [], "diagrams": [], "failure": reason, "traceback": traceback.format_exc()}, {}
+
+
+def _oracle(predictions: Predictions, protocol: Protocol) -> Evaluation:
+    given = {key: oracle_predictions(part) for key, part in predictions.splits.items() if part.posterior is not None}
+    rule = protocol.checkpoint
+    parts = Predictions({key: part for key, part in given.items() if key[0] == rule})
+    parts.splits[rule, "calibration"] = predictions[rule, "calibration"]
+    return evaluate_entry(parts, (), protocol.model_copy(update={"also_checkpoints": ()}))
+
+
+def oracle_name(protocol: Protocol) -> str:
+    """The name under which the evaluation of the Bayes posterior lies in a cell's folder."""
+    return f"{ORACLE}-{evaluation_name(_NO_CALIBRATOR, protocol)}"
+
+
+@dataclass(frozen=True)
+class _Plain:
+    calibrators: tuple[()] = ()
+
+
+_NO_CALIBRATOR: Any = _Plain()
+
+
+def failure_record(work: Work, error: BaseException) -> dict[str, Any]:
+    """Why a cell failed, for people and for the table's gap."""
+    expected = isinstance(error, CellError | InputError)
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    cell = work.cell
+    return {
+        "cell": cell.identity,
+        "name": cell.describe(),
+        "dataset": cell.dataset.spelled(),
+        "backbone": cell.backbone.spelled(),
+        "recipe": cell.recipe.name,
+        "seed": cell.seed,
+        "reason": reason,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
