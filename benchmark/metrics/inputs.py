@@ -1,9 +1,14 @@
 """Checks of what a user hands in: logits, probabilities and labels, NumPy or torch, any float type."""
 
+import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+_SUM_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 2e-2}
+_DEFAULT_SUM_TOLERANCE = 1e-4  # float32 softmax of 1,000 classes is off by 1e-6, float32 written with 6 digits by 1e-5
 
 
 def as_logits(logits: Any) -> Tensor:
@@ -12,13 +17,8 @@ def as_logits(logits: Any) -> Tensor:
     Raises:
         ValueError: not two-dimensional, no rows, fewer than two classes, or a row that is not finite.
     """
-    tensor = _matrix(logits, "logits")
-    finite = torch.isfinite(tensor.sum(dim=1))  # one cheap pass; the slow test runs only where it matters
-    if not finite.all():
-        suspect = (~finite).nonzero().flatten()
-        bad = suspect[~torch.isfinite(tensor[suspect]).all(dim=1)]
-        if len(bad):
-            raise ValueError(f"logits: row {int(bad[0])} holds NaN or infinite values ({len(bad)} such rows)")
+    tensor = as_matrix(logits, "logits")
+    check_finite(tensor)
     return tensor
 
 
@@ -28,13 +28,12 @@ def as_labels(labels: Any, num_rows: int, num_classes: int) -> Tensor:
     Raises:
         ValueError: another length than the logits, not whole numbers, or a label outside 0..K-1.
     """
-    tensor = torch.as_tensor(labels)
+    tensor = _as_tensor(labels, "labels")
     if tensor.ndim != 1 or len(tensor) != num_rows:
         raise ValueError(f"labels: shape {tuple(tensor.shape)} does not fit {num_rows} rows of predictions")
-    if tensor.is_floating_point():
-        if (tensor != tensor.round()).any():
-            row = int((tensor != tensor.round()).nonzero()[0])
-            raise ValueError(f"labels: row {row} holds {tensor[row].item()}, not a class number")
+    if tensor.is_floating_point() and (tensor != tensor.round()).any():
+        row = int((tensor != tensor.round()).nonzero()[0])
+        raise ValueError(f"labels: row {row} holds {tensor[row].item()}, not a class number")
     tensor = tensor.long()
     bad = ((tensor < 0) | (tensor >= num_classes)).nonzero().flatten()
     if len(bad):
@@ -43,10 +42,67 @@ def as_labels(labels: Any, num_rows: int, num_classes: int) -> Tensor:
     return tensor
 
 
-def _matrix(values: Any, what: str) -> Tensor:
-    tensor = torch.as_tensor(values)
+def as_matrix(values: Any, what: str) -> Tensor:
+    """`values` as a floating tensor (N, K) with N >= 1 and K >= 2; the values themselves are not looked at.
+
+    Raises:
+        ValueError: another shape, or a type that holds no numbers.
+    """
+    tensor = _as_tensor(values, what)
     if tensor.ndim != 2:
         raise ValueError(f"{what}: expected two dimensions (rows, classes), got shape {tuple(tensor.shape)}")
     if tensor.shape[0] == 0 or tensor.shape[1] < 2:
         raise ValueError(f"{what}: expected at least one row and two classes, got shape {tuple(tensor.shape)}")
     return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def check_finite(logits: Tensor, offset: int = 0) -> None:
+    """Raise a ValueError that names the first row of `logits` with NaN or infinite values.
+
+    Args:
+        logits: (N, K).
+        offset: number of the first row, for the message.
+    """
+    finite = torch.isfinite(logits.sum(dim=1))  # one cheap pass; the slow test runs only where it matters
+    if not finite.all():
+        suspect = (~finite).nonzero().flatten()
+        bad = suspect[~torch.isfinite(logits[suspect]).all(dim=1)]
+        if len(bad):
+            raise ValueError(f"logits: row {offset + int(bad[0])} holds NaN or infinite values")
+
+
+def check_probabilities(probabilities: Tensor, offset: int = 0, what: str = "probabilities") -> None:
+    """Raise a ValueError that names the first row that is no probability distribution.
+
+    A row must be finite, not negative and sum to one, within the precision of its type (1e-4 for float32 and float64).
+
+    Args:
+        probabilities: (N, K), of the type that the user passed.
+        offset: number of the first row, for the message.
+        what: name of the argument, for the message.
+    """
+    tolerance = _SUM_TOLERANCE.get(probabilities.dtype, _DEFAULT_SUM_TOLERANCE)
+    totals = probabilities.sum(dim=1, dtype=torch.promote_types(probabilities.dtype, torch.float32))
+    off = ~((totals - 1).abs() <= tolerance)
+    if off.any():
+        row = int(off.nonzero()[0])
+        raise ValueError(f"{what}: row {offset + row} sums to {totals[row].item():.6g}, not to 1")
+    low = probabilities.amin(dim=1)
+    if (low < -tolerance).any():
+        row = int((low < -tolerance).nonzero()[0])
+        raise ValueError(f"{what}: row {offset + row} holds {low[row].item():.6g}, below 0")
+
+
+def _as_tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{what}: expected numbers, got {array.dtype} values")
+    if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    with warnings.catch_warnings():  # a read-only array is fine: nothing here writes to its input
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(array)

@@ -1,0 +1,79 @@
+"""What a metric is, and the registry of all."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from ..registry import Component, Registry
+from .parts import Part, TopLabel
+from .sample import PointView, Sample, View
+from .source import Source
+
+Need = Literal["posterior", "out-of-distribution"]
+
+registry: Registry[type["Metric"]] = Registry("metric")
+register = registry.register
+
+
+class Metric(Component, ABC):
+    """A number that says how good predictions are.
+
+    A subclass is a dataclass of options (``bins`` is set from the caller's) that implements `values`.
+    ``unit`` is ``"%"``, ``"nats"`` or ``""``; ``better`` says which direction is good; ``decimals`` how many a table
+    prints; ``needs`` what the caller must have beside predictions and labels; ``parts`` the statistics that `values`
+    reads, so that all metrics of a call are filled in one pass; ``resampled`` whether `values` accepts resampled
+    views, without which there is no bootstrap interval.
+    """
+
+    unit: ClassVar[str] = "%"
+    better: ClassVar[Literal["lower", "higher"]] = "lower"
+    decimals: ClassVar[int] = 2
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    resampled: ClassVar[bool] = True
+
+    def parts(self) -> Sequence[Part]:
+        """The statistics that `values` reads."""
+        return [TopLabel()]
+
+    @abstractmethod
+    def values(self, view: View) -> np.ndarray:
+        """The metric under each of the R weightings of `view`: (R,), in the metric's unit."""
+
+    def __call__(self, *, logits: Any = None, probabilities: Any = None, labels: Any, posterior: Any = None) -> float:
+        """The metric of logits or probabilities (N, K) against labels (N,).
+
+        Raises:
+            ValueError: bad input; the message says what and where.
+        """
+        source = Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior)
+        return self.value(Sample(source))
+
+    def value(self, sample: Sample) -> float:
+        """The metric of `sample`."""
+        sample.collect(self.parts())
+        return float(self.values(PointView(sample))[0])
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """Name, label, unit, direction, decimals and needs, as plain data."""
+        return {
+            "name": cls.spec.name,
+            "label": cls.spec.label,
+            "unit": cls.unit,
+            "better": cls.better,
+            "decimals": cls.decimals,
+            "needs": sorted(cls.needs),
+        }
+
+
+def make(name: str, bins: int) -> Metric:
+    """Make the metric `name`, with `bins` where it has such an option.
+
+    Raises:
+        InputError: an unknown name, or a number of bins below one.
+    """
+    cls = registry[name]
+    has_bins = "bins" in getattr(cls, "__dataclass_fields__", {})
+    return registry.create(name, **({"bins": bins} if has_bins else {}))

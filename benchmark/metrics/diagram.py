@@ -1,0 +1,90 @@
+"""Reliability diagrams: accuracy against confidence in equal-width bins, with an interval for each bin's accuracy."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from .parts import TopLabel
+from .sample import PointView, Sample
+from .source import Source
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """One bin (low, high] of the confidences; all but `count` are fractions in 0..1, NaN in an empty bin.
+
+    Attributes:
+        low: lower edge.
+        high: upper edge.
+        count: number of samples.
+        confidence: their mean confidence.
+        accuracy: the share of right predictions among them.
+        accuracy_low: lower end of the accuracy's Wilson interval.
+        accuracy_high: upper end.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The bin as plain data."""
+        return asdict(self)
+
+
+def reliability(
+    *, logits: Any = None, probabilities: Any = None, labels: Any, bins: int = 15, level: float = 0.95
+) -> list[ReliabilityBin]:
+    """The bins of a reliability diagram, the same bins as those of `ece`.
+
+    Args:
+        logits: (N, K), NumPy or torch.
+        probabilities: (N, K) with rows that sum to one, in place of logits.
+        labels: (N,) whole numbers in 0..K-1.
+        bins: number of equal-width bins.
+        level: coverage of the intervals.
+
+    Raises:
+        ValueError: bad input; the message says what and where.
+    """
+    if bins < 1 or not 0 < level < 1:
+        raise ValueError(f"reliability: bins={bins} must be at least 1 and level={level} between 0 and 1")
+    sample = Sample(Source(logits=logits, probabilities=probabilities, labels=labels))
+    sample.collect([TopLabel()])
+    view, index = PointView(sample), sample.bin_of(bins)
+    counts = view.segments(index, bins)[0]
+    correct = view.segments(index, bins, sample.correct)[0]
+    with np.errstate(invalid="ignore"):
+        confidence = view.segments(index, bins, sample.confidence)[0] / counts
+        accuracy = correct / counts
+    low, high = wilson_interval(correct, counts, level)
+    columns = zip(counts.astype(int), confidence, accuracy, low, high, strict=True)
+    return [
+        ReliabilityBin(b / bins, (b + 1) / bins, int(row[0]), *(float(v) for v in row[1:]))
+        for b, row in enumerate(columns)
+    ]
+
+
+def wilson_interval(successes: np.ndarray, trials: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """The score interval of a proportion (Wilson 1927); NaN where there are no trials.
+
+    Args:
+        successes: counts.
+        trials: counts, at least as large.
+        level: coverage.
+
+    Returns:
+        Lower and upper ends, fractions.
+    """
+    z = norm.ppf((1 + level) / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = successes / trials
+        centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+        half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)

@@ -1,0 +1,254 @@
+"""What metrics see: a sample of predictions, and views of it with every row weighted once or by resampling counts."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from typing_extensions import override
+
+from .parts import Classwise, ClasswiseEntries, Part, Prediction, ProperScores, TopK, TopLabel, Truth
+from .source import Source
+
+Array = np.ndarray
+
+
+class Sample:
+    """Predictions of N samples, reduced to small statistics as metrics ask for them.
+
+    Args:
+        source: the checked predictions.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._parts: dict[Part, Any] = {}
+
+    def __len__(self) -> int:
+        return self.source.num_rows
+
+    def collect(self, parts: Iterable[Part]) -> None:
+        """Fill those of `parts` that are not filled yet, in one pass over the predictions."""
+        missing = {part: part.collector(self.source) for part in dict.fromkeys(parts) if part not in self._parts}
+        if not missing:
+            return
+        for block in self.source.blocks():
+            for collector in missing.values():
+                collector.add(block)
+        self._parts |= {part: collector.result() for part, collector in missing.items()}
+
+    def __getitem__(self, part: Part) -> Any:
+        """The filled `part`."""
+        self.collect([part])
+        return self._parts[part]
+
+    @cached_property
+    def confidence(self) -> Array:
+        """The largest probability of each sample (N,), of the type that was computed in."""
+        return self[TopLabel()]["confidence"]
+
+    @cached_property
+    def correct(self) -> Array:
+        """Whether each prediction is right (N,) bool."""
+        return self[TopLabel()]["correct"]
+
+    @cached_property
+    def residual(self) -> Array:
+        """Correctness minus confidence (N,) float64."""
+        return self.correct - self.confidence.astype(np.float64)
+
+    @cached_property
+    def nll(self) -> Array:
+        """-log p_y (N,) in nats."""
+        return self[ProperScores()]["nll"]
+
+    @cached_property
+    def brier(self) -> Array:
+        """Brier score (N,) in 0..2."""
+        return self[ProperScores()]["brier"]
+
+    @cached_property
+    def prediction(self) -> Array:
+        """The predicted class (N,)."""
+        return self[Prediction()]["prediction"]
+
+    def top_k_hit(self, k: int) -> Array:
+        """Whether the true class is among the `k` most probable (N,) bool."""
+        return self[TopK(k)]["hit"]
+
+    @cached_property
+    def truth(self) -> dict[str, Array]:
+        """KL divergence from the true class distribution, and the true accuracy of each prediction, each (N,)."""
+        return self[Truth()]
+
+    def bin_of(self, bins: int) -> Array:
+        """The equal-width bin of each confidence (N,): bin b holds (b/bins, (b+1)/bins], the first one 0 too."""
+        edges = (np.arange(1, bins) / bins).astype(self.confidence.dtype)
+        return np.searchsorted(edges, self.confidence, side="left")
+
+    @cached_property
+    def order(self) -> Array:
+        """The samples by rising confidence (N,)."""
+        return np.argsort(self.confidence, kind="stable")
+
+    @cached_property
+    def group_ends(self) -> Array:
+        """The last rank of each run of equal confidences, plus one."""
+        ranked = self.confidence[self.order]
+        return np.append(np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, len(ranked))
+
+
+class View(ABC):
+    """A `Sample` with R weightings of its rows; every statistic has R as its first dimension."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+
+    def __len__(self) -> int:
+        """N, the same under every weighting."""
+        return len(self.sample)
+
+    @abstractmethod
+    def mean(self, values: Array) -> Array:
+        """The weighted mean of `values` (N,): (R,)."""
+
+    @abstractmethod
+    def segments(self, index: Array, size: int, values: Array | None = None) -> Array:
+        """The weighted sum of `values` (N,), or the count, for each value of `index` in 0..size-1: (R, size)."""
+
+    @abstractmethod
+    def cumulative(self, values: Array | None = None) -> Array:
+        """Cumulative weighted sums of `values` (N,), or counts, by rising confidence: (R, G+1).
+
+        G is the number of distinct confidences; entry g sums the samples of the g smallest. Samples of equal
+        confidence are never told apart, so that nothing depends on their order.
+        """
+
+    @abstractmethod
+    def classwise(self, bins: int) -> Array:
+        """Sums of ``[y = k] - p_k`` per class and equal-width bin of p_k: (R, K, bins)."""
+
+    def equal_mass(self, bins: int) -> tuple[Array, Array]:
+        """Residual sums and sample counts of `bins` equal-mass bins of the confidences: (R, bins) and (bins,).
+
+        Bin b holds the ranks floor(bN/bins) to floor((b+1)N/bins) - 1. Samples of equal confidence on both sides of a
+        bin's edge share their residual evenly.
+        """
+        edges = np.arange(bins + 1) * len(self) // bins
+        counts, sums = self.cumulative(), self.cumulative(self.sample.residual)
+        prefixes = np.stack([np.interp(edges, c, s) for c, s in zip(counts, sums, strict=True)])
+        return np.diff(prefixes, axis=1), np.diff(edges)
+
+
+class PointView(View):
+    """Every row once: R = 1."""
+
+    @override
+    def mean(self, values: Array) -> Array:
+        return np.array([values.mean(dtype=np.float64)])
+
+    @override
+    def segments(self, index: Array, size: int, values: Array | None = None) -> Array:
+        return np.bincount(index, weights=values, minlength=size)[None].astype(np.float64)
+
+    @override
+    def cumulative(self, values: Array | None = None) -> Array:
+        ends = self.sample.group_ends
+        if values is None:
+            return np.append(0.0, ends)[None]
+        sums = np.cumsum(values[self.sample.order], dtype=np.float64)
+        return np.append(0.0, sums[ends - 1])[None]
+
+    @override
+    def classwise(self, bins: int) -> Array:
+        return self.sample[Classwise(bins)][None]
+
+
+class ResampledView(View):
+    """Rows weighted by the counts of R bootstrap resamples.
+
+    Args:
+        sample: the sample.
+        counts: how often each resample holds each row, (R, N).
+        columns: the weighted sums of all probabilities of each class (R, K), where a metric needs `classwise`.
+    """
+
+    def __init__(self, sample: Sample, counts: Array, columns: Array | None = None) -> None:
+        super().__init__(sample)
+        self.counts = counts.astype(np.float64)
+        self.transposed = np.ascontiguousarray(self.counts.T)
+        self.columns = columns
+        self._cumulative: dict[int, tuple[Array | None, Array]] = {}
+
+    @override
+    def mean(self, values: Array) -> Array:
+        values = values.astype(np.float64)
+        finite = np.isfinite(values)
+        if finite.all():
+            return self.counts @ values / len(self)
+        means = self.counts @ np.where(finite, values, 0) / len(self)  # 0 x inf would make every mean a NaN
+        return np.where(self.counts[:, ~finite].any(axis=1), values[~finite].sum(), means)
+
+    @override
+    def segments(self, index: Array, size: int, values: Array | None = None) -> Array:
+        data = np.ones(len(self)) if values is None else values.astype(np.float64)
+        return self._sparse_sums(index, np.arange(len(self)), data, size)
+
+    @override
+    def cumulative(self, values: Array | None = None) -> Array:
+        key = id(values)
+        if key not in self._cumulative:  # the array is kept beside its sums, so that its id stays its own
+            self._cumulative[key] = (values, self._cumulate(values))
+        return self._cumulative[key][1]
+
+    def _cumulate(self, values: Array | None) -> Array:
+        order, ends = self.sample.order, self.sample.group_ends
+        sums = np.zeros((len(self.counts), len(order) + 1))
+        terms = self._ranked_counts
+        if values is not None:
+            terms = terms * values[order]
+        np.cumsum(terms, axis=1, out=sums[:, 1:])
+        return sums if len(ends) == len(order) else sums[:, np.append(0, ends)]
+
+    @cached_property
+    def _ranked_counts(self) -> Array:
+        return self.counts[:, self.sample.order]
+
+    @override
+    def classwise(self, bins: int) -> Array:
+        entries: ClasswiseEntries = self.sample[Classwise(bins, entries=True)]
+        num_classes = self.sample.source.num_classes
+        sums = self._sparse_sums(entries.cells, entries.rows, entries.values, num_classes * bins)
+        sums = sums.reshape(len(self.counts), num_classes, bins)
+        if self.columns is None:
+            raise ValueError("this view was made without the column sums that classwise metrics need")
+        sums[:, :, 0] -= self.columns
+        return sums
+
+    def _sparse_sums(self, cells: Array, rows: Array, values: Array, size: int) -> Array:
+        placed = sparse.csr_array((values, (cells, rows)), shape=(size, len(self)))
+        return np.ascontiguousarray((placed @ self.transposed).T)
+
+
+def column_sums(source: Source, counts: Array) -> Array:
+    """The sums of all probabilities of each class under each weighting, in one pass.
+
+    Args:
+        source: the predictions.
+        counts: (R, N) whole numbers.
+
+    Returns:
+        (R, K) float64.
+    """
+    device = source.values.device
+    sums = torch.zeros(len(counts), source.num_classes, dtype=torch.float64, device=device)
+    weights = torch.from_numpy(counts)
+    for block in source.blocks():
+        for start in range(0, len(block.labels), 512):  # short sums, so that float32 loses nothing
+            part = block.probabilities[start : start + 512]
+            rows = slice(block.start + start, block.start + start + len(part))
+            sums += weights[:, rows].to(device, part.dtype) @ part
+    return sums.cpu().numpy()

@@ -1,0 +1,147 @@
+"""One blocked pass over the predictions: every N x K number is read once, and no second N x K array is made."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .inputs import as_labels, as_matrix, check_finite, check_probabilities
+
+_BLOCK_ELEMENTS = {"cpu": 2**18}  # 1 MB of float32 stays in a core's cache from one operation to the next
+_DEVICE_BLOCK_ELEMENTS = 2**24
+
+
+@dataclass
+class Block:
+    """Some rows of the predictions. Its tensors are valid until the next block: parts keep no reference to them.
+
+    Attributes:
+        start: number of the first row.
+        probabilities: (n, K) float32, or float64 for float64 input.
+        labels: (n,) int64.
+        scores: the logits (n, K), or the probabilities where there are no logits: what the argmax is taken of.
+        is_logits: whether `scores` are logits.
+        posterior: the true class distribution (n, K) float64, or None.
+    """
+
+    start: int
+    probabilities: Tensor
+    labels: Tensor
+    scores: Tensor
+    is_logits: bool
+    posterior: Tensor | None
+
+    @property
+    def rows(self) -> slice:
+        """The block's place among all rows."""
+        return slice(self.start, self.start + len(self.labels))
+
+    @cached_property
+    def confidence(self) -> Tensor:
+        """The largest probability of each row (n,)."""
+        return self.probabilities.amax(dim=1).clamp_(max=1)
+
+    @cached_property
+    def top_score(self) -> Tensor:
+        """The largest score of each row (n,)."""
+        return self.scores.amax(dim=1)
+
+    @cached_property
+    def label_score(self) -> Tensor:
+        """The score of the true class (n,)."""
+        return self.scores.gather(1, self.labels[:, None])[:, 0]
+
+    @cached_property
+    def label_probability(self) -> Tensor:
+        """The probability of the true class (n,)."""
+        return self.probabilities.gather(1, self.labels[:, None])[:, 0].clamp_(0, 1)
+
+    @cached_property
+    def prediction(self) -> Tensor:
+        """The predicted class (n,): the first of the largest scores."""
+        return self.scores.argmax(dim=1)
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """Whether the predicted class is the true one (n,).
+
+        Comparing two numbers a row costs a third of an argmax. Only a tie needs it, and a tied row has a confidence
+        of at most one half.
+        """
+        correct = self.label_score >= self.top_score
+        doubtful = (correct & (self.confidence < 0.51)).nonzero().flatten()
+        if len(doubtful):
+            correct[doubtful] = self.scores[doubtful].argmax(dim=1) == self.labels[doubtful]
+        return correct
+
+    @cached_property
+    def nll(self) -> Tensor:
+        """-log p_y (n,) in nats: float64, exact where the probability itself underflows; inf for p_y = 0."""
+        if not self.is_logits:
+            return -self.label_probability.double().log()
+        return (self.top_score.double() - self.label_score) - self.confidence.double().log()
+
+
+class Source:
+    """Checked predictions, labels and, where it is known, the true class distribution.
+
+    Args:
+        logits: (N, K), any float type, NumPy or torch, on any device.
+        probabilities: (N, K), in place of logits.
+        labels: (N,) whole numbers in 0..K-1.
+        posterior: (N, K), rows that sum to one.
+
+    Raises:
+        ValueError: both or neither of logits and probabilities, shapes that do not fit, or labels out of range.
+    """
+
+    def __init__(self, *, logits: Any = None, probabilities: Any = None, labels: Any, posterior: Any = None) -> None:
+        if (logits is None) == (probabilities is None):
+            raise ValueError("give either logits or probabilities" + (", not both" if logits is not None else ""))
+        self.is_logits = logits is not None
+        self.values = as_matrix(logits, "logits") if self.is_logits else as_matrix(probabilities, "probabilities")
+        self.num_rows, self.num_classes = self.values.shape
+        self.labels = as_labels(labels, self.num_rows, self.num_classes).to(self.values.device)
+        self.posterior = None if posterior is None else as_matrix(posterior, "posterior")
+        if self.posterior is not None and self.posterior.shape != self.values.shape:
+            shapes = tuple(self.posterior.shape), tuple(self.values.shape)
+            raise ValueError(f"posterior: shape {shapes[0]} does not fit predictions of shape {shapes[1]}")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that is computed in: float64 for float64 input, float32 otherwise; sums are always float64."""
+        return torch.float64 if self.values.dtype == torch.float64 else torch.float32
+
+    @property
+    def block_rows(self) -> int:
+        """Rows in a block."""
+        elements = _BLOCK_ELEMENTS.get(self.values.device.type, _DEVICE_BLOCK_ELEMENTS)
+        return max(1, elements // self.num_classes)
+
+    @torch.no_grad()
+    def blocks(self) -> Iterator[Block]:
+        """The rows in blocks, checked as they are read.
+
+        Raises:
+            ValueError: NaN or infinite logits, or a row that is no probability distribution; the message says which.
+        """
+        device, size = self.values.device, self.block_rows
+        buffer = torch.empty(min(size, self.num_rows), self.num_classes, dtype=self.dtype, device=device)
+        for start in range(0, self.num_rows, size):
+            raw = self.values[start : start + size]
+            if self.is_logits:
+                check_finite(raw, start)
+                scores = raw.to(self.dtype)
+                probabilities = torch.softmax(scores, dim=1, out=buffer[: len(raw)])
+            else:
+                check_probabilities(raw, start)
+                scores = probabilities = raw.to(self.dtype)
+            posterior = None
+            if self.posterior is not None:
+                posterior = self.posterior[start : start + size]
+                check_probabilities(posterior, start, "posterior")
+                posterior = posterior.to(device, torch.float64)
+            yield Block(start, probabilities, self.labels[start : start + size], scores, self.is_logits, posterior)

@@ -1,0 +1,1 @@
+"""Statistics of metrics: intervals, noise floors, comparisons and aggregates over cells."""
