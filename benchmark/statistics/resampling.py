@@ -1,0 +1,92 @@
+"""Bootstrap over test samples: many resamples of a panel of metrics from small statistics of the predictions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..metrics.base import Metric, make
+from ..metrics.evaluation import PANEL
+from ..metrics.parts import Classwise
+from ..metrics.sample import ResampledView, Sample, column_sums
+from ..metrics.source import Source
+
+_BLOCK_NUMBERS = 2**21  # resampling counts handled at once: 16 MB of float64
+
+
+def resampling_counts(size: int, replicates: int, seed: int) -> np.ndarray:
+    """How often each of `replicates` resamples with replacement holds each of `size` samples: (R, N) int16.
+
+    The counts depend on the arguments alone, so that resamples of the same size and seed are paired.
+    """
+    generator = np.random.default_rng(seed)
+    counts = np.empty((replicates, size), dtype=np.int16)
+    for row in counts:
+        row[:] = np.bincount(generator.integers(0, size, size), minlength=size)
+    return counts
+
+
+def bootstrap(
+    *,
+    logits: Any = None,
+    probabilities: Any = None,
+    labels: Any,
+    metrics: Sequence[str] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+    bins: int = 15,
+    posterior: Any = None,
+) -> dict[str, np.ndarray]:
+    """Values of metrics under resampling of the samples with replacement (Efron 1979).
+
+    Two calls with the same seed and number of samples use the same resamples, so that the difference of their results
+    is a paired bootstrap. The predictions are read twice at most; everything else works on per-sample statistics.
+
+    Args:
+        logits: (N, K), NumPy or torch.
+        probabilities: (N, K), in place of logits.
+        labels: (N,).
+        metrics: names; the default panel of `evaluate` where None.
+        replicates: R, the number of resamples.
+        seed: of the resamples.
+        bins: number of bins of binned metrics.
+        posterior: the true class distribution (N, K), for metrics that need it.
+
+    Returns:
+        Metric name to the R values (R,); all NaN for a metric that has no bootstrap (its ``resampled`` is False).
+
+    Raises:
+        ValueError: as `evaluate`; fewer than one replicate.
+    """
+    if replicates < 1:
+        raise ValueError(f"bootstrap: replicates={replicates} must be at least 1")
+    made = {name: make(name, bins) for name in (PANEL if metrics is None else metrics)}
+    live = {name: metric for name, metric in made.items() if metric.resampled}
+    sample = Sample(Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior))
+    parts = {part for metric in live.values() for part in metric.parts()}
+    sample.collect([Classwise(p.bins, entries=True) if isinstance(p, Classwise) else p for p in parts])
+    counts = resampling_counts(len(sample), replicates, seed)
+    columns = column_sums(sample.source, counts) if any(isinstance(p, Classwise) for p in parts) else None
+    found = _resampled_values(sample, live, counts, columns)
+    return {name: found[name] if name in found else np.full(replicates, np.nan) for name in made}
+
+
+def _resampled_values(
+    sample: Sample, metrics: dict[str, Metric], counts: np.ndarray, columns: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    step = max(1, _BLOCK_NUMBERS // len(sample))
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
+    for start in range(0, len(counts), step):
+        rows = slice(start, start + step)
+        view = ResampledView(sample, counts[rows], None if columns is None else columns[rows])
+        for name, metric in metrics.items():
+            pieces[name].append(metric.values(view))
+    return {name: np.concatenate(values) for name, values in pieces.items()}
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of bootstrap values (R,); (nan, nan) where any is NaN or there are none."""
+    if len(values) == 0 or np.isnan(values).any():
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
