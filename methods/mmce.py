@@ -20,8 +20,9 @@ class Mmce(Objective):
 
     r is the confidence; v = (1 - r) / n for the n correct samples and -r / m for the m wrong ones: the weighted form of
     Kumar et al. 2018 (ICML, PMLR 80), which normalises correct and wrong samples apart, with their square root and
-    kernel. Where MMCE_w is below 1e-6 it counts as 0, for the gradient of the root is infinite at 0. It is a property
-    of the batch, so its value depends on the batch size. For the CalAttn code's penalty see mmce-calattn.
+    kernel. A batch without a correct or without a wrong sample has no MMCE_w, and as in their code no penalty. Where
+    MMCE_w is below 1e-6 it counts as 0, for the gradient of the root is infinite at 0. It is a property of the batch,
+    so its value depends on the batch size. For the CalAttn code's penalty see mmce-calattn.
     """
 
     needs = frozenset({"hard-labels"})
@@ -38,11 +39,11 @@ def weighted_mmce(log_p: Tensor, labels: Tensor) -> Tensor:
     """MMCE_w of a batch (see `Mmce`): log-probabilities (N, K) and labels (N,), a scalar in 0..2."""
     top, predicted = log_p.max(dim=1)
     confidence, correct = top.exp(), predicted == labels
-    right = correct.sum().clamp_min(1)
-    wrong = (~correct).sum().clamp_min(1)
+    right, wrong = correct.sum(), (~correct).sum()
     # 1 - r by expm1 keeps its digits for confidences near one.
-    residual = torch.where(correct, -torch.expm1(top) / right, -confidence / wrong)
+    residual = torch.where(correct, -torch.expm1(top) / right.clamp_min(1), -confidence / wrong.clamp_min(1))
     kernel = torch.exp(-(confidence[:, None] - confidence[None, :]).abs() / 0.4)
     square = (residual[:, None] * residual[None, :] * kernel).sum()
-    positive = square > _SMALLEST_SQUARE
-    return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0)
+    counts = (right > 0) & (wrong > 0) & (square > _SMALLEST_SQUARE)
+    # The inner where keeps the root's infinite gradient away from a penalty that does not count.
+    return torch.where(counts, torch.where(counts, square, 1).sqrt(), 0)

@@ -220,13 +220,13 @@ def test_dual_focal_runner_up_is_strictly_below():
     assert lowest.item() == pytest.approx(-(0.8**5) * math.log(0.2))
 
 
-def test_mmce_vanishes_only_where_all_are_sure_and_right():
-    sure = 100 * torch.eye(K)
+def test_mmce_needs_right_and_wrong_samples():
+    sure = 100 * torch.eye(4)
     loss = registry.create("mmce").loss
-    assert loss(Outputs(sure, sure), torch.arange(K)).item() == pytest.approx(0, abs=1e-6)
-    wrong = torch.arange(K).roll(1)
-    # Confidence 1 and all wrong: the cross-entropy is 100 and MMCE_w is 1.
-    assert loss(Outputs(sure, sure), wrong).item() == pytest.approx(102, rel=1e-5)
+    assert loss(Outputs(sure, sure), torch.arange(4)).item() == pytest.approx(0, abs=1e-6)
+    assert loss(Outputs(sure, sure), torch.arange(4).roll(1)).item() == pytest.approx(100)
+    # Confidence 1, two of four wrong: the mean cross-entropy is 50 and MMCE_w is 1.
+    assert loss(Outputs(sure, sure), torch.tensor([0, 1, 3, 2])).item() == pytest.approx(52, rel=1e-6)
 
 
 def test_dro_radius_has_to_fit_the_classes(batch):
