@@ -5,6 +5,8 @@ A document that inputs them needs ``\usepackage{booktabs,longtable,multirow,siun
 
 import math
 import re
+import textwrap
+import unicodedata
 from itertools import groupby
 
 from ..results import Results
@@ -41,16 +43,23 @@ _ESCAPES = {
     "×": r"$\times$",
     "†": r"$\dagger$",
     "±": r"$\pm$",
-}  # fmt: skip
-_LATIN = frozenset(map(chr, range(0xC0, 0x180))) - {"×", "÷"}
+}
 
-_LATIN = frozenset(map(chr, range(0xC0, 0x180))) - {"×", "÷"}
+_ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u030c\u0327"
+"""The combining accents that LaTeX's standard fonts can put on a letter."""
 
 
 def escape(text: str) -> str:
     """Make `text` literal in LaTeX; a letter that pdflatex's fonts may lack becomes a question mark."""
     text = " ".join(text.split())
-    return "".join(_ESCAPES.get(char) or (char if char.isascii() or char in _LATIN else "?") for char in text)
+    return "".join(_ESCAPES.get(char) or (char if _printable(char) else "?") for char in text)
+
+
+def _printable(char: str) -> bool:
+    if char.isascii() or char in "ßæøœłÆØŒŁ":
+        return char.isprintable()
+    parts = unicodedata.normalize("NFD", char)
+    return len(parts) == 2 and parts[0].isascii() and parts[1] in _ACCENTS
 
 
 def comment(results: Results) -> str:
@@ -77,7 +86,14 @@ def latex(table: Table, label: str | None = None) -> str:
         lines += [caption + r"\\", *head, r"\endfirsthead", *head, r"\endhead", *body, r"\end{longtable}", r"\endgroup"]
         return "\n".join(lines) + "\n"
     lines = [r"\begin{table}[tp]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}", caption]
-    lines += [rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}", *head, *body, r"\end{tabular}", r"\end{table}"]
+    lines += [
+        r"\par\smallskip",
+        rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
+        *head,
+        *body,
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -93,9 +109,10 @@ def _spec(table: Table, index: int) -> str:
     if not table.numeric(index):
         return "r" + marks
     values = [row.cells[index].value for row in table.rows]
-    whole = max(len(str(int(abs(v)))) for v in values if v is not None and math.isfinite(v))
-    sign = "-" if any(v is not None and v < 0 for v in values) else "+" if column.signed else ""
-    return rf"S[table-format={sign}{whole}.{column.decimals}]" + marks
+    whole = max((len(str(int(abs(v)))) for v in values if v is not None and math.isfinite(v)), default=1)
+    negative = any(v is not None and v < 0 for v in values)
+    sign, option = ("+", ",retain-explicit-plus") if column.signed else ("-" if negative else "", "")
+    return rf"S[table-format={sign}{whole}.{column.decimals}{option}]" + marks
 
 
 def _has_marks(table: Table, index: int) -> bool:
@@ -117,9 +134,8 @@ def _head(table: Table) -> list[str]:
             span = sum(1 + _has_marks(table, i) for i in members)
             column = table.columns[members[0]]
             text = column.heads[level] if level < len(column.heads) else ""
-            extra = " ".join(part for part in (column.unit and f"({column.unit})", column.arrow) if part)
-            full = f"{text} {extra}" if last and extra else text
-            cells.append(rf"\multicolumn{{{span}}}{{c}}{{{_stacked(full) if last else escape(full)}}}")
+            drawn = _stacked(text, column) if last else escape(text)
+            cells.append(rf"\multicolumn{{{span}}}{{c}}{{{drawn}}}")
             if not last and text:
                 rules.append(rf"\cmidrule(lr){{{position}-{position + span - 1}}}")
             position += span
@@ -133,20 +149,16 @@ def _upper(table: Table, index: int, level: int) -> object:
     return index if level == max(len(c.heads) for c in table.columns) - 1 else heads[: level + 1]
 
 
-def _stacked(text: str) -> str:
-    """A long head on several lines, so that columns stay narrow."""
-    lines, line = [], ""
-    for word in text.replace(", ", ",\n").split(" "):
-        for piece in word.split("\n"):
-            if line and len(line) + len(piece) > 9:
-                lines.append(line)
-                line = piece
-            else:
-                line = f"{line} {piece}".strip()
-    lines.append(line)
-    if len(lines) == 1:
-        return escape(text)
-    return r"\shortstack{" + r"\\".join(map(escape, lines)) + "}"
+def _stacked(text: str, column: Column) -> str:
+    """A head on several lines, so that columns stay narrow; unit and direction on the last."""
+    lines = textwrap.wrap(text, 11, break_long_words=False, break_on_hyphens=False)
+    measure = " ".join(part for part in (column.unit and f"({column.unit})", column.arrow) if part)
+    if measure and lines and len(lines[-1]) + len(measure) <= 8:
+        lines[-1] += f" {measure}"
+    elif measure:
+        lines.append(measure)
+    drawn = r"\\".join(map(escape, lines))
+    return rf"\shortstack{{{drawn}}}" if len(lines) > 1 else drawn
 
 
 def _body(table: Table) -> list[str]:

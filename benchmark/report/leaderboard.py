@@ -46,8 +46,8 @@ def protocol_lines(results: Results) -> list[str]:
     lines = [str(line) for line in results.run.get("protocol_text", [])]
     if view.baseline:
         lines.append(
-            f"Baseline: {view.baseline}. Relative reduction = 100 x (baseline - entry) / baseline; over several cells "
-            "it is given as ratio of means, mean of ratios and median, which can differ in sign."
+            f"Relative reductions refer to {view.baseline}; over several cells they are given as ratio of means, mean "
+            "of ratios and median, which can differ in sign."
         )
     if view.comparisons.empty:
         lines.append("These results hold no comparisons: nothing is known of significance, so nothing is bold.")

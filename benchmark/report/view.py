@@ -216,15 +216,27 @@ class View:
         return cells
 
     def cells(self, dataset: str, backbone: str, entry: str) -> list[dict[str, Any]]:
-        """The training runs behind an entry, a record each; one that names an ``entry`` is about that entry alone."""
-        found = self._cells.get((dataset, backbone, self.records[entry].get("recipe") or entry), [])
-        return [cell for cell in found if cell.get("entry") in (None, entry)]
+        """The training runs behind an entry, a record each."""
+        return self._cells.get((dataset, backbone, self.records[entry].get("recipe") or entry), [])
+
+    @cached_property
+    def _seeds_found(self) -> dict[tuple[str, str, str], set[str]]:
+        found: dict[tuple[str, str, str], set[str]] = {}
+        for dataset, backbone, entry, seed in self.table[["dataset", "backbone", "entry", "seed"]].itertuples(
+            index=False
+        ):
+            found.setdefault((dataset, backbone, entry), set()).add(str(seed))
+        return found
 
     def reasons(self, dataset: str, backbone: str, entry: str) -> list[str]:
-        """Why seeds of an entry are missing: one line for each reason, with its seeds; empty where none is."""
+        """Why seeds of an entry have no values: one line for each reason, with its seeds; empty where all have some.
+
+        A cell may have failed for another entry alone (a calibrator that could not be fitted); this one has values then.
+        """
         seeds: dict[str, list[str]] = {}
+        found = self._seeds_found.get((dataset, backbone, entry), set())
         for cell in self.cells(dataset, backbone, entry):
-            if cell.get("status") != "done":
+            if cell.get("status") != "done" and str(cell.get("seed")) not in found:
                 reason = ": ".join(str(part) for part in (cell.get("status"), cell.get("reason")) if part)
                 seeds.setdefault(reason, []).append(str(cell.get("seed")))
         return [f"{reason} ({'seed' if len(s) == 1 else 'seeds'} {', '.join(s)})" for reason, s in seeds.items()]

@@ -1,13 +1,12 @@
 """Writing the reports of a suite's results into its folder: tables, page, figures, a LaTeX document."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from ..errors import InputError, check_names
+from ..errors import check_names
+from ..folder import write_atomically
 from ..results import Results
 from .latex import PACKAGES, comment, latex
 from .leaderboard import Block, leaderboard, protocol_lines
@@ -59,34 +58,14 @@ def write_reports(results: Results, folder: Path | str, formats: Iterable[str] =
     """Write the reports of `results` into `folder`, each file whole or not at all.
 
     Raises:
-        InputError: an unknown format, or a folder that cannot be written to.
+        InputError: an unknown format.
+        OSError: the folder cannot be written to, or the disk is full.
     """
     formats = list(formats)
     check_names("report format", formats, FORMATS)
     written = []
     for name in formats:
         for path, content in _FILES[name](results).items():
-            written.append(write_whole(Path(folder) / path, content))
+            written.append(Path(folder) / path)
+            write_atomically(written[-1], content.encode() if isinstance(content, str) else content)
     return written
-
-
-def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file whole or not at all: into a temporary file beside it, then renamed.
-
-    Raises:
-        InputError: the folder cannot be written to, or the disk is full.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise InputError(f"cannot write {path.name} in {path.parent}: {error.strerror or error}") from error
-    return path
