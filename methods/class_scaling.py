@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .lbfgs import Solution, cholesky_solver, minimise
+from .lbfgs import Solution, ValueGradient, cholesky_solver, minimise
 from .nll import blocks
 from .temperature_scaling import optimal_temperature
 
@@ -37,7 +37,7 @@ def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> 
     return weight, bias - bias.mean(), solution.converged
 
 
-def _minimise(function, rows: Tensor, start: Tensor, size: int) -> Solution:
+def _minimise(function: ValueGradient, rows: Tensor, start: Tensor, size: int) -> Solution:
     """A few iterations with the Hessian of the start, the rest with that of where they led."""
     first = minimise(function, start, cholesky_solver(_hessian(rows, start, size)), max_iterations=6)
     if first.converged:
