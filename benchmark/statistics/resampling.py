@@ -15,12 +15,12 @@ _BLOCK_NUMBERS = 2**21  # resampling counts handled at once: 16 MB of float64
 
 
 def resampling_counts(size: int, replicates: int, seed: int) -> np.ndarray:
-    """How often each of `replicates` resamples with replacement holds each of `size` samples: (R, N) int16.
+    """How often each of `replicates` resamples with replacement holds each of `size` samples: (R, N) uint8.
 
     The counts depend on the arguments alone, so that resamples of the same size and seed are paired.
     """
     generator = np.random.default_rng(seed)
-    counts = np.empty((replicates, size), dtype=np.int16)
+    counts = np.empty((replicates, size), dtype=np.uint8)
     for row in counts:
         row[:] = np.bincount(generator.integers(0, size, size), minlength=size)
     return counts
