@@ -58,6 +58,13 @@ def safe_power(base: Tensor, gamma: float | Tensor) -> Tensor:
     return base.clamp_min(torch.finfo(base.dtype).tiny) ** gamma
 
 
+def safe_root(square: Tensor, floor: float = 1e-12) -> Tensor:
+    """sqrt(square) where `square` is above `floor`; 0, with no gradient, elsewhere (it is infinite at 0)."""
+    counts = square > floor
+    # The inner where keeps the infinite gradient out of the branch that is not taken.
+    return torch.where(counts, torch.where(counts, square, 1).sqrt(), 0)
+
+
 def focal_term(log_p: Tensor, gamma: float | Tensor) -> Tensor:
     """-(1 - p)^gamma log p, elementwise; 1 - p by expm1, so that it keeps its digits near p = 1."""
     return -safe_power(-torch.expm1(log_p), gamma) * log_p

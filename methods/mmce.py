@@ -8,9 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .base import Objective, Outputs, register
-from .losses import expected_over_targets, hard_labels, log_probabilities
-
-_SMALLEST_SQUARE = 1e-12
+from .losses import expected_over_targets, hard_labels, log_probabilities, safe_root
 
 
 @register("mmce", label="MMCE", paper="kumar2018trainable")
@@ -44,6 +42,4 @@ def weighted_mmce(log_p: Tensor, labels: Tensor) -> Tensor:
     residual = torch.where(correct, -torch.expm1(top) / right.clamp_min(1), -confidence / wrong.clamp_min(1))
     kernel = torch.exp(-(confidence[:, None] - confidence[None, :]).abs() / 0.4)
     square = (residual[:, None] * residual[None, :] * kernel).sum()
-    counts = (right > 0) & (wrong > 0) & (square > _SMALLEST_SQUARE)
-    # The inner where keeps the root's infinite gradient away from a penalty that does not count.
-    return torch.where(counts, torch.where(counts, square, 1).sqrt(), 0)
+    return safe_root(torch.where((right > 0) & (wrong > 0), square, 0))

@@ -94,7 +94,28 @@ def cross_entropy_of(rows, labels):
     return -sum(math.log(p[y]) for p, y in zip(rows, labels, strict=True)) / len(rows)
 
 
-PER_BATCH = {"mmce": mmce, "mmce-calattn": mmce_calattn}
+def mdca(rows, targets):
+    n = len(rows)
+    focal = -sum(t[k] * (1 - p[k]) * math.log(p[k]) for p, t in zip(rows, targets, strict=True) for k in range(K)) / n
+    gaps = [abs(sum(p[k] for p in rows) - sum(t[k] for t in targets)) / n for k in range(K)]
+    return focal + sum(gaps) / K
+
+
+def soft_binned_ece(rows, labels):
+    square = 0
+    members = []
+    for p in rows:
+        u = [math.exp(-((max(p) - (b + 0.5) / 15) ** 2) / 0.01) for b in range(15)]
+        members.append([value / sum(u) for value in u])
+    for b in range(15):
+        mass = sum(u[b] for u in members)
+        confidence = sum(u[b] * max(p) for u, p in zip(members, rows, strict=True)) / mass
+        right = sum(u[b] for u, p, y in zip(members, rows, labels, strict=True) if p.index(max(p)) == y) / mass
+        square += mass / len(rows) * (right - confidence) ** 2
+    return cross_entropy_of(rows, labels) + math.sqrt(square)
+
+
+PER_BATCH = {"mmce": mmce, "mmce-calattn": mmce_calattn, "soft-binned-ece": soft_binned_ece}
 
 
 def by_formula(name, raw, temperature, targets):
@@ -103,6 +124,8 @@ def by_formula(name, raw, temperature, targets):
     soft = (one_hot(targets, K) if targets.ndim == 1 else targets).tolist()
     if name in PER_BATCH:
         return PER_BATCH[name](rows, targets.tolist())
+    if name == "mdca":
+        return mdca(rows, soft)
     if name in PER_DISTRIBUTION:
         losses = [PER_DISTRIBUTION[name](p, t) for p, t in zip(rows, soft, strict=True)]
     elif name == "tempnet-dro":
@@ -176,7 +199,7 @@ def test_finite_at_certainty(name, dtype):
 
 
 @pytest.mark.parametrize("gamma", [0, 0.3, 1, 2.5])
-@pytest.mark.parametrize("name", ["focal", "dual-focal", "dual-focal-calattn"])
+@pytest.mark.parametrize("name", ["focal", "dual-focal", "dual-focal-calattn", "mdca"])
 def test_every_gamma_has_finite_gradients(name, gamma):
     for what, logits, labels in extreme_batches():
         leaf = logits.clone().requires_grad_()
@@ -248,6 +271,9 @@ def test_dro_radius_has_to_fit_the_classes(batch):
         ("focal", {"gama": 3}),
         ("dual-focal", {"gamma": -1}),
         ("mmce", {"weight": -1}),
+        ("mdca", {"gamma": -1}),
+        ("soft-binned-ece", {"bins": 0}),
+        ("soft-binned-ece", {"temperature": 0}),
         ("tempnet-dro", {"rho": -1}),
         ("brier", {"weight": 1}),
     ],
