@@ -32,7 +32,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     carved_total = round(fraction * len(targets))
     if not 0 < carved_total < len(targets):
         raise InputError(f"a fraction of {fraction} of {len(targets)} samples leaves one side of the split empty")
-    classes, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
     quotas = _largest_remainder(counts, carved_total)
     members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
     generator = np.random.Generator(np.random.PCG64(seed))

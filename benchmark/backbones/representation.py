@@ -33,6 +33,13 @@ class TimmBackbone(nn.Module):
         norm = getattr(model, "fc_norm", None)
         # Models that pool before their final norm have it in fc_norm; the tokens are then normed here.
         self.token_norm = norm is not None and not isinstance(norm, nn.Identity)
+        # Where the pooled features are the [CLS] token itself, one tensor stands for both: one gradient path less.
+        self.features_are_cls = (
+            self.has_cls_token
+            and not self.distilled
+            and getattr(model, "global_pool", "") == "token"
+            and getattr(getattr(model, "head_drop", None), "p", 0.0) == 0.0
+        )
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm exempts from weight decay (position embeddings, tokens)."""
@@ -43,11 +50,10 @@ class TimmBackbone(nn.Module):
         """Run the model once over images (N, C, S, S)."""
         hidden = self.model.forward_features(images)
         features = self.model.forward_head(hidden, pre_logits=True)
-        if self.distilled:
-            logits = self._distilled_logits(hidden)
-        else:
-            logits = self.model.get_classifier()(features)
+        logits = self._distilled_logits(hidden) if self.distilled else self.model.get_classifier()(features)
         cls_token, patch_tokens = self._tokens(hidden)
+        if self.features_are_cls:
+            cls_token = features
         return Representation(logits.flatten(1), features.flatten(1), cls_token, patch_tokens)
 
     def _distilled_logits(self, hidden: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A Swin Transformer for 8 to 32 pixel images."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -23,6 +23,8 @@ class SwinMicro(Backbone):
     An 8-pixel image is a grid of 4 x 4 patches, so the first stage has a plain and a shifted window, and the second
     sees the whole image. There is no [CLS] token: the features are the mean over the patches after the final norm.
     """
+
+    timm_init: ClassVar[str] = "jax"
 
     depths: tuple[Count, ...] = (2, 1)
     width: Count = 24
@@ -64,6 +66,6 @@ class SwinMicro(Backbone):
             window_size=self.window,
             mlp_ratio=self.mlp_ratio,
             drop_path_rate=self.drop_path,
-            weight_init="jax",
+            weight_init=self.timm_init,
         )
         return TimmBackbone(model, self.spec.name)

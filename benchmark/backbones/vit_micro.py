@@ -1,7 +1,7 @@
 """A Vision Transformer for 8 to 32 pixel images, small enough to train in seconds on one core."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -23,6 +23,8 @@ class ViTMicro(Backbone):
     start as in the Flax code (timm's ``weight_init="jax"``): the default standard deviation of 0.02 is meant for
     networks 16 times as wide, and a narrow one is slow to leave it.
     """
+
+    timm_init: ClassVar[str] = "jax"
 
     depth: Count = 2
     width: Count = 48
@@ -59,6 +61,6 @@ class ViTMicro(Backbone):
             num_heads=self.heads,
             mlp_ratio=self.mlp_ratio,
             proj_drop_rate=self.dropout,
-            weight_init="jax",
+            weight_init=self.timm_init,
         )
         return TimmBackbone(model, self.spec.name)

@@ -1,0 +1,53 @@
+"""Transformers of the usual widths for 32-pixel images, trained from scratch."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import register
+from .deit_micro import DeiTMicro
+from .swin_micro import Count, Rate, SwinMicro
+from .vit_micro import ViTMicro
+
+
+@register("vit-s4-32", label="ViT-S/4", paper="dosovitskiy2021vit")
+@dataclass
+class ViTSmall32(ViTMicro):
+    """ViT-S (12 blocks, 384 wide, 6 heads) with patches of 4 pixels: 64 patches of a 32-pixel image."""
+
+    timm_init: ClassVar[str] = ""
+
+    depth: Count = 12
+    width: Count = 384
+    heads: Count = 6
+    mlp_ratio: float = 4.0
+
+
+@register("deit-s4-32", label="DeiT-S/4", paper="touvron2021deit")
+@dataclass
+class DeiTSmall32(DeiTMicro):
+    """DeiT-S (12 blocks, 384 wide, 6 heads) with patches of 4 pixels; its distillation token as in `deit-micro`."""
+
+    timm_init: ClassVar[str] = ""
+
+    depth: Count = 12
+    width: Count = 384
+    heads: Count = 6
+    mlp_ratio: float = 4.0
+
+
+@register("swin-s-32", label="Swin-S/2", paper="liu2021swin")
+@dataclass
+class SwinSmall32(SwinMicro):
+    """Swin-S (96 wide, stages of 2, 2, 18 and 2 blocks) with patches of 2 pixels and windows of 4 x 4 patches.
+
+    The grids of a 32-pixel image are 16, 8, 4 and 2 patches wide, as if a 224-pixel image had been cut accordingly.
+    """
+
+    timm_init: ClassVar[str] = ""
+
+    depths: tuple[Count, ...] = (2, 2, 18, 2)
+    width: Count = 96
+    heads: tuple[Count, ...] = (3, 6, 12, 24)
+    window: Count = 4
+    mlp_ratio: float = 4.0
+    drop_path: Rate = 0.1
