@@ -13,8 +13,19 @@ import pkgutil
 from .base import Metric, register, registry
 from .diagram import ReliabilityBin, reliability
 from .evaluation import PANEL, evaluate
+from .ood import OODMetric, evaluate_ood
 
-__all__ = ["PANEL", "Metric", "ReliabilityBin", "evaluate", "register", "registry", "reliability"]
+__all__ = [
+    "PANEL",
+    "Metric",
+    "OODMetric",
+    "ReliabilityBin",
+    "evaluate",
+    "evaluate_ood",
+    "register",
+    "registry",
+    "reliability",
+]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

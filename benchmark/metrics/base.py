@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ..errors import InputError
 from ..registry import Component, Registry
 from .parts import Part, TopLabel
 from .sample import PointView, Sample, View
@@ -13,24 +14,43 @@ from .source import Source
 
 Need = Literal["posterior", "out-of-distribution"]
 
-registry: Registry[type["Metric"]] = Registry("metric")
+registry: Registry[type["Described"]] = Registry("metric")
 register = registry.register
 
 
-class Metric(Component, ABC):
-    """A number that says how good predictions are.
+class Described(Component):
+    """What tables must know of a metric.
 
-    A subclass is a dataclass of options (``bins`` is set from the caller's) that implements `values`.
     ``unit`` is ``"%"``, ``"nats"`` or ``""``; ``better`` says which direction is good; ``decimals`` how many a table
-    prints; ``needs`` what the caller must have beside predictions and labels; ``parts`` the statistics that `values`
-    reads, so that all metrics of a call are filled in one pass; ``resampled`` whether `values` accepts resampled
-    views, without which there is no bootstrap interval.
+    prints; ``needs`` what the caller must have beside predictions and labels.
     """
 
     unit: ClassVar[str] = "%"
     better: ClassVar[Literal["lower", "higher"]] = "lower"
     decimals: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset()
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """Name, label, unit, direction, decimals and needs, as plain data."""
+        return {
+            "name": cls.spec.name,
+            "label": cls.spec.label,
+            "unit": cls.unit,
+            "better": cls.better,
+            "decimals": cls.decimals,
+            "needs": sorted(cls.needs),
+        }
+
+
+class Metric(Described, ABC):
+    """A number that says how good predictions are.
+
+    A subclass is a dataclass of options (``bins`` is set from the caller's) that implements `values`. ``parts`` names
+    the statistics that `values` reads, so that all metrics of a call are filled in one pass; ``resampled`` says whether
+    `values` accepts resampled views, without which there is no bootstrap interval.
+    """
+
     resampled: ClassVar[bool] = True
 
     def parts(self) -> Sequence[Part]:
@@ -55,25 +75,15 @@ class Metric(Component, ABC):
         sample.collect(self.parts())
         return float(self.values(PointView(sample))[0])
 
-    @classmethod
-    def describe(cls) -> dict[str, Any]:
-        """Name, label, unit, direction, decimals and needs, as plain data."""
-        return {
-            "name": cls.spec.name,
-            "label": cls.spec.label,
-            "unit": cls.unit,
-            "better": cls.better,
-            "decimals": cls.decimals,
-            "needs": sorted(cls.needs),
-        }
-
 
 def make(name: str, bins: int) -> Metric:
     """Make the metric `name`, with `bins` where it has such an option.
 
     Raises:
-        InputError: an unknown name, or a number of bins below one.
+        InputError: an unknown name, a number of bins below one, or a metric that is not of predictions and labels.
     """
     cls = registry[name]
+    if not issubclass(cls, Metric):
+        raise InputError(f"metric {name!r} compares two sets of predictions: use evaluate_ood")
     has_bins = "bins" in getattr(cls, "__dataclass_fields__", {})
     return registry.create(name, **({"bins": bins} if has_bins else {}))

@@ -1,0 +1,147 @@
+"""Detection of out-of-distribution inputs from the predictions: scores of a sample, and measures of their separation.
+
+A score is higher the more a sample looks out of distribution, and out of distribution is the positive class of every
+measure.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from torch import Tensor
+
+from .base import Described, register, registry
+from .source import Block, Source
+
+
+def _max_softmax(block: Block) -> Tensor:
+    return -block.confidence
+
+
+def _entropy(block: Block) -> Tensor:
+    return torch.special.entr(block.probabilities).sum(dim=1)
+
+
+def _energy(block: Block) -> Tensor:
+    return -(block.top_score.double() - block.confidence.double().log())
+
+
+SCORES: dict[str, Callable[[Block], Tensor]] = {
+    "max-softmax": _max_softmax,
+    "entropy": _entropy,
+    "energy": _energy,
+}
+"""Score name to its function: -max p (Hendrycks and Gimpel 2017), the entropy of p, -logsumexp z (Liu 2020)."""
+
+
+def ood_scores(*, logits: Any, scores: Sequence[str] = tuple(SCORES)) -> dict[str, np.ndarray]:
+    """Scores of each sample, in one pass.
+
+    Args:
+        logits: (N, K), NumPy or torch.
+        scores: names among `SCORES`.
+
+    Returns:
+        Score name to (N,) float64; higher is more out of distribution.
+
+    Raises:
+        ValueError: bad logits; the message says where.
+    """
+    source = Source(logits=logits, labels=np.zeros(len(logits), dtype=np.int64))
+    found: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    for block in source.blocks():
+        for name in scores:
+            found[name].append(SCORES[name](block).double().cpu().numpy())
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Area under the ROC curve of scores, per cent."""
+    return 100 * float(roc_auc_score(*_detection(inside, outside)))
+
+
+def aupr(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Area under the precision-recall curve as average precision, per cent."""
+    return 100 * float(average_precision_score(*_detection(inside, outside)))
+
+
+def fpr_at_tpr(inside: np.ndarray, outside: np.ndarray, tpr: float = 0.95) -> float:
+    """The smallest share of in-distribution samples flagged where at least `tpr` of the others are, per cent."""
+    false, true, _ = roc_curve(*_detection(inside, outside), drop_intermediate=False)
+    return 100 * float(false[np.argmax(true >= tpr)])
+
+
+def _detection(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(inside) == 0 or len(outside) == 0:
+        raise ValueError("out-of-distribution detection: no scores on one of the two sides")
+    return np.repeat([0, 1], [len(inside), len(outside)]), np.concatenate([inside, outside])
+
+
+class OODMetric(Described):
+    """A measure of how well a score tells out-of-distribution samples from others."""
+
+    needs = frozenset({"out-of-distribution"})
+    score: ClassVar[str]
+
+    @abstractmethod
+    def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        """The measure of scores of in-distribution (N,) and out-of-distribution samples (M,), per cent."""
+
+
+class _AUROC(OODMetric):
+    better = "higher"
+
+    def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        return auroc(inside, outside)
+
+
+class _AUPR(OODMetric):
+    better = "higher"
+
+    def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        return aupr(inside, outside)
+
+
+class _FPR95(OODMetric):
+    def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        return fpr_at_tpr(inside, outside)
+
+
+_MEASURES: dict[str, tuple[str, type[OODMetric]]] = {
+    "auroc": ("AUROC", _AUROC),
+    "aupr": ("AUPR", _AUPR),
+    "fpr95": ("FPR at 95 % TPR", _FPR95),
+}
+
+for _score in SCORES:
+    for _measure, (_label, _base) in _MEASURES.items():
+        _cls = dataclass(type(f"{_base.__name__}_{_score}", (_base,), {"score": _score, "__module__": __name__}))
+        register(f"{_measure}-{_score}", label=f"{_label} ({_score})")(_cls)
+
+
+def evaluate_ood(*, logits: Any, ood_logits: Any, metrics: Sequence[str] | None = None) -> dict[str, float]:
+    """Measure how well scores of the predictions tell out-of-distribution samples from others.
+
+    Args:
+        logits: of in-distribution samples (N, K), NumPy or torch.
+        ood_logits: of out-of-distribution samples (M, K).
+        metrics: names; every measure of every score where None.
+
+    Returns:
+        Metric name to value, per cent.
+
+    Raises:
+        ValueError: bad logits, different numbers of classes, or a metric that is no such measure.
+    """
+    if metrics is None:
+        metrics = [name for name in registry if issubclass(registry[name], OODMetric)]
+    made = {name: registry.create(name) for name in metrics}
+    for name, metric in made.items():
+        if not isinstance(metric, OODMetric):
+            raise ValueError(f"metric {name!r} does not compare two sets of predictions: use evaluate")
+    inside, outside = ood_scores(logits=logits), ood_scores(logits=ood_logits)
+    return {name: metric.separation(inside[metric.score], outside[metric.score]) for name, metric in made.items()}

@@ -1,0 +1,153 @@
+"""The calibration and refinement parts of proper scores, split by the best temperature."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from .base import Metric, register
+from .parts import Collector, Part, ProperScores
+from .sample import View
+from .source import Block, Source
+
+Score = Literal["nll", "brier"]
+_COARSE = tuple(float(b) for b in np.geomspace(1 / 20, 20, 24))
+_FINE_POINTS = 9
+_DENSE_POINTS = 257
+
+
+@dataclass(frozen=True)
+class TemperedScores(Part):
+    """``nll`` and ``brier`` after division of the logits by the temperatures 1/`inverses`.
+
+    One row per sample, (N, G), or with `means` their means alone, (1, G).
+    """
+
+    inverses: tuple[float, ...]
+    means: bool = False
+
+    @override
+    def collector(self, source: Source) -> Collector:
+        return _TemperedCollector(self)
+
+
+class _TemperedCollector(Collector):
+    def __init__(self, part: TemperedScores) -> None:
+        self.part = part
+        self.rows: dict[Score, list[Tensor]] = {"nll": [], "brier": []}
+        self.count = 0
+
+    def add(self, block: Block) -> None:
+        logits = block.scores if block.is_logits else block.scores.clamp_min(torch.finfo(block.scores.dtype).tiny).log()
+        shifted = logits - logits.amax(dim=1, keepdim=True)
+        columns = [_scores(shifted * inverse, block.labels) for inverse in self.part.inverses]
+        self.count += len(shifted)
+        for name, values in zip(self.rows, map(torch.stack, zip(*columns, strict=True)), strict=True):
+            self.rows[name].append(values.sum(dim=1, keepdim=True) if self.part.means else values)
+
+    def result(self) -> dict[Score, np.ndarray]:
+        joined = {name: torch.cat(rows, dim=1).T.cpu().numpy() for name, rows in self.rows.items()}
+        if self.part.means:
+            return {name: rows.sum(axis=0, keepdims=True) / self.count for name, rows in joined.items()}
+        return joined
+
+
+def _scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    log_p = logits.gather(1, labels[:, None])[:, 0].double()
+    p = torch.softmax(logits, dim=1)
+    nll = p.amax(dim=1).double().log().neg() - log_p  # the largest logit is 0, so log p_y = z_y + log max p
+    p_label = p.gather(1, labels[:, None])[:, 0].double()
+    return nll, torch.linalg.vector_norm(p, dim=1).double() ** 2 - 2 * p_label + 1
+
+
+class _Refinement(Metric):
+    """The score at the best temperature between 1/20 and 20, found on a coarse and then on a fine grid."""
+
+    score: ClassVar[Score]
+
+    def parts(self) -> Sequence[Part]:
+        return [ProperScores(), TemperedScores(_COARSE, means=True)]
+
+    def refined(self, view: View) -> np.ndarray:
+        """The smallest mean score over all temperatures, under each weighting (R,)."""
+        coarse = view.sample[TemperedScores(_COARSE, means=True)][self.score][0]
+        best = int(np.clip(coarse.argmin(), 1, len(_COARSE) - 2))
+        fine = np.geomspace(_COARSE[best - 1], _COARSE[best + 1], _FINE_POINTS)
+        rows = view.sample[TemperedScores(tuple(map(float, fine)))][self.score]
+        return _minimum(np.stack([view.mean(column) for column in rows.T], axis=1))
+
+
+def _minimum(curves: np.ndarray) -> np.ndarray:
+    """The minimum of each smooth, evenly sampled curve (R, G).
+
+    The polynomial through all points is sampled densely, and a parabola is laid through its three lowest neighbours.
+    """
+    powers = np.arange(curves.shape[1])
+    coarse, dense = np.linspace(-1, 1, curves.shape[1]), np.linspace(-1, 1, _DENSE_POINTS)
+    curves = curves @ np.linalg.solve((coarse[:, None] ** powers).T, (dense[:, None] ** powers).T)
+    place = np.clip(curves.argmin(axis=1), 1, curves.shape[1] - 2)
+    left, middle, right = (np.take_along_axis(curves, place[:, None] + d, axis=1)[:, 0] for d in (-1, 0, 1))
+    slope, bend = (right - left) / 2, left - 2 * middle + right
+    safe = np.where(bend > 0, bend, 1)
+    step = np.where(bend > 0, np.clip(-slope / safe, -1, 1), 0)
+    return np.minimum(middle + slope * step + bend * step**2 / 2, curves.min(axis=1))
+
+
+class _NLLSplit(_Refinement):
+    unit = "nats"
+    decimals = 4
+    score = "nll"
+
+
+class _BrierSplit(_Refinement):
+    unit = ""
+    decimals = 4
+    score = "brier"
+
+
+@register("nll-refinement", label="NLL (refinement)", paper="berta2025rethinking")
+@dataclass
+class NLLRefinement(_NLLSplit):
+    """The NLL that is left at the best temperature: what no temperature can mend, in nats.
+
+    The variational split of Berta 2025 (arXiv 2501.19195): refinement is the least risk over recalibrations, here over
+    T in 1/20..20, fitted on the evaluated samples themselves (one number, so that fitting it costs of the order 1/N).
+    """
+
+    @override
+    def values(self, view: View) -> np.ndarray:
+        return self.refined(view)
+
+
+@register("nll-calibration", label="NLL (calibration)", paper="berta2025rethinking")
+@dataclass
+class NLLCalibration(_NLLSplit):
+    """NLL less `NLLRefinement`: what the best temperature would gain, in nats. A lower bound of calibration error."""
+
+    @override
+    def values(self, view: View) -> np.ndarray:
+        return np.maximum(view.mean(view.sample.nll) - self.refined(view), 0)
+
+
+@register("brier-refinement", label="Brier (refinement)", paper="berta2025rethinking")
+@dataclass
+class BrierRefinement(_BrierSplit):
+    """The Brier score that is left at the temperature best for it; see `NLLRefinement`."""
+
+    @override
+    def values(self, view: View) -> np.ndarray:
+        return self.refined(view)
+
+
+@register("brier-calibration", label="Brier (calibration)", paper="berta2025rethinking")
+@dataclass
+class BrierCalibration(_BrierSplit):
+    """Brier score less `BrierRefinement`: what the best temperature would gain. A lower bound of calibration error."""
+
+    @override
+    def values(self, view: View) -> np.ndarray:
+        return np.maximum(view.mean(view.sample.brier) - self.refined(view), 0)
