@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-import click
 import typer
 from rich.console import Console
 
-from . import commands_info, commands_posthoc, commands_run
+from . import commands_info, commands_run
 from .errors import InputError
 
 app = typer.Typer(
@@ -22,11 +21,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (commands_run, commands_info, commands_posthoc):
+for part in (commands_run, commands_info):
     for command in part.app.registered_commands:
         app.registered_commands.append(command)
     for group in part.app.registered_groups:
         app.registered_groups.append(group)
+
+_UsageError = typer.BadParameter.__mro__[1]
+"""The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
 
 _OS_REASONS = {errno.ENOSPC: "no space left on the disk", errno.EROFS: "the file system is read-only"}
 
@@ -37,19 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         console.print("interrupted: what was finished stays, and the same command goes on from there")
         return 130
-    except click.ClickException as error:
+    except _UsageError as error:
         error.show()
         return error.exit_code
     except InputError as error:
         console.print(f"calbench: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     except OSError as error:
-        reason = _OS_REASONS.get(error.errno or 0, error.strerror or str(error))
+        reason = _UsageError = typer.BadParameter.__mro__[1]
+"""The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
+
+_OS_REASONS.get(error.errno or 0, error.strerror or str(error))
         name = Path(str(error.filename)).name if error.filename else ""
         console.print(f"calbench: {reason}{f': {name}' if name else ''}", style="red", markup=False, soft_wrap=True)
         return 2

@@ -149,7 +149,7 @@ def run_record(suite: Suite, cells: list[dict[str, Any]], command: str, seconds:
         "backbones": [backbone.spelled() for backbone in suite.backbones],
         "entries": [_entry_record(entry) for entry in suite.entries],
         "seeds": list(suite.seeds),
-        "metrics": [_metric_record(name) for name in _shown_metrics(suite)],
+        "metrics": [metrics.registry[name].describe() for name in _shown_metrics(suite)],
         "cells": cells,
         "notes": notes,
         "versions": environment.versions(),
@@ -163,13 +163,6 @@ def _shown_metrics(suite: Suite) -> list[str]:
     if any(dataset.has_posterior for dataset in suite.datasets):
         shown += [name for name in metrics.registry if "posterior" in metrics.registry[name].needs]
     return list(dict.fromkeys(shown))
-
-
-def _metric_record(name: str) -> dict[str, Any]:
-    metric = metrics.registry[name]
-    return {"name": name, "label": metric.spec.label} | {
-        attribute: getattr(metric, attribute) for attribute in ("unit", "better", "decimals")
-    }
 
 
 def _entry_record(entry: Entry) -> dict[str, Any]:

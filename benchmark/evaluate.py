@@ -1,7 +1,7 @@
 """From predictions to numbers: calibrators are fitted, metrics taken, intervals drawn. A pure function."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -154,8 +154,8 @@ def _posterior_metrics(part: SplitPredictions) -> list[str]:
 def _interval(values: np.ndarray | None) -> dict[str, float]:
     if values is None:
         return {}
-    low, high = np.quantile(values, [0.025, 0.975])
-    return {"low": float(low), "high": float(high)}
+    low, high = statistics.interval(values)
+    return {"low": low, "high": high}
 
 
 def _detection_rows(test: SplitPredictions, other: SplitPredictions) -> list[dict[str, Any]]:
@@ -173,7 +173,8 @@ def _temperature_rows(fitted: list[Calibrator], part: SplitPredictions) -> list[
 
 
 def _diagram(part: SplitPredictions, bins: int) -> dict[str, Any]:
-    diagram: dict[str, Any] = {"bins": metrics.reliability(logits=part.logits, labels=part.labels, bins=bins)}
+    found = metrics.reliability(logits=part.logits, labels=part.labels, bins=bins)
+    diagram: dict[str, Any] = {"bins": [asdict(one) for one in found]}
     if part.temperature is None:
         return diagram | {"temperature": None}
     counts, edges = np.histogram(part.temperature.double().cpu().numpy(), bins=HISTOGRAM_BINS)

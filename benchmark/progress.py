@@ -27,7 +27,7 @@ class Reporter:
 
     def plan(self, suite: Suite, line: str) -> None:
         """Say what is to be done, before it starts."""
-        self.console.print(f"[bold]{escape(suite.name)}[/bold]: {escape(line)}")
+        self.console.print(f"[bold]{escape(suite.name)}[/bold]: {escape(line)}", soft_wrap=True)
 
     @contextlib.contextmanager
     def working(self, todo: list[Work]) -> Iterator[None]:
@@ -53,10 +53,10 @@ class Reporter:
         self._shares.pop(work.cell.key, None)
         self._done += 1
         if value != "done":
-            self.console.print(f"{value}: {escape(name)}", style="red")
+            self.console.print(f"{value}: {escape(name)}", style="red", soft_wrap=True)
         if self._bar is None:
             seconds = time.perf_counter() - self._started
-            self.console.print(f"{self._done}/{self._total} {value} {seconds:.0f} s {escape(name)}")
+            self.console.print(f"{self._done}/{self._total} {value} {seconds:.0f} s {escape(name)}", soft_wrap=True)
         self._show(name)
 
     def _show(self, text: str) -> None:
