@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .base import Objective, Outputs, register
-from .losses import brier_score, expected_over_targets, log_probabilities
+from .losses import brier_score, cross_entropy_of, log_probabilities
 
 
 @register("cross-entropy-brier", label="CE+Brier", paper="liang2026calattn")
@@ -24,4 +24,4 @@ class CrossEntropyBrier(Objective):
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""
         log_p = log_probabilities(outputs)
-        return expected_over_targets(log_p, targets, Tensor.neg) + self.weight * brier_score(log_p, targets)
+        return cross_entropy_of(log_p, targets) + self.weight * brier_score(log_p, targets)

@@ -53,6 +53,13 @@ def expected_over_targets(log_p: Tensor, targets: Tensor, term: Callable[[Tensor
     return (as_distributions(targets, log_p) * term(log_p)).sum(dim=1).mean()
 
 
+def cross_entropy_of(log_p: Tensor, targets: Tensor) -> Tensor:
+    """-sum_k t_k log p_k, mean over the batch; `log_p` (N, K), `targets` labels (N,) or distributions t (N, K)."""
+    if targets.ndim == 1:
+        return functional.nll_loss(log_p, targets)
+    return expected_over_targets(log_p, targets, Tensor.neg)
+
+
 def safe_power(base: Tensor, gamma: float | Tensor) -> Tensor:
     """base^gamma for base >= 0, with a finite gradient at 0 for every gamma >= 0 (it is infinite there below 1)."""
     return base.clamp_min(torch.finfo(base.dtype).tiny) ** gamma
@@ -72,4 +79,4 @@ def focal_term(log_p: Tensor, gamma: float | Tensor) -> Tensor:
 
 def brier_score(log_p: Tensor, targets: Tensor) -> Tensor:
     """sum_k (p_k - t_k)^2, mean over the batch; `log_p` (N, K), `targets` labels (N,) or distributions t (N, K)."""
-    return (log_p.exp() - as_distributions(targets, log_p)).square().sum(dim=1).mean()
+    return functional.mse_loss(log_p.exp(), as_distributions(targets, log_p), reduction="sum") / len(log_p)

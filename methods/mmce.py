@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .base import Objective, Outputs, register
-from .losses import expected_over_targets, hard_labels, log_probabilities, safe_root
+from .losses import cross_entropy_of, hard_labels, log_probabilities, safe_root
 
 
 @register("mmce", label="MMCE", paper="kumar2018trainable")
@@ -29,7 +29,7 @@ class Mmce(Objective):
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss of a batch: logits (N, K), labels (N,)."""
         log_p = log_probabilities(outputs)
-        nll = expected_over_targets(log_p, hard_labels(targets), Tensor.neg)
+        nll = cross_entropy_of(log_p, hard_labels(targets))
         return nll + self.weight * weighted_mmce(log_p, targets)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .base import Objective, Outputs, register
-from .losses import expected_over_targets, hard_labels, log_probabilities
+from .losses import cross_entropy_of, hard_labels, log_probabilities
 
 
 @register("mmce-calattn", label="MMCE (CalAttn code)", paper="liang2026calattn")
@@ -27,7 +27,7 @@ class MmceCalAttn(Objective):
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss of a batch: logits (N, K), labels (N,)."""
         log_p = log_probabilities(outputs)
-        nll = expected_over_targets(log_p, hard_labels(targets), Tensor.neg)
+        nll = cross_entropy_of(log_p, hard_labels(targets))
         top, predicted = log_p.max(dim=1)
         confidence = top.exp()
         residual = (predicted == targets).to(log_p.dtype) - confidence

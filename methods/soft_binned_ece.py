@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .base import Objective, Outputs, register
-from .losses import expected_over_targets, hard_labels, log_probabilities, safe_root
+from .losses import cross_entropy_of, hard_labels, log_probabilities, safe_root
 
 
 @register("soft-binned-ece", label="SB-ECE", paper="karandikar2021soft")
@@ -30,7 +30,7 @@ class SoftBinnedEce(Objective):
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss of a batch: logits (N, K), labels (N,)."""
         log_p = log_probabilities(outputs)
-        nll = expected_over_targets(log_p, hard_labels(targets), Tensor.neg)
+        nll = cross_entropy_of(log_p, hard_labels(targets))
         top, predicted = log_p.max(dim=1)
         confidence = top.exp()
         centres = (torch.arange(self.bins, dtype=log_p.dtype, device=log_p.device) + 0.5) / self.bins
