@@ -231,7 +231,7 @@ class View:
     def reasons(self, dataset: str, backbone: str, entry: str) -> list[str]:
         """Why seeds of an entry have no values: one line for each reason, with its seeds; empty where all have some.
 
-        A cell may have failed for another entry alone (a calibrator that could not be fitted); this one has values then.
+        A cell may have failed for another entry alone (a calibrator cannot be fitted); this one has values then.
         """
         seeds: dict[str, list[str]] = {}
         found = self._seeds_found.get((dataset, backbone, entry), set())
