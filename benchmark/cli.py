@@ -1,11 +1,9 @@
 """The command ``calbench``. Exit status: 0 all well, 1 a cell failed, 2 bad input, 130 after Ctrl-C."""
 
 import errno
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
 
 import typer
 from rich.console import Console
@@ -49,15 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except InputError as error:
         console.print(f"calbench: {error}", style="red", markup=False, soft_wrap=True)
-        return 2
     except OSError as error:
-        reason = _UsageError = typer.BadParameter.__mro__[1]
-"""The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
-
-_OS_REASONS.get(error.errno or 0, error.strerror or str(error))
-        name = Path(str(error.filename)).name if error.filename else ""
-        console.print(f"calbench: {reason}{f': {name}' if name else ''}", style="red", markup=False, soft_wrap=True)
-        return 2
+        reason = _OS_REASONS.get(error.errno or 0, error.strerror or str(error))
+        name = f": {Path(str(error.filename)).name}" if error.filename else ""
+        console.print(f"calbench: {reason}{name}", style="red", markup=False, soft_wrap=True)
+    return 2
 
 
 def entry_point() -> None:

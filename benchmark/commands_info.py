@@ -31,7 +31,7 @@ def registries() -> dict[str, Any]:
 @app.command("list")
 def list_(
     what: Annotated[What, typer.Argument(help="What to list.")],
-    plugin: Plugins = [],  # noqa: B006
+    plugin: Plugins = (),
 ) -> int:
     """List methods, datasets, backbones, suites, metrics or protocols."""
     for path in plugin:
@@ -70,7 +70,7 @@ def summary(cls: type) -> str:
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A method, dataset, backbone, metric or suite.")],
-    plugin: Plugins = [],  # noqa: B006
+    plugin: Plugins = (),
 ) -> int:
     """Show one declaration: formula, options with defaults, what it needs and keeps, paper."""
     from .suite import suite_files

@@ -1,13 +1,19 @@
 """The commands that run suites and write their reports: run, status, report, plot, compare, cache."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from .errors import InputError
+
+if TYPE_CHECKING:  # the commands import what they need: --help should not wait for torch
+    from .results import Results
+    from .runner import RunOptions
+    from .suite import Suite
 
 app = typer.Typer()
 cache = typer.Typer(help="Look at the store of predictions, check it, clean it.", no_args_is_help=True)
@@ -24,10 +30,10 @@ DEFAULT_DATA = Path("~/.cache/calbench")
 def run(
     suite: SuiteName = "quick",
     results_dir: ResultsDir = "results",
-    entry: Annotated[list[str], typer.Option("--entry", help="Run this entry (repeatable) and the baseline.")] = [],  # noqa: B006
-    seed: Annotated[list[int], typer.Option("--seed", help="Run this seed (repeatable).")] = [],  # noqa: B006
-    set_: Annotated[list[str], typer.Option("--set", help="Set an option: training.epochs=5.")] = [],  # noqa: B006
-    plugin: Plugins = [],  # noqa: B006
+    entry: Annotated[list[str], typer.Option("--entry", help="Run this entry (repeatable) and the baseline.")] = (),
+    seed: Annotated[list[int], typer.Option("--seed", help="Run this seed (repeatable).")] = (),
+    set_: Annotated[list[str], typer.Option("--set", help="Set an option: training.epochs=5.")] = (),
+    plugin: Plugins = (),
     jobs: Annotated[int, typer.Option(help="Worker processes; 0 chooses by the machine.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cache: Annotated[
@@ -44,6 +50,7 @@ def run(
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
     from .runner import RunOptions, run_suite
+    from .work import RANK
 
     options = RunOptions(
         results_dir, data_dir, tuple(plugin), jobs, device, cache, retry_failed, scheduler, scheduler_options
@@ -52,11 +59,18 @@ def run(
     if dry_run:
         return _dry_run(loaded, options)
     results = run_suite(loaded, options)
-    write_and_show(results, results_dir)
+    if RANK == 0:
+        write_and_show(results, results_dir)
     return 1 if any(cell["status"] == "failed" for cell in results.run["cells"]) else 0
 
 
-def _load(suite: str, plugins: list[Path], settings: list[str], entries: list[str], seeds: list[int]):  # noqa: ANN202
+def _load(
+    suite: str,
+    plugins: Sequence[Path] = (),
+    settings: Sequence[str] = (),
+    entries: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+) -> "Suite":
     from .registry import Plugin
     from .suite import load_suite
 
@@ -65,7 +79,7 @@ def _load(suite: str, plugins: list[Path], settings: list[str], entries: list[st
     return load_suite(suite, settings=settings, entries=entries, seeds=seeds)
 
 
-def _dry_run(suite, options) -> int:  # noqa: ANN001
+def _dry_run(suite: "Suite", options: "RunOptions") -> int:
     from .runner import plan_suite, status
     from .store import Store
 
@@ -79,7 +93,7 @@ def _dry_run(suite, options) -> int:  # noqa: ANN001
     return 0
 
 
-def write_and_show(results, results_dir: str) -> None:  # noqa: ANN001
+def write_and_show(results: "Results", results_dir: str) -> None:
     """Write the reports of a run and show its leaderboard."""
     from .folder import Folder
     from .report import render_terminal, write_reports
@@ -97,7 +111,7 @@ def write_and_show(results, results_dir: str) -> None:  # noqa: ANN001
 def status(
     suite: SuiteName = "quick",
     results_dir: ResultsDir = "results",
-    plugin: Plugins = [],  # noqa: B006
+    plugin: Plugins = (),
     data_dir: DataDir = DEFAULT_DATA,
 ) -> int:
     """Say how far a suite is, while it runs in another terminal or afterwards."""
@@ -105,7 +119,7 @@ def status(
     from .store import Store
 
     options = RunOptions(results_dir, data_dir)
-    loaded = _load(suite, plugin, [], [], [])
+    loaded = _load(suite, plugin)
     found = status(plan_suite(loaded, options), loaded, Store(results_dir), options)
     Console(highlight=False).print(f"{loaded.name}: {found.line()}", markup=False, soft_wrap=True)
     return 0
@@ -118,7 +132,7 @@ def cache_list(results_dir: ResultsDir = "results") -> int:
 
     store = Store(results_dir)
     table = Table("key", "cell", "state", "seconds", "MB")
-    for key in store.keys():
+    for key in store.cells():
         state, name, seconds = store.status(key), "", ""
         try:
             if state == "done":
@@ -142,15 +156,15 @@ def cache_verify(results_dir: ResultsDir = "results") -> int:
     findings = store.verify()
     for finding in findings:
         console.print(f"{finding.key}: {finding.problem}", markup=False, soft_wrap=True)
-    console.print(f"{len(store.keys())} cells, {len(findings)} damaged" + ("; prune mends it" if findings else ""))
+    console.print(f"{len(store.cells())} cells, {len(findings)} damaged" + ("; prune mends it" if findings else ""))
     return 1 if findings else 0
 
 
 @cache.command("prune")
 def cache_prune(
     results_dir: ResultsDir = "results",
-    keep: Annotated[list[str], typer.Option("--keep", help="Keep the cells of this suite alone (repeatable).")] = [],  # noqa: B006
-    plugin: Plugins = [],  # noqa: B006
+    keep: Annotated[list[str], typer.Option("--keep", help="Keep the cells of this suite alone (repeatable).")] = (),
+    plugin: Plugins = (),
     data_dir: DataDir = DEFAULT_DATA,
 ) -> int:
     """Remove damaged and failed cells and leftovers; with --keep, also every cell that those suites do not need."""
@@ -159,7 +173,7 @@ def cache_prune(
 
     wanted = None
     if keep:
-        plans = (plan_suite(_load(name, plugin, [], [], []), RunOptions(results_dir, data_dir)) for name in keep)
+        plans = (plan_suite(_load(name, plugin), RunOptions(results_dir, data_dir)) for name in keep)
         wanted = {work.cell.key for plan in plans for work in plan}
     removed = Store(results_dir).prune(wanted)
     Console(highlight=False).print(f"removed {len(removed)} cells")

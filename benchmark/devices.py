@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from .errors import InputError
@@ -22,6 +23,20 @@ class Devices:
     def device(self) -> torch.device:
         """Where the tensors are."""
         return self.accelerator.device
+
+    @property
+    def rank(self) -> int:
+        """The number of this process among those that train one model together."""
+        return self.accelerator.process_index
+
+    @property
+    def world(self) -> int:
+        """How many processes train one model together."""
+        return self.accelerator.num_processes
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in the order of their ranks."""
+        return gather_object([value]) if self.world > 1 else [value]
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
         """The model with mixed precision, and the optimiser with gradient scaling where that needs it."""

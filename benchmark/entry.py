@@ -128,7 +128,8 @@ def parse_term(term: Any) -> tuple[str, dict[str, Any]]:
         raise InputError(f"expected a name, name(option=value) or name: {{option: value}}, got {term!r}")
     match = _TERM.fullmatch(term.strip())
     if match is None:
-        raise InputError(f"cannot read {term!r}: expected name or name(option=value, ...)")
+        hint = "; quote it where it stands in a YAML list in brackets" if term.count("(") != term.count(")") else ""
+        raise InputError(f"cannot read {term!r}: expected name or name(option=value, ...){hint}")
     options = {}
     for part in split_outside_brackets(match["options"] or "", ","):
         if not part:

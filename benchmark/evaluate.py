@@ -190,5 +190,3 @@ def oracle_predictions(split: SplitPredictions) -> SplitPredictions:
 def cell_metrics(part: SplitPredictions, bins: int) -> dict[str, float]:
     """The few numbers that a checkpoint rule or a manifest needs."""
     return metrics.evaluate(logits=part.logits, labels=part.labels, metrics=["accuracy", "nll", "ece"], bins=bins)
-
-

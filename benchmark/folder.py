@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import fsspec
@@ -79,7 +80,7 @@ class Folder:
         return self._fs.size(self.path(name))
 
     @contextlib.contextmanager
-    def lock(self, name: str):  # noqa: ANN201 - a context manager that yields a bool
+    def lock(self, name: str) -> Iterator[bool]:
         """Hold the lock `name` if nobody else does: yields whether it is held.
 
         The operating system frees the lock of a process that dies. Remote folders have no locks: there the scheduler

@@ -14,7 +14,7 @@ WARMUP_START = 0.01
 
 
 def make_optimizer(model: Classifier, training: TrainingConfig) -> torch.optim.Optimizer:
-    """timm's optimiser of the given name; no weight decay on biases, norms and what the backbone exempts.
+    """Timm's optimiser of the given name; no weight decay on biases, norms and what the backbone exempts.
 
     Raises:
         InputError: timm has no optimiser of that name.
@@ -36,7 +36,7 @@ def make_optimizer(model: Classifier, training: TrainingConfig) -> torch.optim.O
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, training: TrainingConfig, updates_per_epoch: int) -> Scheduler:
-    """timm's schedule, stepped at every update: a function of the update's number and of nothing else."""
+    """Timm's schedule, stepped at every update: a function of the update's number and of nothing else."""
     milestones = [int(epoch) for epoch in training.milestones] if training.schedule == "multistep" else []
     schedule, _ = create_scheduler_v2(
         optimizer,

@@ -11,13 +11,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from .plan import Work
 from .suite import Suite
+from .work import RANK
 
 
 class Reporter:
     """Progress for people; every method may be called without a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or Console(stderr=True, highlight=False, quiet=RANK != 0)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._done = 0
@@ -36,7 +37,12 @@ class Reporter:
         if not self.console.is_terminal:
             yield
             return
-        columns = (BarColumn(), TextColumn("{task.completed:.1f} of {task.total} cells"), TimeRemainingColumn(), TextColumn("{task.description}"))
+        columns = (
+            BarColumn(),
+            TextColumn("{task.completed:.1f} of {task.total} cells"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
         with Progress(*columns, console=self.console, transient=True) as self._bar:
             self._task = self._bar.add_task("", total=self._total)
             yield

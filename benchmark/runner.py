@@ -17,7 +17,7 @@ from .progress import Reporter
 from .results import Results
 from .store import DamagedError, Store
 from .suite import Suite
-from .work import CacheMode, Context, oracle_name
+from .work import RANK, WORLD, CacheMode, Context, oracle_name
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
             execute(found.todo, suite, options, reporter)
     command = "calbench " + " ".join(_public(argument) for argument in sys.argv[1:])
     results = collect(suite, plan, store, command, time.perf_counter() - started)
-    if store.folder.is_local:
+    if store.folder.is_local and RANK == 0:
         results.save(store.folder.local_path(suite.name))
     return results
 
@@ -177,10 +177,15 @@ def _public(argument: str) -> str:
     return Path(argument).name if argument.startswith(("/", "~")) else argument
 
 
+def _absolute(results_dir: str) -> str:
+    """The results folder as workers elsewhere find it."""
+    return results_dir if "://" in results_dir else str(Path(results_dir).resolve())
+
+
 def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Reporter) -> None:
     """Do the work where the options say."""
     context = Context(
-        results_dir=options.results_dir,
+        results_dir=_absolute(options.results_dir),
         data_root=options.data_root,
         protocol=suite.protocol,
         device=options.device,
@@ -194,7 +199,7 @@ def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Repor
 
         run_dask(todo, context, reporter.event, options.scheduler, options.scheduler_options)
         return
-    jobs = min(options.jobs or default_jobs(), len(todo))
+    jobs = 1 if WORLD > 1 else min(options.jobs or default_jobs(), len(todo))
     if jobs == 1:
         run_serial(todo, context, reporter.event)
     else:

@@ -1,7 +1,8 @@
 """The store of predictions: one folder per cell, named by the cell's key, written once.
 
 ``cache/<key>/predictions.safetensors`` comes first and ``cache/<key>/manifest.json`` last: a cell is done when its
-manifest is there, and the manifest holds the hash of the predictions. A failure leaves ``failure.json`` and no manifest.
+manifest is there, which holds the hash of the predictions. A failure leaves ``failure.json``
+and no manifest.
 """
 
 import hashlib
@@ -54,7 +55,7 @@ class Store:
     def _name(self, key: str, file: str) -> str:
         return f"cache/{key}/{file}"
 
-    def keys(self) -> list[str]:
+    def cells(self) -> list[str]:
         """All keys in the store, in whatever state."""
         return [name for name in self.folder.names("cache") if not name.startswith(".")]
 
@@ -94,7 +95,9 @@ class Store:
         """
         manifest = self._read_json(key, MANIFEST)
         if manifest.get("format") != FORMAT:
-            raise DamagedError(f"cell {key}: manifest of format {manifest.get('format')!r}; this version reads {FORMAT}")
+            raise DamagedError(
+                f"cell {key}: manifest of format {manifest.get('format')!r}; this version reads {FORMAT}"
+            )
         return manifest
 
     def predictions(self, key: str) -> Predictions:
@@ -140,9 +143,9 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def write_log(self, key: str, text: str) -> None:
+    def write_log(self, key: str, lines: list[str]) -> None:
         """Write the cell's log."""
-        self.folder.write(self._name(key, LOG), text.encode())
+        self.folder.write(self._name(key, LOG), "".join(f"{line}\n" for line in lines).encode())
 
     def forget(self, key: str) -> None:
         """Remove everything about a cell."""
@@ -155,7 +158,7 @@ class Store:
     def verify(self) -> list[Finding]:
         """Read every finished cell and report what is damaged, half-written or of another version."""
         findings = []
-        for key in self.keys():
+        for key in self.cells():
             try:
                 if self.status(key) == "done":
                     manifest = self.manifest(key)
@@ -176,7 +179,7 @@ class Store:
         """
         damaged = {finding.key for finding in self.verify()}
         removed = []
-        for key in self.keys():
+        for key in self.cells():
             unwanted = keep is not None and key not in keep
             if key in damaged or unwanted or self.status(key) in ("failed", "missing"):
                 with self.lock(key) as held:

@@ -1,4 +1,4 @@
-"""A suite: a YAML file of datasets, backbones, entries, seeds, protocol and training, checked whole before anything runs."""
+"""A suite: datasets, backbones, entries, seeds, protocol and training in a YAML file, checked whole at the start."""
 
 import importlib.resources
 from collections.abc import Iterator, Sequence
@@ -172,9 +172,7 @@ class _Checker:
                 check_names(f"{word} of an override", [n for n in [getattr(override, word)] if n], sorted(known))
 
     def _each(self, field: str, make: Any) -> tuple[Any, ...]:
-        return tuple(
-            self._at((field, i), lambda t=term: make(t)) for i, term in enumerate(getattr(self.config, field))
-        )
+        return tuple(self._at((field, i), lambda t=term: make(t)) for i, term in enumerate(getattr(self.config, field)))
 
     def _at(self, location: tuple[Any, ...], make: Any) -> Any:
         try:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-
-from .batches import EvalBatches, TrainBatches
+from ..datasets import Split
+from .batches import EvalBatches, TrainBatches, batch_sizes
 from .checkpoints import Checkpoints
 from .devices import Devices, make_devices
 from .errors import CellError
 from .evaluate import cell_metrics
-from .model import Classifier, build_classifier
+from .model import build_classifier
 from .optimization import make_optimizer, make_schedule
 from .plan import Cell
 from .predictions import Predictions, SplitPredictions
@@ -58,14 +58,19 @@ def train_cell(
     saved = store.state(cell.key)
     if saved is not None:
         trainer.restore(saved)
-    last_saved, epochs = time.perf_counter(), cell.training.epochs
-    while trainer.epoch < epochs:
-        trainer.train_epoch()
-        store.write_log(cell.key, "".join(f"{line}\n" for line in trainer.log))
-        if trainer.epoch < epochs and time.perf_counter() - last_saved >= cell.training.save_seconds:
-            store.write_state(cell.key, trainer.state())
-            last_saved = time.perf_counter()
-        progress(trainer.epoch, epochs)
+    leader, last_saved, epochs = devices.rank == 0, time.perf_counter(), cell.training.epochs
+    try:
+        while trainer.epoch < epochs:
+            trainer.train_epoch()
+            due = time.perf_counter() - last_saved >= cell.training.save_seconds
+            if leader and due and trainer.epoch < epochs:
+                store.write_state(cell.key, trainer.state())
+                store.write_log(cell.key, trainer.log)
+                last_saved = time.perf_counter()
+            progress(trainer.epoch, epochs)
+    finally:
+        if leader:
+            store.write_log(cell.key, trainer.log)
     return trainer.predictions(), trainer.record()
 
 
@@ -87,6 +92,9 @@ class Trainer:
         runner = torch.compile(self.model) if training.compile else self.model
         self.forward, self.optimizer = self.devices.prepare(runner, optimizer)
         self.generator = torch.Generator()
+        # Mixing needs the whole batch, so then every process draws all of it and takes its share afterwards.
+        share = (self.devices.rank, self.devices.world)
+        self.shard = share if cell.recipe.augmentations else (0, 1)
         self.batches = TrainBatches(
             self.data.train,
             self.data.config,
@@ -94,7 +102,9 @@ class Trainer:
             augment=training.augment,
             generator=self.generator,
             device=self.devices.device,
+            shard=(0, 1) if cell.recipe.augmentations else share,
         )
+        self.sizes = batch_sizes(len(self.data.train), training.batch_size)
         self.schedule = make_schedule(optimizer, training, len(self.batches))
         self.checkpoints = Checkpoints(cell.checkpoints)
         self.average = _average(self.model, training.ema)
@@ -108,9 +118,9 @@ class Trainer:
         total = torch.zeros((), dtype=torch.float64, device=self.devices.device)
         for step, (images, labels) in enumerate(self.batches):
             self.schedule.step_update(updates + step)
-            total += self._step(images, labels)
+            total += self._step(images, labels, self.sizes[step])
         self.epoch += 1
-        loss = total.item() / len(self.batches)
+        loss = sum(self.devices.gather(total.item())) / len(self.batches)
         if not math.isfinite(loss):
             raise CellError(f"the training diverged: the loss is {loss} in epoch {self.epoch}")
         entry: dict[str, Any] = {"epoch": self.epoch, "loss": round(loss, 6)}
@@ -121,15 +131,17 @@ class Trainer:
         self.history.append(entry)
         self.log.append(f"{json.dumps(entry)} {time.perf_counter() - started:.2f} s")
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One update; returns the mean loss of the batch."""
+    def _step(self, images: Tensor, labels: Tensor, size: int) -> Tensor:
+        """One update on a batch of `size` samples over all processes; returns this process's part of the mean loss."""
         targets = labels
         for augmentation in self.cell.recipe.augmentations:
             if targets.ndim == 1:
                 targets = one_hot(targets, self.cell.dataset.num_classes).to(images.dtype)
             images, targets = augmentation.mix(images, targets, self.generator)
+        first, step = self.shard
+        images, targets = images[first::step], targets[first::step]
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(images, targets)
+        loss = self._backward(images, targets, size)
         if self.cell.training.clip:
             self.devices.clip(self.model, self.cell.training.clip)
         self.optimizer.step()
@@ -137,11 +149,11 @@ class Trainer:
             self.average.update(self.model)
         return loss
 
-    def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _backward(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
         """Gradients of a batch, in micro-batches where the memory does not hold it whole."""
         while True:
             try:
-                return self._accumulate(images, targets)
+                return self._accumulate(images, targets, size)
             except torch.cuda.OutOfMemoryError:
                 if self.micro_batch <= 1:
                     raise
@@ -150,13 +162,13 @@ class Trainer:
                 self.micro_batch = math.ceil(min(self.micro_batch, len(images)) / 2)
                 self.log.append(f"CUDA out of memory: going on with micro-batches of {self.micro_batch}")
 
-    def _accumulate(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _accumulate(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
         total = torch.zeros((), device=images.device)
         for start in range(0, len(images), self.micro_batch):
             part = slice(start, start + self.micro_batch)
-            share = len(images[part]) / len(images)
+            share = len(images[part]) / size
             loss = self.cell.recipe.objective.loss(self.forward(images[part]), targets[part]) * share
-            self.devices.backward(loss)
+            self.devices.backward(loss * self.devices.world)  # gradients are averaged over the processes
             total += loss.detach()
         return total
 
@@ -221,23 +233,37 @@ class Trainer:
             self.average.load_state_dict(state["average"])
 
 
-def predict(model: Classifier | nn.Module, split: Any, data: CellData, devices: Devices) -> SplitPredictions:
-    """Run `model` over a split under the test transform."""
+def predict(model: nn.Module, split: Split, data: CellData, devices: Devices) -> SplitPredictions:
+    """Run `model` over a split under the test transform; several processes share it, each sample once."""
     model.eval()
+    indices = torch.arange(devices.rank, len(split), devices.world)
+    share = split if devices.world == 1 else split.subset(indices)
     columns: dict[str, list[Tensor]] = {"logits": [], "features": [], "temperature": []}
     with torch.inference_mode(), devices.autocast():
-        for images, _ in EvalBatches(split, data.config, batch_size=EVAL_BATCH, device=devices.device):
+        for images, _ in EvalBatches(share, data.config, batch_size=EVAL_BATCH, device=devices.device):
             outputs = model(images)
             for name, parts in columns.items():
                 value = getattr(outputs, name)
                 if value is not None:
                     parts.append(value.float().cpu())
-    found = {name: torch.cat(parts) if parts else None for name, parts in columns.items()}
+    mine = {name: torch.cat(parts) for name, parts in columns.items() if parts}
+    found = _interleaved(devices.gather(mine), len(split))
     return SplitPredictions(labels=split.labels.cpu(), posterior=split.posterior, **found)
 
 
+def _interleaved(shares: list[dict[str, Tensor]], count: int) -> dict[str, Tensor]:
+    """Put the processes' every n-th samples back in order."""
+    if len(shares) == 1:
+        return shares[0]
+    whole = {name: part.new_empty(count, *part.shape[1:]) for name, part in shares[0].items()}
+    for rank, share in enumerate(shares):
+        for name, part in share.items():
+            whole[name][rank :: len(shares)] = part
+    return whole
+
+
 def seed_everything(seed: int, epoch: int, generator: torch.Generator) -> None:
-    """Set every source of randomness to a function of seed and epoch, so that a resumed run goes on as if undisturbed."""
+    """Make every random state a function of seed and epoch: a resumed run goes on as if undisturbed."""
     mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     generator.manual_seed(mixed)
     torch.manual_seed(mixed)

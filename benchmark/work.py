@@ -1,6 +1,8 @@
 """One unit of work: train a cell if its predictions are missing, then evaluate its entries. Runs anywhere."""
 
+import contextlib
 import datetime
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -21,6 +23,8 @@ Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
 CacheMode = Literal["default", "refresh", "only"]
 ORACLE = "oracle"
+RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+"""This process's number and the number of processes, where `accelerate launch` started several for one model."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ def process(work: Work, store: Store, context: Context, progress: Progress) -> O
     Returns:
         ``busy`` where another process is at this cell just now.
     """
+    if WORLD > 1:
+        return _process_together(work, store, context, progress)
     key = work.cell.key
     with store.lock(key) as held:
         if not held:
@@ -60,6 +66,35 @@ def process(work: Work, store: Store, context: Context, progress: Progress) -> O
     return "done"
 
 
+def _process_together(work: Work, store: Store, context: Context, progress: Progress) -> Outcome:
+    """The same by several processes that train one model (`accelerate launch`): the first decides and writes."""
+    from accelerate.utils import broadcast_object_list
+
+    from .devices import make_devices
+
+    key, leader = work.cell.key, RANK == 0
+    make_devices(context.device, work.cell.training.precision)  # the process group, before anything is exchanged
+    with store.lock(key) if leader else contextlib.nullcontext(True) as held:
+        if leader and held and context.refresh:
+            store.forget(key)
+        decision: list[Any] = [("busy" if not held else store.status(key)) if leader else None]
+        broadcast_object_list(decision)
+        if decision[0] == "busy":
+            return "busy"
+        outcome: list[Outcome] = ["done"]
+        try:
+            if decision[0] != "done":
+                _train(work, store, context, progress)
+            if leader:
+                _evaluate(work, store, context.protocol)
+        except Exception as error:
+            outcome = ["failed"]
+            if leader:
+                store.write_failure(key, failure_record(work, error))
+        broadcast_object_list(outcome)
+    return outcome[0]
+
+
 def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Progress) -> None:
     if store.status(work.cell.key) != "done":
         _train(work, store, context, progress)
@@ -72,6 +107,8 @@ def _train(work: Work, store: Store, context: Context, progress: Progress) -> No
     cell, started = work.cell, time.perf_counter()
     predictions, record = train_cell(cell, context.data_root, context.device, store, progress)
     predictions.check_finite()
+    if RANK != 0:
+        return
     manifest = {
         "cell": cell.identity,
         "name": cell.describe(),

@@ -38,7 +38,7 @@ def test_what_was_written_comes_back(store, predictions):
     back = store.predictions(KEY)
     assert torch.equal(back["last", "test"].logits, predictions["last", "test"].logits)
     assert back["last", "test"].posterior is None
-    assert store.keys() == [KEY]
+    assert store.cells() == [KEY]
     assert store.verify() == []
 
 
@@ -76,7 +76,7 @@ def test_damage_is_found_and_pruned(tmp_path, predictions, damage):
         with pytest.raises(DamagedError, match=KEY):
             store.predictions(KEY)
     assert store.prune() == [KEY]
-    assert store.keys() == ["f" * 24]
+    assert store.cells() == ["f" * 24]
     assert store.verify() == []
 
 
@@ -85,7 +85,7 @@ def test_prune_keeps_what_it_is_told_to(tmp_path, predictions):
     for key in (KEY, "f" * 24):
         store.write(key, predictions, {})
     assert store.prune(keep={KEY}) == ["f" * 24]
-    assert store.keys() == [KEY]
+    assert store.cells() == [KEY]
 
 
 def test_a_lock_is_held_once_and_freed(tmp_path):

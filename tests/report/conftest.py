@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from calbench.benchmark.results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
 
 METRICS = [

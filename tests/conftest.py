@@ -1,0 +1,41 @@
+"""What the tests of the engine share: a suite of one tiny backbone that trains in a second."""
+
+import os
+
+# Many small models: threads only get in each other's way, and pytest-xdist already uses every core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+from calbench.benchmark.runner import RunOptions, run_suite
+from calbench.benchmark.suite import load_suite
+
+TINY = """\
+title: Tiny
+datasets: [digits]
+backbones:
+  - vit-micro(width=16, heads=2, depth=1)
+entries: [cross-entropy, temperature-scaling, calattn(hidden=8)]
+seeds: [0]
+protocol: {name: clean, calibration_fraction: 0.2, bootstrap: 20}
+training: {epochs: 2, batch_size: 128, lr: 0.01, augment: false}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Write the tiny suite and return its path."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return str(path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a suite in this process and return its results."""
+
+    def run(source, *, results_dir=None, settings=(), entries=(), seeds=(), **options):
+        suite = load_suite(source, settings=settings, entries=entries, seeds=seeds)
+        return run_suite(suite, RunOptions(results_dir=str(results_dir or tmp_path / "results"), jobs=1, **options))
+
+    return run
