@@ -133,7 +133,8 @@ def shift(results: Results) -> Iterator[tuple[str, Figure]]:
             if all(s.low is not None and s.high is not None for s in stats):
                 axes.fill_between(range(len(values)), [s.low for s in stats], [s.high for s in stats], color=colour,
                                   alpha=0.12, linewidth=0)  # fmt: skip
-        axes.set_xticks(range(len(views)), [short(n.removeprefix("shift-"), 14) for n in views], rotation=40, ha="right")
+        names = [short(name.removeprefix("shift-"), 14) for name in views]
+        axes.set_xticks(range(len(views)), names, rotation=40, ha="right")
         axes.set_ylim(bottom=0)
     handles = [
         Line2D([], [], color=look[e][0], marker=look[e][1], markersize=3, label=short(view.labels[e])) for e in shown

@@ -80,8 +80,8 @@ def _reach(stat: Stat) -> list[list[float]] | None:
 def _entry_legend(figure: Figure, view: View, look: dict[str, tuple[str, str]]) -> None:
     shown = view.entries[:LEGEND_LIMIT]
     handles = [
-        Line2D([], [], color=look[e][0], marker=look[e][1], linestyle="none", markersize=3.5, label=short(view.labels[e]))
-        for e in shown
+        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=3.5, label=short(view.labels[entry]))
+        for entry, (colour, marker) in ((entry, look[entry]) for entry in shown)
     ]
     if len(view.entries) > len(shown):
         more = f"and {len(view.entries) - len(shown)} more"
@@ -89,7 +89,10 @@ def _entry_legend(figure: Figure, view: View, look: dict[str, tuple[str, str]]) 
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=0.8)
 
 
-@figure_kind("ece-intervals", "ECE with 95 % intervals; dashed: the baseline; grey: what a calibrated classifier shows in 95 of 100 draws.")
+@figure_kind(
+    "ece-intervals",
+    "ECE with 95 % intervals; dashed: the baseline; grey: below a calibrated classifier's 95th percentile.",
+)
 def ece_intervals(results: Results) -> Iterator[tuple[str, Figure]]:
     """A figure a dataset and backbone, a row an entry, the best at the top."""
     view = View(results)
@@ -109,9 +112,7 @@ def ece_intervals(results: Results) -> Iterator[tuple[str, Figure]]:
         yield f"{dataset} {backbone}", figure
 
 
-def _interval_rows(
-    axes: Axes, view: View, pair: tuple[str, str], entries: list[str], stats: dict[str, Stat]
-) -> None:
+def _interval_rows(axes: Axes, view: View, pair: tuple[str, str], entries: list[str], stats: dict[str, Stat]) -> None:
     look = looks(view)
     for row, entry in enumerate(entries):
         floor = view.stat(*pair, entry, NOISE_FLOOR_95).value
@@ -151,7 +152,9 @@ def reductions(results: Results) -> Iterator[tuple[str, Figure]]:
         for j, stat in enumerate(row):
             text = "–" if stat.reduction is None else f"{stat.reduction:.0f}" + ("~" if stat.differs is False else "")
             dark = stat.reduction is not None and abs(stat.reduction) > 65
-            axes.text(j, i, text.replace("-", "−"), ha="center", va="center", fontsize=5, color="white" if dark else INK)
+            axes.text(
+                j, i, text.replace("-", "−"), ha="center", va="center", fontsize=5, color="white" if dark else INK
+            )
     axes.set_yticks(range(len(entries)), [short(view.labels[entry], 28) for entry in entries])
     axes.set_xticks(range(len(view.pairs)), [short(f"{d} / {b}", 24) for d, b in view.pairs], rotation=40, ha="right")
     axes.tick_params(length=0)

@@ -65,7 +65,7 @@ def figure_kind(name: str, caption: str) -> Callable[[Draw], Draw]:
 
 def kinds() -> dict[str, FigureKind]:
     """All kinds of figures by name."""
-    from . import figure_curves, figure_metrics, figure_reliability  # noqa: F401 - they declare theirs
+    from . import figure_curves, figure_metrics, figure_ranks, figure_reliability  # noqa: F401 - they declare theirs
 
     return dict(_kinds)
 

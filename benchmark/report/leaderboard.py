@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from ..results import Results
-from ..statistics import aggregate
+from ..statistics import aggregate, rank_tests
 from .tables import Cell, Column, Mark, Row, Table
 from .view import NOISE_FLOOR, ORACLE, MetricInfo, Stat, View
 
@@ -150,8 +151,8 @@ def _reduction(stat: Stat, is_baseline: bool) -> Cell:
 def overall_table(view: View, metric: str = "ece") -> Table:
     """The leaderboard over all pairs: every aggregate named in its head, and the number of cells that it is of."""
     info, accuracy = view.metric(metric), view.metric("accuracy")
-    table = view.table[(view.table["entry"] != ORACLE) & (view.table["metric"] == metric)]
-    summary = pd.DataFrame() if table.empty else aggregate(table, metric=metric, baseline=view.baseline)
+    options = {"metric": metric, "baseline": view.baseline, "better": info.better}
+    summary = aggregate(view.table, expected=len(view.pairs), **options)
     by_entry = {row["entry"]: row for row in summary.to_dict("records")}
     reduction = f"{info.label} reduction"
     columns = (
@@ -163,17 +164,35 @@ def overall_table(view: View, metric: str = "ece") -> Table:
         Column("median", (reduction, "median"), "%", "higher", 1, signed=True),
         Column("worst", (reduction, "worst case"), "%", "higher", 1, signed=True),
         Column("worse", ("", "worse than baseline on")),
+        Column("win_rate", ("", "wins against others"), "%", "higher", 0),
         Column("average_rank", ("", "average rank"), "", "lower", 1),
         Column("cells", ("", "cells")),
     )
     rows = [_overall_row(view, entry, metric, by_entry.get(entry, {})) for entry in view.entries]
-    rows.sort(key=lambda row: (_partial(row), math.inf if row.cells[2].value is None else row.cells[2].value))
+    rows.sort(key=lambda row: _overall_position(row, -1 if info.better == "higher" else 1))
     title = f"All datasets and backbones ({len(view.pairs)} cells)"
-    return Table("overall", title, ("entry",), columns, tuple(rows))
+    return Table("overall", title, ("entry",), columns, tuple(rows), caption=_rank_line(view.table, options))
 
 
-def _partial(row: Row) -> bool:
-    return any("partial" in cell.marks or cell.missing for cell in row.cells)
+def _rank_line(table: pd.DataFrame, options: dict[str, Any]) -> str:
+    """What the tests over cells say; empty where there are too few cells for them."""
+    try:
+        tests = rank_tests(table, **options)
+    except ValueError:
+        return ""
+    friedman = (
+        "" if math.isnan(tests.friedman_p) else f"Friedman's test that all rank alike: p = {tests.friedman_p:.2g}. "
+    )
+    return (
+        f"{friedman}Average ranks over {tests.cells} cells differ at the {tests.alpha:g} level where they are more than "
+        f"{tests.critical_difference:.2f} apart (Nemenyi)."
+    )
+
+
+def _overall_position(row: Row, sign: int) -> tuple[bool, float]:
+    """Entries with every cell by their mean, then those without."""
+    mean = row.cells[2]
+    return ("partial" in mean.marks or mean.value is None, math.inf if mean.value is None else sign * mean.value)
 
 
 def _overall_row(view: View, entry: str, metric: str, summary: dict) -> Row:
@@ -187,19 +206,24 @@ def _overall_row(view: View, entry: str, metric: str, summary: dict) -> Row:
     losses = sum(bool(stat.differs) and (stat.change or 0) < 0 for stat in accuracies)
     lost = Cell(text=f"{losses} of {len(changes)}", marks=("accuracy-loss",) if losses else ())
     blank = Cell(text="baseline")
+    paired = int(summary.get("cells", 0))
+    partial_pairs: tuple[Mark, ...] = ("partial",) if 0 < paired < expected else ()
 
-    def of(key: str) -> Cell:
+    def of(key: str, marks: tuple[Mark, ...] = ()) -> Cell:
         value = summary.get(key)
-        return Cell(None if value is None or not math.isfinite(value) else float(value), marks=partial)
+        known = value is not None and math.isfinite(value)
+        return Cell(float(value), marks=marks) if known else Cell()
 
-    reductions = [of(key) for key in ("ratio_of_means", "mean_of_ratios", "median", "worst")]
-    worse = Cell(text=f"{int(summary['worse'])} of {int(summary['cells'])}") if found and summary else Cell()
+    reductions = [of(key, partial_pairs) for key in ("ratio_of_means", "mean_of_ratios", "median", "worst")]
+    compared = paired and math.isfinite(summary["worse"])
+    worse = Cell(text=f"{int(summary['worse'])} of {paired}") if compared else Cell()
     cells = (
         Cell(text="") if is_baseline and changes else Cell(_mean(changes), marks=partial),
         Cell(text="") if is_baseline else lost if changes else Cell(),
         Cell(_mean(values), marks=partial),
         *([blank, Cell(text=""), Cell(text=""), Cell(text="")] if is_baseline and found else reductions),
         Cell(text="") if is_baseline and found else worse,
+        of("win_rate", partial),
         of("average_rank"),
         Cell(text=f"{found} of {expected}", notes=_missing_note(view, entry, metric)),
     )

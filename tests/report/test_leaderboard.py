@@ -4,9 +4,6 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-if not hasattr(pytest.importorskip("calbench.benchmark.statistics"), "aggregate"):
-    pytest.skip("the aggregates are not there yet", allow_module_level=True)
-
 from calbench.benchmark.errors import InputError
 from calbench.benchmark.report.leaderboard import leaderboard, protocol_lines
 from calbench.benchmark.report.markdown import markdown
