@@ -2,6 +2,7 @@
 
 import datetime
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -53,7 +54,7 @@ def collect(suite: Suite, plan: list[Work], store: Store, command: str, seconds:
         comparisons = statistics.compare(
             table, collector.replicates, suite.baseline, expected_seeds=len(suite.seeds), directions=directions
         )
-    run = run_record(suite, collector.cells, command, seconds)
+    run = run_record(suite, collector.cells, collector.notes(), command, seconds)
     return Results(table, comparisons, run, collector.diagrams, collector.curves)
 
 
@@ -67,6 +68,7 @@ class _Collector:
         self.cells: list[dict[str, Any]] = []
         self.replicates = _Replicates(store)
         self.seen_oracles: set[tuple[str, str, int]] = set()
+        self.warnings: Counter[tuple[str, str]] = Counter()
 
     def add(self, work: Work) -> None:
         cell = work.cell
@@ -120,6 +122,7 @@ class _Collector:
         recipe = ORACLE if entry == ORACLE else cell.recipe.name
         labels = where | {"entry": entry, "recipe": recipe, "calibrator": calibrator, "seed": cell.seed}
         evaluation = Evaluation.from_stored(*stored)
+        self.warnings.update((entry, warning) for warning in evaluation.warnings)
         self.rows += [labels | row for row in evaluation.rows]
         self.diagrams += [where | {"entry": entry, "seed": cell.seed} | diagram for diagram in evaluation.diagrams]
         for checkpoint, split in evaluation.replicates:
@@ -127,11 +130,18 @@ class _Collector:
             self.replicates.where[address] = (cell.key, name)
         return None
 
+    def notes(self) -> list[str]:
+        """Remarks of heads on backbones and warnings of fits, each once."""
+        remarks = {f"{cell['recipe']} on {cell['backbone']}: {cell['note']}" for cell in self.cells if cell.get("note")}
+        warned = {f"{entry}, in {count} fits: {text}" for (entry, text), count in self.warnings.items()}
+        return sorted(remarks) + sorted(warned)
 
-def run_record(suite: Suite, cells: list[dict[str, Any]], command: str, seconds: float) -> dict[str, Any]:
+
+def run_record(
+    suite: Suite, cells: list[dict[str, Any]], notes: list[str], command: str, seconds: float
+) -> dict[str, Any]:
     """What stands in ``run.json``: everything that a reader needs to judge or repeat the run."""
     protocol = suite.protocol
-    notes = sorted({f"{c['recipe']} on {c['backbone']}: {c['note']}" for c in cells if c.get("note")})
     return {
         "format": FORMAT,
         "suite": suite.name,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.table import Table
 
 from .errors import check_names
@@ -40,7 +41,7 @@ def list_(
     for column in ("name", "kind" if what == "methods" else "", "what it is"):
         table.add_column(column, no_wrap=column == "name")
     for name, kind, text in _rows(what):
-        table.add_row(name, kind, text)
+        table.add_row(name, kind, escape(text))
     Console().print(table)
     return 0
 

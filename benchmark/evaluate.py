@@ -1,6 +1,7 @@
 """From predictions to numbers: calibrators are fitted, metrics taken, intervals drawn. A pure function."""
 
 import hashlib
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,11 +31,13 @@ class Evaluation:
         rows: dicts with checkpoint, split, metric, value, low, high.
         diagrams: reliability bins and temperature histograms by checkpoint and split.
         replicates: bootstrap replicates (R,) by checkpoint, split and metric.
+        warnings: what the fits warned of.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     diagrams: list[dict[str, Any]] = field(default_factory=list)
     replicates: dict[tuple[str, str], Values] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def to_stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Plain data and tensors, for the store."""
@@ -43,12 +46,12 @@ class Evaluation:
             for (checkpoint, split), by_metric in self.replicates.items()
             for metric, values in by_metric.items()
         }
-        return {"rows": self.rows, "diagrams": self.diagrams}, tensors
+        return {"rows": self.rows, "diagrams": self.diagrams, "warnings": self.warnings}, tensors
 
     @classmethod
     def from_stored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> "Evaluation":
         """What `to_stored` gave."""
-        evaluation = cls(record["rows"], record["diagrams"])
+        evaluation = cls(record["rows"], record["diagrams"], warnings=record["warnings"])
         for name, values in tensors.items():
             checkpoint, split, metric = name.split("/")
             evaluation.replicates.setdefault((checkpoint, split), {})[metric] = values.numpy().astype(np.float64)
@@ -83,7 +86,10 @@ def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...]
     """
     evaluation = Evaluation()
     for checkpoint in protocol.checkpoints:
-        fitted = fit_chain(calibrators, predictions[checkpoint, "calibration"])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fitted = fit_chain(calibrators, predictions[checkpoint, "calibration"])
+        evaluation.warnings += sorted({str(warning.message) for warning in caught} - set(evaluation.warnings))
         for split in predictions.split_names(checkpoint):
             if split == "calibration":
                 continue

@@ -109,19 +109,26 @@ def load_suite(
         InputError: anything wrong, with file and line where there is one.
     """
     name, text, origin = _read(source)
-    raw, where = _parse_yaml(text, origin)
+    raw, in_file = _parse_yaml(text, origin)
+    given = {}
     for setting in settings:
-        _apply(raw, setting)
-    if entries:
-        raw["entries"] = list(entries)
-    if seeds:
-        raw["seeds"] = list(seeds)
+        given[_apply(raw, setting)] = f"--set {setting}"
+    for field, values in (("entries", entries), ("seeds", seeds)):
+        if values:
+            raw[field], given[field] = list(values), f"--{_SINGULAR[field]}"
+
+    def where(location: Sequence[Any]) -> str:
+        return given.get(location[0] if location else "") or in_file(location)
+
     try:
         config = SuiteConfig(**raw)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{where(first['loc'])}: {_reason(SuiteConfig, first)}") from None
     return _Checker(where, config).suite(name)
+
+
+_SINGULAR = {"entries": "entry", "seeds": "seed"}
 
 
 class _Checker:
@@ -255,8 +262,8 @@ def _children(node: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(node.value)
 
 
-def _apply(raw: dict[str, Any], setting: str) -> None:
-    """Apply one ``a.b=value`` to the mapping."""
+def _apply(raw: dict[str, Any], setting: str) -> str:
+    """Apply one ``a.b=value`` to the mapping; returns ``a``."""
     path, equals, value = setting.partition("=")
     if not equals or not path:
         raise InputError(f"--set {setting!r}: expected name.name=value")
@@ -274,3 +281,4 @@ def _apply(raw: dict[str, Any], setting: str) -> None:
         target[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise InputError(f"--set {setting!r}: cannot read the value") from None
+    return path.split(".")[0]
