@@ -46,6 +46,7 @@ def run(
         Path | None, typer.Option("--slurm-options", help="YAML file of dask-jobqueue's SLURMCluster options.")
     ] = None,
     data_dir: DataDir = DEFAULT_DATA,
+    smoke: Annotated[bool, typer.Option("--smoke", help="The suite's smoke form: all of the code, in seconds.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
@@ -55,7 +56,7 @@ def run(
     options = RunOptions(
         results_dir, data_dir, tuple(plugin), jobs, device, cache, retry_failed, scheduler, scheduler_options
     )
-    loaded = _load(suite, plugin, set_, entry, seed)
+    loaded = _load(suite, plugin, set_, entry, seed, smoke)
     if dry_run:
         return _dry_run(loaded, options)
     results = run_suite(loaded, options)
@@ -70,13 +71,14 @@ def _load(
     settings: Sequence[str] = (),
     entries: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    smoke: bool = False,
 ) -> "Suite":
     from .registry import Plugin
     from .suite import load_suite
 
     for plugin in plugins:
         Plugin.load(plugin)
-    return load_suite(suite, settings=settings, entries=entries, seeds=seeds)
+    return load_suite(suite, settings=settings, entries=entries, seeds=seeds, smoke=smoke)
 
 
 def _dry_run(suite: "Suite", options: "RunOptions") -> int:

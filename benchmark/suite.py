@@ -60,6 +60,7 @@ class SuiteConfig(BaseModel):
     overrides: list[Override] = []
     tables: list[Any] = []
     reference: str | None = None
+    smoke: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,12 @@ def suite_files() -> dict[str, Any]:
 
 
 def load_suite(
-    source: str, *, settings: Sequence[str] = (), entries: Sequence[str] = (), seeds: Sequence[int] = ()
+    source: str,
+    *,
+    settings: Sequence[str] = (),
+    entries: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    smoke: bool = False,
 ) -> Suite:
     """Read and check a suite.
 
@@ -104,6 +110,8 @@ def load_suite(
         settings: dotted overrides such as ``training.epochs=5``.
         entries: run these alone (and the baseline), in place of the suite's.
         seeds: run these in place of the suite's.
+        smoke: take the fields under ``smoke`` in place of the suite's own: the same code in seconds, on generated data.
+            The suite is then called ``<name>-smoke``.
 
     Raises:
         InputError: anything wrong, with file and line where there is one.
@@ -111,6 +119,13 @@ def load_suite(
     name, text, origin = _read(source)
     raw, in_file = _parse_yaml(text, origin)
     given = {}
+    if smoke:
+        if not isinstance(raw.get("smoke"), dict) or not raw["smoke"]:
+            raise InputError(f"{origin}: the suite has no smoke form")
+        check_names("suite option", raw["smoke"], SuiteConfig.model_fields)
+        given |= dict.fromkeys(raw["smoke"], f"{origin}, smoke")
+        raw |= raw["smoke"]
+        name += "-smoke"
     for setting in settings:
         given[_apply(raw, setting)] = f"--set {setting}"
     for field, values in (("entries", entries), ("seeds", seeds)):
