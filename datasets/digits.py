@@ -26,7 +26,7 @@ class Digits(Dataset):
     channels = 1
     image_size = 8
     mean = (0.3053,)
-    std = (0.3761,)
+    std = (0.3759,)
 
     def load(self, root: Path) -> Splits:
         """Load from the installed scikit-learn; `root` is not read. The 17 grey levels are spread over 0..255."""

@@ -45,7 +45,7 @@ def small_image_resnet(
     num_classes: int,
     channels: int,
 ) -> Any:
-    """Make timm's ResNet with a 3 x 3 stem of `stem` channels; shortcuts that change the shape are 1 x 1 convolutions."""
+    """Make timm's ResNet with a 3 x 3 stem of `stem` channels; 1 x 1 convolutions where a shortcut changes shape."""
     from timm.models import resnet
 
     # timm's plain stem is always 64 wide; its deep one is twice stem_width, and is replaced here.
@@ -84,9 +84,9 @@ class ResNet50(CNN32):
 class ResNet110(CNN32):
     """ResNet-110, of which the literature has two.
 
-    ``he2016``: He's for CIFAR, as Guo (2017) uses it: three stages of 18 basic blocks, 16, 32 and 64 planes, 1.7 million
-    parameters; 1 x 1 convolutions stand in the two shortcuts that change the shape. ``mukhoti2020``: Mukhoti's released
-    code calls bottleneck blocks (3, 4, 26, 3) with 64 to 512 planes so.
+    ``he2016``: He's for CIFAR, as Guo (2017) uses it: three stages of 18 basic blocks, 16, 32 and 64 planes, 1.7
+    million parameters; 1 x 1 convolutions stand in the two shortcuts that change the shape. ``mukhoti2020``: Mukhoti's
+    released code calls bottleneck blocks (3, 4, 26, 3) with 64 to 512 planes so.
     """
 
     variant: Literal["he2016", "mukhoti2020"] = "he2016"

@@ -11,7 +11,7 @@ from .vit_micro import ViTMicro
 @register("deit-micro", label="DeiT-micro", paper="touvron2021deit")
 @dataclass
 class DeiTMicro(ViTMicro):
-    """timm's VisionTransformerDistilled: `vit-micro` with a distillation token and a second head.
+    """Timm's VisionTransformerDistilled: `vit-micro` with a distillation token and a second head.
 
     There is no teacher here, so the second token learns from the labels, as the first does. The logits are the mean of
     both heads, in training as in evaluation: the objective then acts on the very function that is evaluated and

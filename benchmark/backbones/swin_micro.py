@@ -18,7 +18,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 @register("swin-micro", label="Swin-micro", paper="liu2021swin")
 @dataclass
 class SwinMicro(Backbone):
-    """timm's SwinTransformer: stages of 2 and 1 blocks, 24 and 48 wide, patches of 2 pixels, windows of 2 x 2 patches.
+    """Timm's SwinTransformer: stages of 2 and 1 blocks, 24 and 48 wide, patches of 2 pixels, windows of 2 x 2 patches.
 
     An 8-pixel image is a grid of 4 x 4 patches, so the first stage has a plain and a shifted window, and the second
     sees the whole image. There is no [CLS] token: the features are the mean over the patches after the final norm.

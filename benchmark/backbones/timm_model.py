@@ -33,7 +33,7 @@ class TimmNetwork(Backbone, ABC):
     @property
     @abstractmethod
     def timm_name(self) -> str:
-        """timm's name of the model, with its weight tag."""
+        """Timm's name of the model, with its weight tag."""
 
     @property
     def has_weights(self) -> bool:
@@ -74,7 +74,7 @@ class TimmNetwork(Backbone, ABC):
         return backbone
 
     def data_config(self, dataset: Dataset) -> DataConfig:
-        """timm's own mean, std, interpolation and central crop for given weights, else the dataset's statistics."""
+        """Timm's own mean, std, interpolation and central crop for given weights, else the dataset's statistics."""
         config = replace(super().data_config(dataset), image_size=self.input_size(dataset.image_size))
         if not self.has_weights:
             return config
@@ -120,7 +120,7 @@ class TimmModel(TimmNetwork):
 
     @property
     def timm_name(self) -> str:
-        """timm's name of the model."""
+        """Timm's name of the model."""
         return self.model
 
     def model_options(self, size: int) -> dict[str, Any]:

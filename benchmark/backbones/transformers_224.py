@@ -28,7 +28,7 @@ class Transformer224(TimmNetwork):
 @register("vit-b16-224", label="ViT-B/16", paper="dosovitskiy2021vit")
 @dataclass(kw_only=True)
 class ViTB16(Transformer224):
-    """ViT-B/16 of Steiner et al. 2022 (AugReg), ImageNet-21k and then ImageNet-1k; any image is resized to 224 pixels."""
+    """ViT-B/16 trained on ImageNet-21k and then 1k (AugReg, Steiner 2022); any image is resized to 224 pixels."""
 
     timm_name = "vit_base_patch16_224.augreg2_in21k_ft_in1k"
     width = 768

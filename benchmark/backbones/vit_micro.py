@@ -17,7 +17,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 @register("vit-micro", label="ViT-micro", paper="dosovitskiy2021vit")
 @dataclass
 class ViTMicro(Backbone):
-    """timm's VisionTransformer with a [CLS] token: 2 blocks, 48 wide, patches of 4 pixels.
+    """Timm's VisionTransformer with a [CLS] token: 2 blocks, 48 wide, patches of 4 pixels.
 
     Four patches of an 8-pixel image are enough, and cost a third of the sixteen that patches of 2 make. The weights
     start as in the Flax code (timm's ``weight_init="jax"``): the default standard deviation of 0.02 is meant for

@@ -30,7 +30,7 @@ def weight_tags(architecture: str) -> list[str]:
 
 
 def pretrained_config(name: str) -> Any:
-    """timm's configuration of the weights of `name`: input size, mean, std, interpolation, crop."""
+    """Timm's configuration of the weights of `name`: input size, mean, std, interpolation, crop."""
     from timm.models import get_pretrained_cfg
 
     return get_pretrained_cfg(name)

@@ -1,0 +1,71 @@
+"""Any images in folders, one a class."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from ..benchmark.errors import InputError
+from .base import Splits, register
+from .folders import Listing, class_names, decode, decoded_split, list_images
+from .local import LocalDataset
+
+RGB = tuple[float, float, float]
+
+
+@register("image-folder", label="Image folder")
+@dataclass(kw_only=True)
+class ImageFolder(LocalDataset):
+    """``path/train/<class>/*`` and ``path/test/<class>/*``, decoded once and kept in memory as 8-bit RGB.
+
+    `size` resizes every image (shorter side, then the central square); without it all must be squares of one size.
+    The decoded pixels are kept in the data folder, under the fingerprint of the files' names and sizes.
+    """
+
+    size: Annotated[int, Field(ge=1)] | None = None
+    mean: RGB = (0.485, 0.456, 0.406)
+    std: RGB = (0.229, 0.224, 0.225)
+    crop_padding: Annotated[int, Field(ge=0)] = 4
+    horizontal_flip: bool = True
+
+    channels = 3
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes: the folders of the training split, sorted."""
+        return class_names(self.path / "train")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @cached_property
+    def image_size(self) -> int:
+        """Pixels, from the option or from the first image."""
+        if self.size is not None:
+            return self.size
+        train = self._listing("train")
+        height, width = decode(train.folder / train.names[0]).shape[1:]
+        if height != width:
+            raise InputError(f"{self.spelled()}: images of {width} x {height} pixels are no squares; set size")
+        return height
+
+    def load(self, root: Path) -> Splits:
+        """Decode the images, or read their pixels from ``cache`` under `root`."""
+        listings = [self._listing(split) for split in ("train", "test")]
+        folder = root / "cache"
+        size, resize = self.image_size, self.size is not None
+        names = [f"{self.spec.name}-{part.digest(sizes=True)}-{size}.safetensors" for part in listings]
+        return Splits(
+            *[decoded_split(p, size, folder / name, resize=resize) for p, name in zip(listings, names, strict=True)]
+        )
+
+    def fingerprint(self, root: Path) -> str:
+        """The hash of the names and sizes of all files."""
+        return "-".join(self._listing(split).digest(sizes=True) for split in ("train", "test"))
+
+    def _listing(self, split: str) -> Listing:
+        return list_images(self.path / split, self.classes)

@@ -1,0 +1,51 @@
+"""ImageNet-1K from a folder of the user's, streamed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from ..benchmark.errors import InputError
+from .base import Split, Splits, register
+from .folders import FolderImages, Listing, class_names, list_images
+from .local import LocalDataset
+
+
+@register("imagenet", label="ImageNet-1K", paper="russakovsky2015imagenet")
+@dataclass(kw_only=True)
+class ImageNet(LocalDataset):
+    """ILSVRC 2012 as ``path/train/<wnid>/*`` and ``path/val/<wnid>/*``; the validation images are the test split.
+
+    The images are read by worker processes while the network trains: random resized crops in training, the central
+    crop in evaluation. Classes are numbered by their sorted folder names, as everywhere.
+    """
+
+    num_classes = 1000
+    channels = 3
+    image_size = 224
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+    horizontal_flip = True
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The 1,000 WordNet ids, sorted."""
+        names = class_names(self.path / "train")
+        if len(names) != self.num_classes:
+            raise InputError(f"{self.spelled()}: train has {len(names)} class folders, expected {self.num_classes}")
+        return names
+
+    def load(self, root: Path) -> Splits:
+        """List the files; the pixels are read when they are needed."""
+        return Splits(*[self._split(self._listing(part)) for part in ("train", "val")])
+
+    def fingerprint(self, root: Path) -> str:
+        """The hash of the names of all files: their sizes would take minutes on a network file system."""
+        return "-".join(self._listing(part).digest(sizes=False) for part in ("train", "val"))
+
+    def _listing(self, part: str) -> Listing:
+        return list_images(self.path / part, self.classes)
+
+    def _split(self, listing: Listing) -> Split:
+        return Split(FolderImages(listing), torch.tensor(listing.labels, dtype=torch.int64))
