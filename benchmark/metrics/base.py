@@ -48,10 +48,12 @@ class Metric(Described, ABC):
 
     A subclass is a dataclass of options (``bins`` is set from the caller's) that implements `values`. ``parts`` names
     the statistics that `values` reads, so that all metrics of a call are filled in one pass; ``resampled`` says whether
-    `values` accepts resampled views, without which there is no bootstrap interval.
+    `values` accepts resampled views, without which there is no bootstrap interval; ``lowest`` is the least value there
+    can be.
     """
 
     resampled: ClassVar[bool] = True
+    lowest: ClassVar[float] = 0.0
 
     def parts(self) -> Sequence[Part]:
         """The statistics that `values` reads."""
@@ -87,3 +89,8 @@ def make(name: str, bins: int) -> Metric:
         raise InputError(f"metric {name!r} compares two sets of predictions: use evaluate_ood")
     has_bins = "bins" in getattr(cls, "__dataclass_fields__", {})
     return registry.create(name, **({"bins": bins} if has_bins else {}))
+
+
+def better_direction(name: str) -> Literal["lower", "higher"]:
+    """Which direction of the metric `name` is good: what its class says, lower for a name that is not registered."""
+    return registry[name].better if name in registry else "lower"

@@ -36,6 +36,8 @@ class ECE(Metric):
 class SignedGap(Metric):
     """Mean confidence minus accuracy: over-confidence is positive. Per cent."""
 
+    lowest = -100.0
+
     @override
     def values(self, view: View) -> np.ndarray:
         return -100 * view.mean(view.sample.residual)

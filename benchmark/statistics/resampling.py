@@ -36,8 +36,14 @@ def bootstrap(
     seed: int = 0,
     bins: int = 15,
     posterior: Any = None,
+    centred: bool = True,
 ) -> dict[str, np.ndarray]:
     """Values of metrics under resampling of the samples with replacement (Efron 1979).
+
+    A resample has noise of its own on top of the sample's, and a binned calibration error, a sum of absolute values,
+    grows with noise: its resampled values lie above the value itself, so far that a percentile interval can miss it. So
+    the values of each metric are shifted to have their mean at the metric's value (and cut at the least value there can
+    be). Their spread is then that of the reported number, and differences of two metrics are free of the shift too.
 
     Two calls with the same seed and number of samples use the same resamples, so that the difference of their results
     is a paired bootstrap. The predictions are read twice at most; everything else works on per-sample statistics.
@@ -51,6 +57,7 @@ def bootstrap(
         seed: of the resamples.
         bins: number of bins of binned metrics.
         posterior: the true class distribution (N, K), for metrics that need it.
+        centred: shift the values of each metric to its value on the sample; False gives them as they are.
 
     Returns:
         Metric name to the R values (R,); all NaN for a metric that has no bootstrap (its ``resampled`` is False).
@@ -68,6 +75,9 @@ def bootstrap(
     counts = resampling_counts(len(sample), replicates, seed)
     columns = column_sums(sample.source, counts) if any(isinstance(p, Classwise) for p in parts) else None
     found = _resampled_values(sample, live, counts, columns)
+    if centred:
+        sample.collect(parts)
+        found = {name: _centred(found[name], metric, sample) for name, metric in live.items()}
     return {name: found[name] if name in found else np.full(replicates, np.nan) for name in made}
 
 
@@ -82,6 +92,12 @@ def _resampled_values(
         for name, metric in metrics.items():
             pieces[name].append(metric.values(view))
     return {name: np.concatenate(values) for name, values in pieces.items()}
+
+
+def _centred(values: np.ndarray, metric: Metric, sample: Sample) -> np.ndarray:
+    if not np.isfinite(values).all():
+        return values
+    return np.maximum(values + (metric.value(sample) - values.mean()), metric.lowest)
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -1,0 +1,136 @@
+"""Aggregates over cells and rank tests."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import friedmanchisquare, wilcoxon
+
+from calbench.benchmark.statistics import AGGREGATE_COLUMNS, aggregate, critical_difference, rank_tests
+
+
+def table(values, metric="ece"):
+    """`values`: entry to its values over cells; None is a missing cell."""
+    return pd.DataFrame(
+        [
+            {"dataset": f"d{cell}", "backbone": "b", "entry": entry, "metric": metric, "value": value}
+            for entry, column in values.items()
+            for cell, value in enumerate(column)
+            if value is not None
+        ]
+    )
+
+
+def of(frame, entry):
+    return frame.set_index("entry").loc[entry]
+
+
+def test_ratio_of_means_and_mean_of_ratios_differ_in_sign():
+    # large gains where the baseline is bad, large relative losses where it is good
+    found = aggregate(table({"base": [20, 20, 1, 1], "tree": [10, 10, 3, 2]}), baseline="base")
+    tree = of(found, "tree")
+    assert list(found) == AGGREGATE_COLUMNS
+    assert tree["ratio_of_means"] == pytest.approx(100 * (42 - 25) / 42)
+    assert tree["mean_of_ratios"] == pytest.approx((50 + 50 - 200 - 100) / 4)
+    assert tree["median"] == pytest.approx((50 - 100) / 2)
+    assert tree["worst"] == -200
+    assert tree["worse"] == 2
+    assert tree["mean"] == 6.25
+    assert tree["baseline_mean"] == 10.5
+    assert (tree["cells"], tree["expected"]) == (4, 4)
+
+
+def test_missing_cells_are_counted_and_the_baseline_is_restricted_to_the_same():
+    found = aggregate(table({"base": [10, 2], "half": [5, None], "full": [5, 1]}), baseline="base")
+    half = of(found, "half")
+    assert (half["cells"], half["expected"]) == (1, 2)
+    assert half["baseline_mean"] == 10
+    assert half["ratio_of_means"] == 50
+    assert np.isnan(half["average_rank"])  # a rank over other cells than the rest would mislead
+    assert of(found, "full")["average_rank"] == 1
+    assert (aggregate(table({"base": [10, 2]}), baseline="base", expected=36)["expected"] == 36).all()
+
+
+def test_cells_without_the_baseline_do_not_count():
+    found = of(aggregate(table({"base": [10, None], "good": [5, 1]}), baseline="base"), "good")
+    assert (found["cells"], found["expected"]) == (1, 2)
+    assert found["mean"] == 5
+
+
+def test_no_baseline_at_all():
+    for baseline in (None, "absent"):
+        found = of(aggregate(table({"good": [5, 1], "bad": [6, 7]}), baseline=baseline), "good")
+        assert np.isnan(found["ratio_of_means"])
+        assert found["average_rank"] == 1
+        assert found["win_rate"] == 100
+
+
+def test_win_rate_and_ranks_share_ties():
+    found = aggregate(table({"a": [1, 1], "b": [1, 2], "c": [3, 0]}), baseline="a").set_index("entry")
+    assert found["win_rate"].to_dict() == {"a": 62.5, "b": 37.5, "c": 50.0}
+    assert found["average_rank"].to_dict() == {"a": 1.75, "b": 2.25, "c": 2.0}
+
+
+def test_higher_is_better_for_accuracy():
+    found = of(
+        aggregate(table({"base": [80, 90], "new": [82, 85]}, "accuracy"), metric="accuracy", baseline="base"), "new"
+    )
+    assert found["worse"] == 1
+    assert found["worst"] == pytest.approx(100 * 5 / 90)  # a positive reduction of accuracy is a loss
+
+
+def test_seeds_are_averaged_and_paired_and_the_oracle_left_out():
+    rows = [("base", 0, 4.0), ("base", 1, 8.0), ("new", 1, 6.0), ("oracle", 0, 0.1)]
+    frame = pd.DataFrame([("d", "b", e, s, "ece", v) for e, s, v in rows])
+    frame.columns = ["dataset", "backbone", "entry", "seed", "metric", "value"]
+    found = aggregate(frame, baseline="base")
+    assert list(found["entry"]) == ["base", "new"]
+    assert of(found, "new")["ratio_of_means"] == 25
+    assert of(found, "base")["mean"] == 6
+
+
+def test_bad_tables():
+    good = table({"base": [1, 2]})
+    with pytest.raises(ValueError, match="no column 'value'"):
+        aggregate(good.drop(columns="value"), baseline="base")
+    with pytest.raises(ValueError, match="listed twice"):
+        aggregate(pd.concat([good, good]), baseline="base")
+    with pytest.raises(ValueError, match="choose one split"):
+        aggregate(good.assign(split=["test", "shift"]), baseline="base")
+    assert aggregate(good, metric="nll", baseline="base").empty
+
+
+def test_rank_tests_are_scipys():
+    rng = np.random.default_rng(0)
+    values = {
+        "base": rng.random(12) + 1,
+        "b": rng.random(12) + 0.8,
+        "c": rng.random(12),
+        "late": [None, *rng.random(11)],
+    }
+    found = rank_tests(table({k: list(v) for k, v in values.items()}), baseline="base")
+    complete = [values[k] for k in ("base", "b", "c")]
+    assert found.cells == 12
+    assert found.left_out == ("late",)
+    assert found.friedman_p == pytest.approx(friedmanchisquare(*complete).pvalue)
+    assert found.ranks.index[0] == "c"
+    assert found.ranks.sum() == pytest.approx(6)
+    p = {k: wilcoxon(values[k] - values["base"]).pvalue for k in ("b", "c")}
+    assert found.wilcoxon["p"].to_dict() == pytest.approx(p)
+    low, high = sorted(p, key=p.get)
+    assert found.wilcoxon.loc[low, "holm"] == pytest.approx(min(1, 2 * p[low]))
+    assert found.wilcoxon.loc[high, "holm"] == pytest.approx(max(min(1, 2 * p[low]), p[high]))
+
+
+def test_critical_difference_is_the_published_table():
+    # Demsar 2006, table 5: q at 0.05 for 2 to 5 classifiers is 1.960, 2.343, 2.569, 2.728
+    for entries, quantile in {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728}.items():
+        expected = quantile * np.sqrt(entries * (entries + 1) / (6 * 14))
+        assert critical_difference(entries, 14) == pytest.approx(expected, abs=1e-3)
+
+
+def test_rank_tests_need_cells_and_entries():
+    with pytest.raises(ValueError, match="two cells and two entries"):
+        rank_tests(table({"a": [1], "b": [2]}))
+    pair = rank_tests(table({"a": [1, 2, 3], "b": [1, 2, 3]}), baseline="a")
+    assert np.isnan(pair.friedman_p)
+    assert pair.wilcoxon.loc["b", "p"] == 1

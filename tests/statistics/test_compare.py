@@ -1,0 +1,185 @@
+"""Comparisons over seeds and samples."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calbench.benchmark.results import COMPARISON_COLUMNS, RESULT_COLUMNS
+from calbench.benchmark.statistics import compare
+
+RNG = np.random.default_rng(0)
+SHARED = RNG.normal(size=500)  # the noise of the common test samples
+
+
+def row(entry, seed, value, metric="ece", dataset="digits", backbone="cnn"):
+    return [dataset, backbone, entry, entry, "none", seed, "last", "test", metric, value, np.nan, np.nan]
+
+
+def table(*rows):
+    return pd.DataFrame(rows, columns=RESULT_COLUMNS)
+
+
+def spread(value, shared=0.5, own=0.02, seed=0):
+    return value + shared * SHARED + own * np.random.default_rng(seed).normal(size=500)
+
+
+def one(comparisons, entry, metric="ece"):
+    found = comparisons[(comparisons["entry"] == entry) & (comparisons["metric"] == metric)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def address(entry, seed=0):
+    return ("digits", "cnn", entry, seed, "last", "test")
+
+
+def example():
+    values = {"base": 6.0, "good": 3.0, "close": 3.01, "bad": 6.5, "oracle": 1.0}
+    results = table(*(row(e, 0, v) for e, v in values.items()))
+    replicates = {address(e): {"ece": spread(v, seed=i)} for i, (e, v) in enumerate(values.items())}
+    return results, replicates
+
+
+def test_columns_and_point_values():
+    results, replicates = example()
+    found = compare(results, replicates, "base", expected_seeds=1)
+    assert list(found) == COMPARISON_COLUMNS
+    good = one(found, "good")
+    assert good["value"] == 3
+    assert good["change"] == -3
+    assert good["reduction"] == 50
+    assert good["seeds"] == good["expected_seeds"] == 1
+    assert one(found, "base")["reduction"] == 0
+
+
+def test_pairing_cancels_the_shared_noise():
+    results, replicates = example()
+    found = compare(results, replicates, "base", expected_seeds=1)
+    bad = one(found, "bad")
+    assert bad["high"] - bad["low"] > 1.5  # the value itself is uncertain
+    assert bad["change_high"] - bad["change_low"] < 0.2  # the difference is not
+    assert bad["differs"] is True
+    assert one(found, "base")["differs"] is False
+    assert bad["reduction_low"] < bad["reduction"] < bad["reduction_high"] < 0
+
+
+def test_ties_with_the_best_leave_out_the_oracle():
+    results, replicates = example()
+    found = compare(results, replicates, "base", expected_seeds=1)
+    assert one(found, "good")["tied_with_best"] is True
+    assert one(found, "close")["tied_with_best"] is True
+    assert one(found, "base")["tied_with_best"] is False
+    assert one(found, "oracle")["tied_with_best"] is None
+
+
+def test_higher_is_better_for_accuracy():
+    results = table(row("base", 0, 90.0, "accuracy"), row("worse", 0, 80.0, "accuracy"))
+    replicates = {address(e): {"accuracy": spread(v)} for e, v in {"base": 90.0, "worse": 80.0}.items()}
+    found = compare(results, replicates, "base", expected_seeds=1)
+    assert one(found, "base", "accuracy")["tied_with_best"] is True
+    assert one(found, "worse", "accuracy")["tied_with_best"] is False
+    flipped = compare(results, replicates, "base", expected_seeds=1, directions={"accuracy": "lower"})
+    assert one(flipped, "worse", "accuracy")["tied_with_best"] is True
+
+
+def test_seeds_widen_the_interval():
+    seeds = {0: 2.0, 1: 4.0, 2: 6.0}
+    results = table(*(row("base", s, v) for s, v in seeds.items()))
+    replicates = {address("base", s): {"ece": spread(v, shared=0.01)} for s, v in seeds.items()}
+    found = one(compare(results, replicates, "base", expected_seeds=3), "base")
+    assert found["value"] == 4
+    assert found["seeds"] == 3
+    # three draws of 2, 4, 6 have a mean of 2 or 2.67 with probability 4/27, and as often of 6 or 5.33
+    assert found["low"] < 2.7
+    assert found["high"] > 5.3
+
+
+def test_seeds_are_drawn_alike_for_both_sides_of_a_difference():
+    results = table(*(row(e, s, v + 2 * s) for e, v in {"base": 4.0, "good": 3.0}.items() for s in range(3)))
+    replicates = {
+        address(e, s): {"ece": spread(v + 2 * s)} for e, v in {"base": 4.0, "good": 3.0}.items() for s in range(3)
+    }
+    good = one(compare(results, replicates, "base", expected_seeds=3), "good")
+    assert good["change"] == pytest.approx(-1)
+    assert good["change_high"] - good["change_low"] < 0.2
+    assert good["differs"] is True
+
+
+def test_missing_seed_is_visible_and_the_change_is_over_common_seeds():
+    results = table(row("base", 0, 4.0), row("base", 1, 8.0), row("half", 1, 6.0))
+    found = one(compare(results, {}, "base", expected_seeds=2), "half")
+    assert (found["seeds"], found["expected_seeds"]) == (1, 2)
+    assert found["value"] == 6
+    assert found["change"] == -2
+    assert found["reduction"] == 25
+
+
+def test_failed_values_are_not_counted():
+    results = table(row("base", 0, 4.0), row("base", 1, np.nan), row("good", 0, 3.0))
+    assert one(compare(results, {}, "base", expected_seeds=2), "base")["seeds"] == 1
+
+
+def test_without_replicates_nothing_is_said_of_significance():
+    results, _ = example()
+    found = compare(results, {}, "base", expected_seeds=1)
+    good = one(found, "good")
+    assert good["reduction"] == 50
+    for column in ("low", "high", "change_low", "change_high", "reduction_low", "reduction_high"):
+        assert np.isnan(good[column])
+    assert good["differs"] is None
+    assert good["tied_with_best"] is None
+
+
+def test_a_table_without_backbone_seed_checkpoint_and_split():
+    results = table(row("base", None, 4.0, backbone=None), row("good", None, 3.0, backbone=None))
+    results[["checkpoint", "split"]] = None
+    assert one(compare(results, {}, "base", expected_seeds=1), "good")["reduction"] == 25
+
+
+def test_no_baseline_in_a_cell():
+    found = one(compare(table(row("good", 0, 3.0)), {}, "base", expected_seeds=1), "good")
+    assert np.isnan(found["reduction"])
+    assert found["differs"] is None
+
+
+def test_a_baseline_of_zero_has_no_reduction():
+    found = one(compare(table(row("base", 0, 0.0), row("good", 0, 3.0)), {}, "base", expected_seeds=1), "good")
+    assert np.isnan(found["reduction"])
+    assert found["change"] == 3
+
+
+def test_calibrated_is_below_the_noise_floor():
+    results = table(
+        row("base", 0, 4.0),
+        row("base", 0, 1.5, "noise-floor-95"),
+        row("good", 0, 1.4),
+        row("good", 0, 1.5, "noise-floor-95"),
+        row("good", 0, 80.0, "accuracy"),
+    )
+    found = compare(results, {}, "base", expected_seeds=1)
+    assert one(found, "base")["calibrated"] is False
+    assert one(found, "good")["calibrated"] is True
+    assert one(found, "good", "accuracy")["calibrated"] is None
+
+
+def test_nan_replicates_give_no_interval():
+    results, replicates = example()
+    replicates[address("good")] = {"ece": np.full(500, np.nan)}
+    found = compare(results, replicates, "base", expected_seeds=1)
+    assert np.isnan(one(found, "good")["low"])
+    assert one(found, "good")["differs"] is None
+
+
+def test_bad_tables():
+    results, replicates = example()
+    with pytest.raises(ValueError, match="no column 'metric'"):
+        compare(results.drop(columns="metric"), {}, "base", expected_seeds=1)
+    with pytest.raises(ValueError, match=r"listed twice.*good"):
+        compare(pd.concat([results, results[results["entry"] == "good"]]), {}, "base", expected_seeds=1)
+    replicates[address("good")] = {"ece": np.zeros(3)}
+    with pytest.raises(ValueError, match="differ in number"):
+        compare(results, replicates, "base", expected_seeds=1)
+
+
+def test_empty_table():
+    assert compare(table(), {}, "base", expected_seeds=1).empty
