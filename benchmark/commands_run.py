@@ -46,7 +46,7 @@ def run(
         Path | None, typer.Option("--slurm-options", help="YAML file of dask-jobqueue's SLURMCluster options.")
     ] = None,
     data_dir: DataDir = DEFAULT_DATA,
-    smoke: Annotated[bool, typer.Option("--smoke", help="The suite's smoke form: all of the code, in seconds.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="The suite's smoke form, in seconds.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""

@@ -192,4 +192,6 @@ def _compose(methods: Iterable[Method], label: str | None) -> Entry:
             f"entry {spelled!r}: {by_kind['augmentation'][0].spec.name} makes soft targets, and the loss "
             f"{objective.spec.name} is defined for hard labels alone"
         )
+    if "temperature" in objective.needs and head is None:
+        raise InputError(f"entry {spelled!r}: the loss {objective.spec.name} needs a head with a temperature (tempnet)")
     return Entry(Recipe(objective, tuple(by_kind["augmentation"]), head), tuple(by_kind["calibrator"]), label)

@@ -180,10 +180,13 @@ class _Checker:
         self._at(("overrides",), lambda: self._overrides(suite))
         for dataset in suite.datasets:
             for backbone in suite.backbones:
-                self._at(("training",), lambda d=dataset, b=backbone: suite.training_for(d, b))
+                training = self._at(("training",), lambda d=dataset, b=backbone: suite.training_for(d, b))
                 info = self._at(("backbones",), lambda d=dataset, b=backbone: b.info(d))
                 for i, entry in enumerate(suite.entries):
                     self._at(("entries", i), lambda e=entry, n=info: e.recipe.check(n))
+                    if training.micro_batch and "whole-batch" in entry.recipe.objective.needs:
+                        place = self.where(("training",))
+                        raise InputError(f"{place}: micro_batch splits a batch, and the loss of {entry.name!r} cannot")
                     if any("binary" in method.needs for method in entry.methods) and dataset.num_classes != 2:
                         raise InputError(f"{self.where(('entries', i))}: {entry.name!r} works for two classes alone")
 

@@ -87,6 +87,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         cell, training = self.cell, self.cell.training
+        if self.devices.world > 1 and "whole-batch" in cell.recipe.objective.needs:
+            raise CellError(f"{cell.recipe.objective.spec.name} is defined on whole batches: train it in one process")
         self.model = build_classifier(cell.dataset, cell.backbone, cell.recipe, cell.seed).to(self.devices.device)
         optimizer = make_optimizer(self.model, training)
         runner = torch.compile(self.model) if training.compile else self.model
@@ -155,7 +157,7 @@ class Trainer:
             try:
                 return self._accumulate(images, targets, size)
             except torch.cuda.OutOfMemoryError:
-                if self.micro_batch <= 1:
+                if self.micro_batch <= 1 or "whole-batch" in self.cell.recipe.objective.needs:
                     raise
                 self.optimizer.zero_grad(set_to_none=True)
                 torch.cuda.empty_cache()

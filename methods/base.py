@@ -8,12 +8,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ..benchmark.errors import InputError
 from ..benchmark.registry import Component, Registry
 
-Need = Literal["cls-token", "patch-tokens", "features", "hard-labels", "binary", "more-samples-than-classes"]
+Need = Literal["features", "hard-labels", "whole-batch", "temperature", "binary", "more-samples-than-classes"]
+"""``whole-batch``: the loss is no mean over samples, so a batch cannot be split; ``temperature``: of the head."""
+
 Kind = Literal["objective", "augmentation", "head", "calibrator"]
 
 
@@ -102,7 +104,7 @@ class Augmentation(Method, ABC):
     kind = "augmentation"
 
     @abstractmethod
-    def mix(self, images: Tensor, targets: Tensor, generator) -> tuple[Tensor, Tensor]:
+    def mix(self, images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Change a batch.
 
         Args:

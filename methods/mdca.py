@@ -20,6 +20,8 @@ class Mdca(Objective):
     its value depends on the batch size.
     """
 
+    needs = frozenset({"whole-batch"})
+
     weight: Annotated[float, Field(ge=0)] = 1.0
     gamma: Annotated[float, Field(ge=0)] = 1.0
 

@@ -23,7 +23,7 @@ class Mmce(Objective):
     so its value depends on the batch size. For the CalAttn code's penalty see mmce-calattn.
     """
 
-    needs = frozenset({"hard-labels"})
+    needs = frozenset({"hard-labels", "whole-batch"})
     weight: Annotated[float, Field(ge=0)] = 2.0
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class MmceCalAttn(Objective):
     The published loss is mmce.
     """
 
-    needs = frozenset({"hard-labels"})
+    needs = frozenset({"hard-labels", "whole-batch"})
     weight: Annotated[float, Field(ge=0)] = 0.1
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class SoftBinnedEce(Objective):
     size. Below 1e-6 it counts as 0, for the gradient of the root is infinite at 0.
     """
 
-    needs = frozenset({"hard-labels"})
+    needs = frozenset({"hard-labels", "whole-batch"})
     weight: Annotated[float, Field(ge=0)] = 1.0
     bins: Annotated[int, Field(ge=1)] = 15
     temperature: Annotated[float, Field(gt=0)] = 0.01

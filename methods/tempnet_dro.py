@@ -23,6 +23,8 @@ class TempNetDro(Objective):
     target enters the cross-entropy.
     """
 
+    needs = frozenset({"temperature"})
+
     rho: Annotated[float, Field(ge=0)] | None = None
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:

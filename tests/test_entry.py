@@ -44,6 +44,7 @@ def test_names_leave_out_the_default_objective_alone(spec, name, recipe):
         ("focal + brier", "more than one objective"),
         ("calattn + tempnet", "more than one head"),
         ("mmce + mixup", "hard labels"),
+        ("tempnet-dro", "needs a head with a temperature"),
         ("", "cannot read ''"),
         ("focal + ", "cannot read ''"),
         (3, "got 3"),
