@@ -24,10 +24,10 @@ def ranks(results: Results) -> Iterator[tuple[str, Figure]]:
         return
     shown = tests.ranks.iloc[:ROWS_LIMIT]
     groups = cliques(shown, tests.critical_difference)
-    figure = new_figure(0.75 + 0.15 * len(shown))
+    figure = new_figure(0.95 + 0.15 * len(shown))
     axes = figure.subplots()
     _draw(axes, view, shown, groups)
-    axes.set_title(_title(tests, len(tests.ranks) - len(shown)))
+    figure.suptitle(_title(tests, len(tests.ranks) - len(shown)), fontsize=7)
     yield "", figure
 
 
@@ -64,4 +64,4 @@ def _title(tests: RankTests, hidden: int) -> str:
         parts.append(f"Friedman p = {tests.friedman_p:.2g}")
     notes = [f"{len(tests.left_out)} left out for missing cells"] if tests.left_out else []
     notes += [f"{hidden} more not shown"] if hidden else []
-    return ", ".join(parts) + (f"\n({', '.join(notes)})" if notes else "")
+    return "\n".join(parts) + (f"\n({', '.join(notes)})" if notes else "")

@@ -180,13 +180,13 @@ def _rank_line(table: pd.DataFrame, options: dict[str, Any]) -> str:
         tests = rank_tests(table, **options)
     except ValueError:
         return ""
-    friedman = (
-        "" if math.isnan(tests.friedman_p) else f"Friedman's test that all rank alike: p = {tests.friedman_p:.2g}. "
-    )
-    return (
-        f"{friedman}Average ranks over {tests.cells} cells differ at the {tests.alpha:g} level where they are more than "
+    nemenyi = (
+        f"Average ranks over {tests.cells} cells differ at the {tests.alpha:g} level where they are more than "
         f"{tests.critical_difference:.2f} apart (Nemenyi)."
     )
+    if math.isnan(tests.friedman_p):
+        return nemenyi
+    return f"Friedman's test that all rank alike: p = {tests.friedman_p:.2g}. {nemenyi}"
 
 
 def _overall_position(row: Row, sign: int) -> tuple[bool, float]:

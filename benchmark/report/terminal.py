@@ -13,10 +13,10 @@ NAME_WIDTH = 14
 """Columns kept for an entry's name before numbers are folded."""
 
 
-def render_terminal(results: Results) -> RenderableType:
+def render_terminal(results: Results, metric: str = "ece") -> RenderableType:
     """The protocol and the whole leaderboard, the part over all cells last, where the prompt is."""
     protocol = [Text(line, style="dim") for line in protocol_lines(results)]
-    blocks = [terminal_table(block.table) for block in leaderboard(results)]
+    blocks = [terminal_table(block.table) for block in leaderboard(results, metric)]
     return Group(Text(str(results.run.get("title") or results.run.get("suite", "")), style="bold"), *protocol, *blocks)
 
 

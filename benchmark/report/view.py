@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..metrics.base import registry
 from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
 
 ORACLE = "oracle"
@@ -198,7 +199,7 @@ class View:
 
     def metric(self, name: str) -> MetricInfo:
         """How metric `name` is shown; plain where the run does not say."""
-        return self.metrics.get(name, MetricInfo(name, name))
+        return self.metrics.get(name) or MetricInfo(**_registered(name))
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
@@ -240,6 +241,14 @@ class View:
                 reason = ": ".join(str(part) for part in (cell.get("status"), cell.get("reason")) if part)
                 seeds.setdefault(reason, []).append(str(cell.get("seed")))
         return [f"{reason} ({'seed' if len(s) == 1 else 'seeds'} {', '.join(s)})" for reason, s in seeds.items()]
+
+
+def _registered(name: str) -> dict[str, Any]:
+    """What the metric registry says of a metric that the run does not describe; its name alone where nothing does."""
+    if name in registry:
+        described = registry[name].describe()
+        return {key: described[key] for key in ("name", "label", "unit", "better", "decimals")}
+    return {"name": name, "label": name}
 
 
 def main_checkpoint(results: Results) -> str | None:

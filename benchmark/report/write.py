@@ -1,6 +1,6 @@
 """Writing the reports of a suite's results into its folder: tables, page, figures, a LaTeX document."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -9,26 +9,48 @@ from ..errors import check_names
 from ..folder import write_atomically
 from ..results import Results
 from .latex import PACKAGES, comment, latex
+from .layout import layout_table, suite_layouts
 from .leaderboard import Block, leaderboard, protocol_lines
 from .markdown import escape, markdown
+from .reference import load_reference
+from .tables import Table
+
+Files = Iterator[tuple[str, str | bytes]]
 
 
-def leaderboard_markdown(results: Results) -> str:
+def suite_tables(results: Results) -> list[Table]:
+    """The tables that the suite's own layouts describe, with its reference's published numbers where it names one.
+
+    Raises:
+        InputError: a layout that these results cannot fill, or an unknown reference.
+    """
+    layouts = suite_layouts(results)
+    name = (results.run.get("config") or {}).get("reference")
+    reference = load_reference(name) if layouts and name else None
+    return [layout_table(results, layout, reference) for layout in layouts]
+
+
+def leaderboard_markdown(results: Results, metric: str = "ece") -> str:
     """The leaderboard as Markdown: the protocol, the part over all cells, then one part a dataset and backbone."""
     run = results.run
     title = f"# {escape(str(run.get('title') or run.get('suite') or 'Leaderboard'))}"
     protocol = "\n".join(f"- {escape(line)}" for line in protocol_lines(results))
     made = f"calbench {run.get('calbench', '?')}, commit {run.get('commit') or 'unknown'}, {run.get('created', '')}."
-    parts = [title, escape(str(run.get("description") or "")), protocol, escape(made)]
-    parts += [markdown(block.table) for block in _overall_first(leaderboard(results))]
+    notes = "\n".join(f"- {escape(str(note))}" for note in run.get("notes") or [])
+    parts = [title, escape(str(run.get("description") or "")), protocol, escape(made), notes]
+    parts += [markdown(block.table) for block in _overall_first(leaderboard(results, metric))]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def leaderboard_latex(results: Results) -> str:
+def leaderboard_latex(results: Results, metric: str = "ece") -> str:
     """The leaderboard as LaTeX floats, after a comment with protocol, versions and commit."""
-    tables = [latex(block.table) for block in _overall_first(leaderboard(results))]
-    needs = f"% needs \\usepackage{{{','.join(PACKAGES)}}}\n"
-    return "\n".join([comment(results) + needs, *tables])
+    tables = [latex(block.table) for block in _overall_first(leaderboard(results, metric))]
+    return "\n".join([latex_head(results), *tables])
+
+
+def latex_head(results: Results) -> str:
+    """The comment at the top of every LaTeX file: where it comes from and what it needs."""
+    return comment(results) + f"% needs \\usepackage{{{','.join(PACKAGES)}}} \\sisetup{{detect-weight=true}}\n"
 
 
 def leaderboard_csv(results: Results) -> dict[str, str]:
@@ -45,27 +67,93 @@ def _overall_first(blocks: list[Block]) -> list[Block]:
     return sorted(blocks, key=lambda block: block.dataset is not None)
 
 
-_FILES: dict[str, Callable[[Results], dict[str, str | bytes]]] = {
-    "markdown": lambda results: {"leaderboard.md": leaderboard_markdown(results)},
-    "csv": leaderboard_csv,
-    "latex": lambda results: {"leaderboard.tex": leaderboard_latex(results)},
-}
-FORMATS = tuple(_FILES)
-"""The formats that `write_reports` knows."""
+def _markdown(results: Results) -> Files:
+    yield "leaderboard.md", leaderboard_markdown(results)
+    for table in suite_tables(results):
+        protocol = "\n".join(f"- {escape(line)}" for line in protocol_lines(results))
+        yield f"tables/{table.key}.md", f"{markdown(table)}\n{protocol}\n"
 
 
-def write_reports(results: Results, folder: Path | str, formats: Iterable[str] = FORMATS) -> list[Path]:
-    """Write the reports of `results` into `folder`, each file whole or not at all.
+def _csv(results: Results) -> Files:
+    yield from leaderboard_csv(results).items()
+    for table in suite_tables(results):
+        yield f"tables/{table.key}.csv", table.frame().to_csv(index=False)
+
+
+def _latex(results: Results) -> Files:
+    yield "leaderboard.tex", leaderboard_latex(results)
+    for table in suite_tables(results):
+        yield f"tables/{table.key}.tex", latex_head(results) + latex(table)
+
+
+def _html(results: Results) -> Files:
+    from .page import page
+
+    yield "index.html", page(results, suite_tables(results))
+
+
+def figure_files(results: Results, names: Iterable[str] | None = None) -> Files:
+    """The figures `names` (all by default) as PNG and PDF files, drawn one after the other.
 
     Raises:
-        InputError: an unknown format.
+        InputError: an unknown figure.
+    """
+    from .figures import draw, save
+
+    for drawn in draw(results, names):
+        for kind, content in save(drawn.figure, results, drawn.caption).items():
+            yield f"figures/{drawn.stem}.{kind}", content
+
+
+def _document(results: Results) -> Files:
+    """The figures, the tables and a document that shows them all."""
+    from .document import main_tex
+    from .figures import draw, save
+
+    stems = []
+    for drawn in draw(results):
+        stems.append((drawn.stem, drawn.caption))
+        for kind, content in save(drawn.figure, results, drawn.caption).items():
+            yield f"figures/{drawn.stem}.{kind}", content
+    yield from _latex(results)
+    yield "main.tex", main_tex(results, [table.key for table in suite_tables(results)], stems)
+
+
+_WRITERS: dict[str, Callable[[Results], Files]] = {
+    "markdown": _markdown, "csv": _csv, "latex": _latex, "html": _html, "figures": figure_files, "document": _document,
+}  # fmt: skip
+FORMATS = tuple(_WRITERS)
+"""The formats that `write_reports` knows; ``document`` is figures, LaTeX tables and a ``main.tex`` over them."""
+QUICK_FORMATS = ("markdown", "csv", "latex", "html")
+"""The formats that need no drawing."""
+
+
+def write_reports(results: Results, folder: Path | str, formats: Iterable[str] = QUICK_FORMATS) -> list[Path]:
+    """Write the reports of `results` into `folder`, each file whole or not at all.
+
+    Returns:
+        The paths of the files, as they were written.
+
+    Raises:
+        InputError: an unknown format, or a layout that cannot be filled.
         OSError: the folder cannot be written to, or the disk is full.
     """
     formats = list(formats)
     check_names("report format", formats, FORMATS)
-    written = []
-    for name in formats:
-        for path, content in _FILES[name](results).items():
-            written.append(Path(folder) / path)
-            write_atomically(written[-1], content.encode() if isinstance(content, str) else content)
-    return written
+    return [path for name in formats for path in _write(_WRITERS[name](results), Path(folder))]
+
+
+def write_figures(results: Results, folder: Path | str, names: Iterable[str] | None = None) -> list[Path]:
+    """Write the figures `names` (all by default) into ``figures`` under `folder`.
+
+    Raises:
+        InputError: an unknown figure.
+    """
+    return list(_write(figure_files(results, names), Path(folder)))
+
+
+def _write(files: Files, folder: Path) -> Iterator[Path]:
+    for name, content in files:
+        path = folder / name
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
+        yield path

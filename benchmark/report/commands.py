@@ -1,0 +1,121 @@
+"""What the commands ``report`` and ``plot`` do: write or print reports of stored results; nothing is computed."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from ..errors import InputError, check_names
+from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results, read_table
+from .latex import latex
+from .layout import layout_table, load_layout
+from .leaderboard import Block, leaderboard
+from .markdown import markdown
+from .tables import Table
+from .terminal import render_terminal, terminal_table
+from .write import latex_head, leaderboard_latex, leaderboard_markdown, suite_tables, write_figures, write_reports
+
+
+def load_suite_results(suite: str, results_dir: str) -> tuple[Results, Path]:
+    """The stored results of a suite (a name, or the path of its YAML file), and their folder.
+
+    Raises:
+        InputError: the suite was not run, or its files are damaged or of another version.
+    """
+    folder = Path(results_dir) / (Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite)
+    return Results.load(folder), folder
+
+
+def external_results(path: Path, baseline: str) -> Results:
+    """Anybody's tidy table as results: columns dataset, backbone, entry, metric and value; others where they are known.
+
+    Raises:
+        InputError: a column is missing, or the baseline is none of the entries.
+    """
+    table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
+    if baseline:
+        check_names("baseline", [baseline], dict.fromkeys(table["entry"]))
+    table = table.reindex(columns=[*RESULT_COLUMNS])
+    run = {"suite": path.stem, "title": path.stem, "baseline": baseline or None, "protocol_text": []}
+    return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
+
+
+def report_command(
+    suite: str, results_dir: str, results: Path | None, baseline: str, metric: str, format_: str, table: str
+) -> int:
+    """Write the reports of a suite, or print one table or format of it.
+
+    Args:
+        suite: the suite's name; empty with `results`.
+        results_dir: the folder of all suites' results.
+        results: a tidy CSV of anybody's results, in place of a suite.
+        baseline: with `results`, the entry that reductions refer to.
+        metric: the metric that is ranked and reduced.
+        format_: ``all`` and ``html`` write files; the others print.
+        table: one table alone: a layout of the suite, a layout's YAML file, ``overall``, or ``dataset-backbone``.
+
+    Raises:
+        InputError: an unknown suite, table or metric.
+    """
+    loaded, folder = (external_results(results, baseline), None) if results else load_suite_results(suite, results_dir)
+    known = list(loaded.table["metric"].dropna().unique())
+    if known:
+        check_names("metric", [metric], known)
+    if table:
+        _print(_text(_table(loaded, metric, table), loaded, format_))
+    elif format_ == "terminal" or (folder is None and format_ == "all"):
+        Console(highlight=False).print(render_terminal(loaded, metric))
+    elif format_ in ("markdown", "latex"):
+        _print((leaderboard_markdown if format_ == "markdown" else leaderboard_latex)(loaded, metric))
+    elif format_ == "csv":
+        _print(pd.concat([_with_place(block) for block in leaderboard(loaded, metric)]).to_csv(index=False))
+    elif folder is None:
+        raise InputError("report: --format html needs a suite")
+    else:
+        written = write_reports(loaded, folder, ["html"]) if format_ == "html" else write_reports(loaded, folder)
+        Console(highlight=False).print(f"written to {folder.name}: {', '.join(path.name for path in written)}")
+    return 0
+
+
+def plot_command(suite: str, results_dir: str, figures: list[str]) -> int:
+    """Draw figures of a suite (all by default) into its ``figures`` folder, and a LaTeX document over all of them.
+
+    Raises:
+        InputError: the suite was not run, or an unknown figure.
+    """
+    loaded, folder = load_suite_results(suite, results_dir)
+    written = write_figures(loaded, folder, figures) if figures else write_reports(loaded, folder, ["document"])
+    Console(highlight=False).print(f"written to {folder.name}: {len(written)} files")
+    return 0
+
+
+def _with_place(block: Block) -> pd.DataFrame:
+    return block.frame.assign(dataset=block.dataset or "all", backbone=block.backbone or "all")
+
+
+def _table(results: Results, metric: str, name: str) -> Table:
+    if name.endswith((".yaml", ".yml")):
+        return layout_table(results, load_layout(Path(name)))
+    tables = {table.key: table for table in suite_tables(results)}
+    tables |= {block.table.key: block.table for block in leaderboard(results, metric)}
+    check_names("table", [name], tables)
+    return tables[name]
+
+
+def _text(table: Table, results: Results, format_: str) -> object:
+    if format_ == "html":
+        raise InputError("report: --table has no html form; the page shows every table")
+    forms = {
+        "markdown": lambda: markdown(table),
+        "latex": lambda: latex_head(results) + latex(table),
+        "csv": lambda: table.frame().to_csv(index=False),
+    }
+    return forms[format_]() if format_ in forms else terminal_table(table)
+
+
+def _print(content: object) -> None:
+    """Print plain text as it is, for a pipe; what rich draws, by rich."""
+    if isinstance(content, str):
+        print(content, end="")
+    else:
+        Console(highlight=False).print(content)

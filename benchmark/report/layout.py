@@ -1,0 +1,282 @@
+"""Table layouts: a small YAML of rows, columns, metrics and marks, made into a table by pandas."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import InputError
+from ..results import Results
+from .tables import Cell, Column, Mark, Row, Table
+from .view import Stat, View
+
+Dimension = Literal[
+    "dataset", "backbone", "entry", "recipe", "objective", "augmentation", "head", "calibrator", "checkpoint", "split",
+    "metric",
+]  # fmt: skip
+Quantity = Literal["value", "change", "reduction", "paired-reduction", "published", "difference"]
+FAMILIES = ("objective", "augmentation", "head", "calibrator")
+QUANTITY_LABELS: dict[Quantity, str] = {
+    "value": "ours", "change": "Δ", "reduction": "reduction", "paired-reduction": "reduction",
+    "published": "published", "difference": "difference",
+}  # fmt: skip
+
+
+class Layout(BaseModel):
+    """A table as a suite describes it.
+
+    Attributes:
+        name: file name and LaTeX label.
+        title: above the table; the name by default.
+        caption: what else is to be said.
+        rows: dimensions of the row heads, outermost first.
+        columns: dimensions of the column heads, outermost first; the metric comes last where none names it.
+        metrics: metrics shown.
+        show: quantities of each metric: its value, its change or relative reduction against the suite's baseline, the
+            published number and the difference from it; ``paired-reduction`` is against the entry that `pair` names.
+        pair: what the paired entry has in place of this one's, such as ``{head: none}``.
+        marks: which marks and emphasis are shown.
+        intervals: show 95 % intervals.
+        datasets: these alone (all by default); likewise `backbones`, `entries`, `checkpoints`, `splits`.
+        labels: head texts by dimension and value, such as ``{head: {none: without, calattn: CalAttn}}``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str = ""
+    caption: str = ""
+    rows: Annotated[tuple[Dimension, ...], Field(min_length=1)] = ("entry",)
+    columns: tuple[Dimension, ...] = ("dataset", "backbone")
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("ece",)
+    show: Annotated[tuple[Quantity, ...], Field(min_length=1)] = ("value",)
+    pair: dict[Dimension, str] = {}
+    marks: tuple[Literal["bold"] | Mark, ...] = ("bold", "calibrated", "same", "accuracy-loss", "suspect")
+    intervals: bool = False
+    datasets: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("test",)
+    labels: dict[Dimension, dict[str, str]] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> "Layout":
+        twice = [name for name in self.rows if name in self.columns]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is both a row and a column")
+        if "paired-reduction" in self.show and not self.pair:
+            raise ValueError("paired-reduction needs 'pair', such as {head: none}")
+        return self
+
+    @property
+    def column_dimensions(self) -> tuple[Dimension, ...]:
+        """The column dimensions, with the metric last where neither rows nor columns name it."""
+        named = "metric" in self.rows or "metric" in self.columns
+        return self.columns if named else (*self.columns, "metric")
+
+
+def parse_layout(value: Any, where: str = "table") -> Layout:
+    """Make a layout from plain data.
+
+    Raises:
+        InputError: an unknown or wrong field, with its name.
+    """
+    try:
+        return Layout.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise InputError(f"{where}: {field + ': ' if field else ''}{first['msg']}") from None
+
+
+def load_layout(path: Path) -> Layout:
+    """Read a layout from a YAML file.
+
+    Raises:
+        InputError: no such file, no YAML, or a wrong field.
+    """
+    try:
+        return parse_layout(yaml.safe_load(path.read_text("utf-8")), path.name)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path.name}: {error}") from None
+
+
+def suite_layouts(results: Results) -> list[Layout]:
+    """The layouts of the suite that the results are of."""
+    config = results.run.get("config") or {}
+    return [parse_layout(value, f"tables.{index}") for index, value in enumerate(config.get("tables") or [])]
+
+
+def layout_table(results: Results, layout: Layout, reference: pd.DataFrame | None = None) -> Table:
+    """Make the table that `layout` describes.
+
+    Args:
+        results: what to show.
+        layout: the description.
+        reference: published numbers with columns source, dataset, backbone, entry, metric, value, suspect and note.
+
+    Raises:
+        InputError: two values fall into one cell, or nothing does.
+    """
+    records = list(_records(results, layout, reference))
+    if not records:
+        raise InputError(f"table {layout.name}: nothing in these results matches it")
+    view, long = View(results), pd.DataFrame(records)
+    dimensions = [*layout.rows, *layout.column_dimensions, "quantity"]
+    for name in dimensions:
+        long[name] = pd.Categorical(long[name], categories=list(dict.fromkeys(long[name])), ordered=True)
+    double = long[long.duplicated(dimensions)]
+    if len(double):
+        raise InputError(
+            f"table {layout.name}: several entries fall into one cell, {double.iloc[0]['entry']!r} among them; "
+            f"name one more dimension in its rows or columns"
+        )
+    wide = long.pivot(index=list(layout.rows), columns=[*layout.column_dimensions, "quantity"], values="cell")
+    wide = wide.sort_index(axis=0).sort_index(axis=1)
+    columns = tuple(_column(view, layout, key) for key in wide.columns)
+    kinds = long.drop_duplicates(list(layout.rows)).set_index(list(layout.rows))["kind"]
+    rows = []
+    for key, cells in zip(wide.index, wide.to_numpy(), strict=True):
+        heads = key if isinstance(key, tuple) else (key,)
+        labels = tuple(_label(view, layout, name, str(v)) for name, v in zip(layout.rows, heads, strict=True))
+        filled = tuple(cell if isinstance(cell, Cell) else Cell(text="") for cell in cells)
+        kind = kinds[key] if "entry" in layout.rows else "entry"
+        rows.append(Row(tuple(map(str, heads)), labels, filled, kind))
+    title = layout.title or layout.name
+    return Table(layout.name, title, tuple(layout.rows), columns, tuple(rows), layout.caption)
+
+
+def _records(results: Results, layout: Layout, reference: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
+    """One record for every quantity that the table shows, with all its dimensions and its cell."""
+    published = _published(reference)
+    for checkpoint in layout.checkpoints or (None,):
+        for split in layout.splits:
+            view = View(results, split=split, checkpoint=checkpoint)
+            paired = _Pairs(view, layout)
+            for (dataset, backbone), entry in _wanted(view, layout):
+                where = families(view, entry) | {
+                    "dataset": dataset, "backbone": backbone, "entry": entry, "checkpoint": view.checkpoint or "",
+                    "split": split, "kind": "baseline" if entry == view.baseline else "entry",
+                }  # fmt: skip
+                for metric in layout.metrics:
+                    stat = view.stat(dataset, backbone, entry, metric)
+                    theirs = published.get((dataset, backbone, entry, metric), {})
+                    reasons = tuple(view.reasons(dataset, backbone, entry)) or ("not in the results",)
+                    other = paired.value(dataset, backbone, entry, metric)
+                    for quantity in layout.show:
+                        cell = _cell(quantity, stat, theirs, other, metric)
+                        if cell.missing and quantity == "value":
+                            cell = Cell(notes=reasons)
+                        yield where | {"metric": metric, "quantity": quantity, "cell": _kept(cell, layout)}
+
+
+def _wanted(view: View, layout: Layout) -> Iterator[tuple[tuple[str, str], str]]:
+    for dataset, backbone in view.pairs:
+        for entry in layout.entries or view.entries:
+            chosen = (not layout.datasets or dataset in layout.datasets) and (
+                not layout.backbones or backbone in layout.backbones
+            )
+            if chosen and entry in view.records:
+                yield (dataset, backbone), entry
+
+
+def families(view: View, entry: str) -> dict[str, str]:
+    """The recipe of an entry and its methods by kind, ``none`` where it has none of a kind."""
+    record = view.records[entry]
+    found = dict.fromkeys(FAMILIES, "none") | {"recipe": str(record.get("recipe") or entry)}
+    for method in record.get("methods") or []:
+        kind = method.get("kind")
+        if kind in FAMILIES:
+            name = str(method.get("name"))
+            found[kind] = name if found[kind] == "none" else f"{found[kind]} + {name}"
+    if record.get("calibrator"):
+        found["calibrator"] = str(record["calibrator"])
+    return found
+
+
+class _Pairs:
+    """Finds, for an entry, the value of the one that differs from it in `Layout.pair` alone."""
+
+    def __init__(self, view: View, layout: Layout) -> None:
+        self.view, self.pair = view, layout.pair
+        self.by_family = {self._key(entry): entry for entry in view.entries} if layout.pair else {}
+
+    def _key(self, entry: str) -> tuple[str, ...]:
+        found = families(self.view, entry)
+        return tuple(found[kind] for kind in FAMILIES)
+
+    def value(self, dataset: str, backbone: str, entry: str, metric: str) -> float | None:
+        if not self.pair:
+            return None
+        own = dict(zip(FAMILIES, self._key(entry), strict=True))
+        other = self.by_family.get(tuple((own | self.pair)[kind] for kind in FAMILIES))
+        return None if other is None or other == entry else self.view.stat(dataset, backbone, other, metric).value
+
+
+def _published(reference: pd.DataFrame | None) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+    if reference is None:
+        return {}
+    keys = ("dataset", "backbone", "entry", "metric")
+    return {tuple(row[k] for k in keys): row for row in reference.to_dict("records")}
+
+
+def _cell(quantity: Quantity, stat: Stat, theirs: dict[str, Any], other: float | None, metric: str) -> Cell:
+    published = theirs.get("value")
+    published = None if published is None or pd.isna(published) else float(published)
+    marks: tuple[Mark, ...] = ("suspect",) if theirs.get("suspect") in (True, "true", "True", 1) else ()
+    note = theirs.get("note")
+    notes = (str(note),) if marks and note and not pd.isna(note) else ()
+    if quantity == "published":
+        return Cell(published, marks=marks, notes=notes) if published is not None else Cell(text="")
+    if quantity == "difference":
+        known = published is not None and stat.value is not None
+        return Cell(stat.value - published, marks=marks) if known else Cell(text="")
+    if quantity == "paired-reduction":
+        return Cell(100 * (other - stat.value) / other) if other and stat.value is not None else Cell(text="")
+    same: tuple[Mark, ...] = ("same",) if stat.differs is False else ()
+    if quantity == "reduction":
+        return Cell(stat.reduction, stat.reduction_low, stat.reduction_high, marks=same)
+    if quantity == "change":
+        return Cell(stat.change, stat.change_low, stat.change_high, marks=same)
+    lost = metric == "accuracy" and bool(stat.differs) and (stat.change or 0) < 0
+    own: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
+    own += ("accuracy-loss",) if lost else ()
+    return Cell(stat.value, stat.low, stat.high, marks=own, bold=bool(stat.tied_with_best))
+
+
+def _kept(cell: Cell, layout: Layout) -> Cell:
+    """The cell with those marks alone that the layout wants."""
+    marks = tuple(mark for mark in cell.marks if mark in layout.marks)
+    return Cell(**(vars(cell) | {"marks": marks, "bold": cell.bold and "bold" in layout.marks}))
+
+
+def _column(view: View, layout: Layout, key: tuple) -> Column:
+    """The column of a pivoted key; its metric is the layout's first one where metrics are rows."""
+    named = dict(zip(layout.column_dimensions, key, strict=False))
+    info, quantity = view.metric(str(named.get("metric", layout.metrics[0]))), key[-1]
+    heads = [_label(view, layout, n, str(v)) for n, v in zip(layout.column_dimensions, key[:-1], strict=True)]
+    if len(layout.show) > 1:
+        heads.append(QUANTITY_LABELS[quantity])
+    reduction = quantity in ("reduction", "paired-reduction")
+    return Column(
+        "/".join(map(str, key)),
+        tuple(heads),
+        "%" if reduction else info.unit,
+        "higher" if reduction else info.better if quantity in ("value", "published") else None,
+        1 if reduction else info.decimals,
+        signed=quantity in ("change", "difference") or reduction,
+        interval=layout.intervals and quantity in ("value", "change", "reduction"),
+    )
+
+
+def _label(view: View, layout: Layout, dimension: str, value: str) -> str:
+    given = layout.labels.get(dimension, {})
+    if value in given:
+        return given[value]
+    if dimension == "metric":
+        return view.metric(value).label
+    return view.labels.get(value, value) if dimension == "entry" else value
