@@ -43,8 +43,8 @@ class TimmBackbone(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm exempts from weight decay (position embeddings, tokens)."""
-        names = getattr(self.model, "no_weight_decay", set)
-        return {f"model.{name}" for name in names()}
+        listed = getattr(self.model, "no_weight_decay", set)()
+        return {f"model.{name}" for name, _ in self.model.named_parameters() if name in listed}
 
     def forward(self, images: Tensor) -> Representation:
         """Run the model once over images (N, C, S, S)."""

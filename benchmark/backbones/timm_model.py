@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
@@ -14,6 +14,9 @@ from ..batches import DataConfig
 from ..errors import InputError
 from . import weights
 from .base import Backbone, register
+
+if TYPE_CHECKING:
+    from .representation import TimmBackbone
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -63,15 +66,13 @@ class TimmNetwork(Backbone, ABC):
 
     def _make(
         self, num_classes: int, channels: int, image_size: int, pretrained: bool, checkpoint: str | None
-    ) -> nn.Module:
-        from .representation import TimmBackbone, check_one_pass
+    ) -> "TimmBackbone":
+        from .representation import TimmBackbone
 
         size = self.input_size(image_size)
         options = {"num_classes": num_classes, "in_chans": channels} | self.model_options(size)
         model = weights.create_model(self.timm_name, pretrained=pretrained, checkpoint=checkpoint, **options)
-        backbone = TimmBackbone(model, self.spelled())
-        check_one_pass(backbone, self.spelled(), channels, size)
-        return backbone
+        return TimmBackbone(model, self.spelled())
 
     def data_config(self, dataset: Dataset) -> DataConfig:
         """Timm's own mean, std, interpolation and central crop for given weights, else the dataset's statistics."""
@@ -127,6 +128,14 @@ class TimmModel(TimmNetwork):
         """Options of the model's constructor; `kwargs` wins."""
         return super().model_options(size) | self.kwargs
 
+    def build(self, num_classes: int, channels: int, image_size: int) -> nn.Module:
+        """Make the network, and check that one pass gives what the model itself gives."""
+        from .representation import check_one_pass
+
+        backbone = super().build(num_classes, channels, image_size)
+        check_one_pass(backbone, self.spelled(), channels, self.input_size(image_size))
+        return backbone
+
     def spelled(self) -> str:
         """The name as a suite spells it."""
         changed = ", ".join(f"{key}={value}" for key, value in self.changed_options().items() if key != "model")
@@ -142,8 +151,11 @@ class TimmModel(TimmNetwork):
         return BackboneInfo(self.spelled(), width, cls_token, patch_tokens)
 
     def _probe(self, channels: int, dataset_size: int, size: int) -> tuple[int, bool, bool]:
+        from .representation import check_one_pass
+
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             backbone = self._make(2, channels, dataset_size, pretrained=False, checkpoint=None).eval()
+            check_one_pass(backbone, self.spelled(), channels, size)
             seen = backbone(torch.zeros(1, channels, size, size))
         return seen.features.shape[1], seen.cls_token is not None, seen.patch_tokens is not None
 

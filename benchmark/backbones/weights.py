@@ -5,6 +5,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import InputError, nearest
 from .base import build_timm
 
@@ -94,7 +96,28 @@ def _from_checkpoint(name: str, checkpoint: str, options: dict[str, Any]) -> Any
         state = load_state_dict(checkpoint, use_ema=False, weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in the readers of torch and safetensors
         raise InputError(f"checkpoint {label}: cannot be read as weights: {error}") from error
+    make = functools.partial(timm.create_model, name, **options)
+    with torch.random.fork_rng(devices=[]):
+        fresh = build_timm(make, f"timm:{name}")
     try:
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
+        loaded = make(pretrained=True, pretrained_cfg_overlay={"state_dict": state})
     except (AssertionError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise InputError(f"checkpoint {label} does not fit timm:{name}: {error}") from error
+    if missing := _not_loaded(fresh, loaded):
+        raise InputError(f"checkpoint {label} does not fit timm:{name}: it gives no {missing[0]}")
+    return loaded
+
+
+def _not_loaded(fresh: Any, loaded: Any) -> list[str]:
+    """Weights of `loaded` that still have the random start that they share with `fresh`, but for the classifier's.
+
+    timm loads what fits and keeps quiet about the rest, and some of its models rename the weights that they load.
+    """
+    classifier = loaded.default_cfg["classifier"]
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    others = dict(loaded.named_parameters())
+    return [
+        key
+        for key, value in fresh.named_parameters()
+        if value.dim() > 1 and not key.startswith(heads) and value.std() > 0 and torch.equal(value, others[key])
+    ]
