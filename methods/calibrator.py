@@ -98,9 +98,9 @@ class Calibrator(Method, BaseEstimator, ABC):
         Raises:
             InputError: files missing, damaged, of another format, or not fitting the calibrator they name.
         """
-        from .saving import load
+        from .saving import load_calibrator
 
-        return load(Path(folder))
+        return load_calibrator(Path(folder))
 
 
 def _converted(function: Any) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 BLOCK_ELEMENTS = 400_000
 """Elements of one block: its few temporaries stay in the processor's cache."""
@@ -35,11 +36,12 @@ def slope_and_curvature(logits: Tensor, labels: Tensor, beta: float) -> tuple[fl
     return slope, max(curvature, 0.0)
 
 
-def mean_nll(logits: Tensor, labels: Tensor) -> float:
-    """The mean NLL of softmax(z) in nats, in blocks, summed in float64."""
+def mean_nll(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
+    """The mean NLL of softmax(z / T) in nats, in blocks, summed in float64."""
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
     for rows in blocks(logits):
-        total += torch.nn.functional.cross_entropy(logits[rows], labels[rows], reduction="none").double().sum()
+        scaled = logits[rows] / temperature
+        total += functional.cross_entropy(scaled, labels[rows], reduction="none").double().sum()
     return float(total) / len(logits)
 
 
