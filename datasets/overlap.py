@@ -15,7 +15,7 @@ from .base import Dataset, Split, Splits, register, registry
 Size = Annotated[int, Field(ge=1)]
 
 
-@register("overlap", label="Overlap", paper="chidambaram2024mixup")
+@register("overlap", label="Overlap", paper="chidambaram2024limitations")
 @dataclass
 class Overlap(Dataset):
     """Class prototypes plus Gaussian noise: x = mu_k + noise * N(0, I), k uniform over the classes.
