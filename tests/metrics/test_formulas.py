@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from calbench.benchmark.metrics import PANEL, evaluate, registry, source
 
 
