@@ -85,7 +85,7 @@ def latex(table: Table, label: str | None = None) -> str:
         lines = [r"\begingroup\scriptsize\setlength{\tabcolsep}{3pt}", rf"\begin{{longtable}}{{@{{}}{spec}@{{}}}}"]
         lines += [caption + r"\\", *head, r"\endfirsthead", *head, r"\endhead", *body, r"\end{longtable}", r"\endgroup"]
         return "\n".join(lines) + "\n"
-    lines = [r"\begin{table}[tp]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}", caption]
+    lines = [r"\begin{table}[!htbp]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}", caption]
     lines += [
         r"\par\smallskip",
         rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",

@@ -74,9 +74,9 @@ class Layout(BaseModel):
 
     @property
     def column_dimensions(self) -> tuple[Dimension, ...]:
-        """The column dimensions, with the metric last where neither rows nor columns name it."""
-        named = "metric" in self.rows or "metric" in self.columns
-        return self.columns if named else (*self.columns, "metric")
+        """The column dimensions, with the metric last where there are several and neither rows nor columns name it."""
+        named = "metric" in self.rows or "metric" in self.columns or len(self.metrics) == 1
+        return self.columns if named and self.columns else (*self.columns, "metric")
 
 
 def parse_layout(value: Any, where: str = "table") -> Layout:
@@ -147,7 +147,15 @@ def layout_table(results: Results, layout: Layout, reference: pd.DataFrame | Non
         kind = kinds[key] if "entry" in layout.rows else "entry"
         rows.append(Row(tuple(map(str, heads)), labels, filled, kind))
     title = layout.title or layout.name
-    return Table(layout.name, title, tuple(layout.rows), columns, tuple(rows), layout.caption)
+    return Table(layout.name, title, tuple(layout.rows), columns, tuple(rows), _caption(view, layout))
+
+
+def _caption(view: View, layout: Layout) -> str:
+    """The caption, and which metric the table is of where no head says so."""
+    info = view.metric(layout.metrics[0])
+    unit = f" ({info.unit})" if info.unit else ""
+    shown = "" if "metric" in (*layout.rows, *layout.column_dimensions) else f"Values: {info.label}{unit}."
+    return " ".join(part for part in (layout.caption.strip(), shown) if part)
 
 
 def _records(results: Results, layout: Layout, reference: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
@@ -169,6 +177,8 @@ def _records(results: Results, layout: Layout, reference: pd.DataFrame | None) -
                     other = paired.value(dataset, backbone, entry, metric)
                     for quantity in layout.show:
                         cell = _cell(quantity, stat, theirs, other, metric)
+                        if quantity in ("change", "reduction") and entry == view.baseline:
+                            cell = Cell(text="")
                         if cell.missing and quantity == "value":
                             cell = Cell(notes=reasons)
                         yield where | {"metric": metric, "quantity": quantity, "cell": _kept(cell, layout)}
