@@ -15,7 +15,7 @@ from .base import Dataset, Split, Splits, register, registry
 Size = Annotated[int, Field(ge=1)]
 
 
-@register("overlap", label="Overlap", paper="chidambaram2024limitations")
+@register("overlap", label="Overlap", paper="chidambaram2024limitations", version=2)
 @dataclass
 class Overlap(Dataset):
     """Class prototypes plus Gaussian noise: x = mu_k + noise * N(0, I), k uniform over the classes.
@@ -32,7 +32,7 @@ class Overlap(Dataset):
 
     prototypes: str = "digits"
     noise: Annotated[float, Field(gt=0)] = 0.5
-    train: Size = 6000
+    train: Size = 12000
     test: Size = 5000
     label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
@@ -57,8 +57,9 @@ class Overlap(Dataset):
     def load(self, root: Path) -> Splits:
         """Draw both splits; the prototypes' dataset is read from `root`."""
         means = class_means(self._source.load(root).train, self.num_classes)
-        generator = np.random.Generator(np.random.PCG64(self.seed))
-        return Splits(self._draw(means, self.train, generator), self._draw(means, self.test, generator))
+        # A stream for each split: the test images stay the same whatever the number of training images.
+        streams = [np.random.Generator(np.random.PCG64([self.seed, index])) for index in range(2)]
+        return Splits(self._draw(means, self.train, streams[0]), self._draw(means, self.test, streams[1]))
 
     def fingerprint(self, root: Path) -> str:
         """The fingerprint of the prototypes' dataset; everything else is an option."""

@@ -43,6 +43,8 @@ def test_seed_and_sizes_decide(tmp_path):
     assert torch.equal(first.train.images, same.train.images)
     assert not torch.equal(first.train.images, other.train.images)
     assert (len(first.train), len(first.test)) == (30, 20)
+    longer = registry.create("overlap", train=31, test=20).load(tmp_path)
+    assert torch.equal(first.test.images, longer.test.images)
     assert first.train.images.dtype == torch.float32
     assert registry["overlap"].has_posterior
 
