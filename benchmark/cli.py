@@ -28,6 +28,7 @@ for part in (commands_run, commands_info):
 _UsageError = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
 
+INTERRUPTED = 130
 _OS_REASONS = {errno.ENOSPC: "no space left on the disk", errno.EROFS: "the file system is read-only"}
 
 
@@ -36,22 +37,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True, highlight=False)
     try:
         result = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        status = result if isinstance(result, int) else 0
     except typer.Exit as stop:
-        return stop.exit_code
+        status = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        console.print("interrupted: what was finished stays, and the same command goes on from there")
-        return 130
+        status = INTERRUPTED
     except _UsageError as error:
         error.show()
         return error.exit_code
     except InputError as error:
         console.print(f"calbench: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
     except OSError as error:
         reason = _OS_REASONS.get(error.errno or 0, error.strerror or str(error))
         name = f": {Path(str(error.filename)).name}" if error.filename else ""
         console.print(f"calbench: {reason}{name}", style="red", markup=False, soft_wrap=True)
-    return 2
+        return 2
+    if status == INTERRUPTED:  # typer makes an exit of Ctrl-C, its older versions an abort
+        console.print("interrupted: what was finished stays, and the same command goes on from there")
+    return status
 
 
 def entry_point() -> None:

@@ -14,6 +14,7 @@ from .registry import Plugin
 from .store import Store
 from .work import Context, Outcome, failure_record, process
 
+CONNECT_SECONDS = "10s"
 RETRIES = 3
 """How often Dask starts a cell again whose worker was lost."""
 
@@ -84,7 +85,7 @@ def _client(scheduler: str, options_file: Path | None) -> Any:
     if scheduler == "slurm":
         return Client(_slurm(options_file))
     try:
-        return Client(scheduler, timeout="10s")
+        return Client(scheduler, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError(f"--scheduler {scheduler}: no Dask scheduler answers: {error}") from error
 

@@ -100,13 +100,18 @@ def write_and_show(results: "Results", results_dir: str) -> None:
     from .folder import Folder
     from .report import render_terminal, write_reports
 
-    folder = Folder(results_dir)
-    name = results.run["suite"]
-    console = Console()
+    console = _console()
     console.print(render_terminal(results))
-    if folder.is_local:
-        write_reports(results, folder.local_path(name))
-        console.print(f"written: {name}/leaderboard.md, .csv, .tex and index.html in the results folder")
+    name = results.run["suite"]
+    with Folder(results_dir).publishing(name) as folder:
+        written = [path.relative_to(folder).as_posix() for path in write_reports(results, folder)]
+    console.print(f"written to {name} in the results folder: {', '.join(written)}")
+
+
+def _console() -> Console:
+    """The terminal, or lines wide enough for a table where the output goes into a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 @app.command()
@@ -200,3 +205,15 @@ def report(
     if bool(suite) == bool(results):
         raise InputError("report: name a suite, or a file with --results")
     return report_command(suite, results_dir, results, baseline, metric, format_, table)
+
+
+@app.command()
+def plot(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "quick",
+    figure: Annotated[list[str], typer.Option("--figure", help="Draw this figure alone (repeatable).")] = (),
+    results_dir: ResultsDir = "results",
+) -> int:
+    """Draw the figures of a suite from its results, as PNG and PDF."""
+    from .report import plot_command
+
+    return plot_command(suite, results_dir, list(figure))

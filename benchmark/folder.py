@@ -61,6 +61,18 @@ class Folder:
             return
         write_atomically(Path(path), data)
 
+    @contextlib.contextmanager
+    def publishing(self, name: str) -> Iterator[Path]:
+        """A local folder to write files into that are to lie under `name`: that place itself, or a way to it."""
+        if self.is_local:
+            yield self.local_path(name)
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+            for path in Path(temporary).rglob("*"):
+                if path.is_file():
+                    self.write(f"{name}/{path.relative_to(temporary).as_posix()}", path.read_bytes())
+
     def remove(self, name: str) -> None:
         """Remove a file or a folder with what is in it; nothing happens where there is none."""
         with contextlib.suppress(FileNotFoundError):

@@ -19,6 +19,8 @@ from .store import DamagedError, Store
 from .suite import Suite
 from .work import RANK, WORLD, CacheMode, Context, oracle_name
 
+DEVICES = ("auto", "cpu", "cuda")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -44,6 +46,13 @@ class RunOptions:
     retry_failed: bool = False
     scheduler: str = ""
     scheduler_options: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is planned."""
+        if self.jobs < 0:
+            raise InputError(f"--jobs {self.jobs}: expected 0 (chosen by the machine) or more")
+        if self.device not in DEVICES:
+            raise InputError(f"device {self.device!r}: expected one of {', '.join(DEVICES)}")
 
 
 @dataclass(frozen=True)
@@ -167,8 +176,9 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
             execute(found.todo, suite, options, reporter)
     command = "calbench " + " ".join(_public(argument) for argument in sys.argv[1:])
     results = collect(suite, plan, store, command, time.perf_counter() - started)
-    if store.folder.is_local and RANK == 0:
-        results.save(store.folder.local_path(suite.name))
+    if RANK == 0:
+        with store.folder.publishing(suite.name) as folder:
+            results.save(folder)
     return results
 
 
@@ -192,8 +202,6 @@ def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Repor
         plugins=options.plugins,
         refresh=options.cache == "refresh",
     )
-    if options.jobs < 0:
-        raise InputError(f"--jobs {options.jobs}: expected 0 (chosen by the machine) or more")
     if options.scheduler:
         from .cluster import run_dask  # an optional extra
 

@@ -106,8 +106,8 @@ def test_a_missing_cell_stays_with_its_reason_and_its_averages_are_marked(builde
     assert list(table.footnotes) == ["failed: the loss is not finite (seeds 0, 1)"]
     overall = block(results, None, None)
     assert cell(overall, "focal", "cells").text == "3 of 4"
-    assert cell(overall, "focal", "ece").marks == ("partial",)
-    assert cell(overall, "calattn", "ece").marks == ()
+    assert cell(overall, "focal", "mean").marks == ("partial",)
+    assert cell(overall, "calattn", "mean").marks == ()
     assert overall.rows[-1].names == ("focal",), "an average over fewer cells is not ranked"
     assert "missing: digits / swin-micro" in overall.footnotes
     assert "| –<sup>a</sup>" in " ".join(markdown(table).split())
@@ -169,7 +169,7 @@ def test_overall_aggregates_agree_with_the_table(results):
     ece = results.table.query("metric == 'ece' and split == 'test' and entry != 'oracle'")
     means = ece.groupby(["dataset", "backbone", "entry"])["value"].mean().unstack("entry")
     base, focal = means["cross-entropy"], means["focal"]
-    assert cell(overall, "focal", "ece").value == pytest.approx(focal.mean())
+    assert cell(overall, "focal", "mean").value == pytest.approx(focal.mean())
     assert cell(overall, "focal", "ratio_of_means").value == pytest.approx(100 * (1 - focal.mean() / base.mean()))
     assert cell(overall, "mixup + vector-scaling", "worse").text == "4 of 4"
     assert cell(overall, "mixup + vector-scaling", "worst").value < -20
