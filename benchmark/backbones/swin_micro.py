@@ -18,7 +18,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 @register("swin-micro", label="Swin-micro", paper="liu2021swin")
 @dataclass
 class SwinMicro(Backbone):
-    """Timm's SwinTransformer: stages of 2 and 1 blocks, 24 and 48 wide, patches of 2 pixels, windows of 2 x 2 patches.
+    """Timm's SwinTransformer: stages of 2 and 1 blocks, 16 and 32 wide, patches of 2 pixels, windows of 2 x 2 patches.
 
     An 8-pixel image is a grid of 4 x 4 patches, so the first stage has a plain and a shifted window, and the second
     sees the whole image. There is no [CLS] token: the features are the mean over the patches after the final norm.
@@ -27,7 +27,7 @@ class SwinMicro(Backbone):
     timm_init: ClassVar[str] = "jax"
 
     depths: tuple[Count, ...] = (2, 1)
-    width: Count = 24
+    width: Count = 16
     heads: tuple[Count, ...] = (2, 4)
     patch: Count = 2
     window: Count = 2
