@@ -35,7 +35,8 @@ def external_results(path: Path, baseline: str) -> Results:
     table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
     if baseline:
         check_names("baseline", [baseline], dict.fromkeys(table["entry"]))
-    table = table.reindex(columns=[*RESULT_COLUMNS])
+    table = table.reindex(columns=RESULT_COLUMNS)
+    table = table.astype({"split": object, "checkpoint": object}).fillna({"split": "test", "checkpoint": "unknown"})
     run = {"suite": path.stem, "title": path.stem, "baseline": baseline or None, "protocol_text": []}
     return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
 

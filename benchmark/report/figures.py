@@ -92,7 +92,7 @@ def draw(results: Results, names: Iterable[str] | None = None) -> Iterator[Drawn
     for name in names:
         with style():
             for suffix, figure in known[name].draw(results):
-                stem = _free(re.sub(r"[^A-Za-z0-9.]+", "-", f"{name}-{suffix}").strip("-."), taken)
+                stem = _free(re.sub(r"[^A-Za-z0-9]+", "-", f"{name}-{suffix}").strip("-"), taken)
                 yield Drawn(stem, known[name].caption + (f" {suffix}." if suffix else ""), figure)
 
 

@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from ..results import Results
-from .leaderboard import overall_table, pair_table, protocol_lines
+from .leaderboard import pair_table, protocol_lines
+from .overall import overall_table
 from .papers import citations
 from .tables import MARKS, Table
 from .view import NOISE_FLOOR_95, ORACLE, Stat, View

@@ -1,57 +1,25 @@
-"""Published numbers beside ours: ours, theirs, the difference, and whether theirs lies in our interval."""
+"""Published numbers beside ours, and what published numbers say by themselves, as tables."""
 
-import importlib.resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import pandas as pd
 
-from ..errors import InputError, check_names
+from ..entry import parse_entry
+from ..errors import InputError
+from ..metrics.base import registry as metric_registry
+from ..reference import align, load_reference
 from ..results import Results
 from .tables import Cell, Column, Mark, Row, Table
 from .view import View
 
-REFERENCE_COLUMNS = ["source", "dataset", "backbone", "entry", "metric", "value", "suspect", "note"]
-"""Columns of a file of published numbers: tidy, one value a row; ``suspect`` is true where the source looks wrong."""
 
-
-def reference_files() -> dict[str, Traversable]:
-    """The files of published numbers that come with calbench, by name."""
-    folder = importlib.resources.files("calbench.results").joinpath("reference")
-    found = {f.name.removesuffix(".csv"): f for f in folder.iterdir() if f.name.endswith(".csv")}
-    return {name: file for name, file in sorted(found.items()) if _is_tidy(file)}
-
-
-def _is_tidy(file: Traversable) -> bool:
-    with file.open("r", encoding="utf-8") as text:
-        return set(REFERENCE_COLUMNS) <= set(text.readline().strip().split(","))
-
-
-def load_reference(name: str | Path) -> pd.DataFrame:
-    """Read published numbers: a name of `reference_files`, or a CSV file with `REFERENCE_COLUMNS`.
+def load_aligned(name: str | Path, results: Results) -> pd.DataFrame:
+    """Published numbers, each under the entry of these results that it stands beside.
 
     Raises:
-        InputError: an unknown name, or a file that lacks a column.
+        InputError: an unknown reference, or a file that cannot be read.
     """
-    path = Path(name)
-    if path.suffix != ".csv":
-        known = reference_files()
-        check_names("reference", [str(name)], known)
-        with known[str(name)].open("r", encoding="utf-8") as text:
-            return _typed(pd.read_csv(text))
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"reference {path.name}: {error}") from None
-    missing = [column for column in REFERENCE_COLUMNS if column not in frame]
-    if missing:
-        raise InputError(f"reference {path.name}: the column {missing[0]!r} is missing")
-    return _typed(frame)
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    suspect = frame["suspect"].astype(str).str.lower().isin(["true", "1", "1.0", "yes"])
-    return frame.assign(suspect=suspect, value=pd.to_numeric(frame["value"], errors="coerce"))
+    return align(load_reference(name), name, View(results).entries)
 
 
 def reference_table(results: Results, reference: pd.DataFrame) -> Table:
@@ -71,10 +39,9 @@ def reference_table(results: Results, reference: pd.DataFrame) -> Table:
         known = stat.low is not None and stat.high is not None
         inside = "" if not known else "yes" if stat.low <= theirs <= stat.high else "no"
         marks: tuple[Mark, ...] = ("suspect",) if record["suspect"] else ()
-        notes = (str(record["note"]),) if marks and not pd.isna(record["note"]) else ()
         cells = (
             Cell(stat.value, stat.low, stat.high),
-            Cell(theirs, marks=marks, notes=notes),
+            Cell(theirs, marks=marks, notes=_notes(record)),
             Cell(stat.value - theirs),
             Cell(text=inside),
         )
@@ -88,34 +55,56 @@ def reference_table(results: Results, reference: pd.DataFrame) -> Table:
         Column("inside", ("published lies in our interval",)),
     )
     sources = ", ".join(dict.fromkeys(map(str, reference["source"])))
-    return Table("reference", f"Ours and published: {sources}", ("dataset", "backbone", "entry", "metric"), columns,
-                 tuple(rows))  # fmt: skip
+    heads = ("dataset", "backbone", "entry", "metric")
+    return Table("reference", f"Ours and published: {sources}", heads, columns, tuple(rows), _verdict(rows))
 
 
-def wins_and_losses(reference: pd.DataFrame, method: str) -> pd.DataFrame:
-    """What published numbers say of `method` over all their cells: with it against the same entry without it.
+def _notes(record: dict) -> tuple[str, ...]:
+    notes = (str(record["note"]),) if record["suspect"] and not pd.isna(record["note"]) and record["note"] else ()
+    theirs = record.get("published_entry", record["entry"])
+    return notes if theirs == record["entry"] else (*notes, f"published for {theirs}")
+
+
+def _verdict(rows: list[Row]) -> str:
+    """How many published values lie in our intervals, of those where there is one."""
+    inside = [row.cells[3].text for row in rows if row.cells[3].text]
+    if not inside:
+        return "Our values have no intervals."
+    return f"{inside.count('yes')} of {len(inside)} published values lie in our 95 % interval."
+
+
+def summary_table(summary: pd.DataFrame, method: str, source: str) -> Table:
+    """The table of `calbench.benchmark.reference.summary`.
 
     Args:
-        reference: published numbers; lower is better.
-        method: a part of an entry, such as ``calattn``.
-
-    Returns:
-        By source, dataset, metric and the calibrator after it: cells that are better, worse and equal with it.
+        summary: of that function.
+        method: whose gains they are.
+        source: where the numbers were published.
     """
-    values = reference.dropna(subset=["value"])
-    keys = ["source", "dataset", "backbone", "entry", "metric"]
-    known = values.drop_duplicates(keys).set_index(keys)["value"]
-    records = []
-    for (source, dataset, backbone, entry, metric), value in known.items():
-        parts = entry.split(" + ")
-        if method not in parts:
-            continue
-        without = (source, dataset, backbone, " + ".join(part for part in parts if part != method), metric)
-        if without in known.index:
-            after = " + ".join(parts[parts.index(method) + 1 :]) or "none"
-            records.append((source, dataset, metric, after, known[without] - value))
-    frame = pd.DataFrame(records, columns=["source", "dataset", "metric", "then", "gain"])
-    grouped = frame.groupby(["source", "dataset", "metric", "then"], sort=False)["gain"]
-    counts = {"better": lambda g: int((g > 0).sum()), "worse": lambda g: int((g < 0).sum())}
-    counts["equal"] = lambda g: int((g == 0).sum())
-    return grouped.agg(**counts).reset_index() if len(frame) else pd.DataFrame(columns=["better", "worse", "equal"])
+    heads = {"ratio_of_means": "ratio of means", "mean_of_ratios": "mean of ratios", "median": "median"}
+    columns = (
+        *(Column(name, (name,), decimals=0) for name in ("cells", "better", "worse", "equal")),
+        *(
+            Column(key, ("mean", name), better="lower")
+            for key, name in (("baseline_mean", "without"), ("mean", "with"))
+        ),
+        *(
+            Column(key, ("relative reduction", name), "%", "higher", 0, signed=True)
+            for key, name in (heads | {"smallest": "min", "largest": "max"}).items()
+        ),
+    )
+    rows = []
+    for record in summary.to_dict("records"):
+        names = tuple(str(record[key]) for key in ("dataset", "metric", "then"))
+        labels = (names[0], metric_registry[names[1]].spec.label, _short(names[2]))
+        rows.append(Row(names, labels, tuple(Cell(float(record[column.key])) for column in columns)))
+    title = f"With {method} and without it, over all published cells"
+    return Table("summary", title, ("dataset", "metric", "then"), columns, tuple(rows), source)
+
+
+def _short(entry: str) -> str:
+    """The labels of an entry's methods; the entry where calbench lacks one."""
+    try:
+        return " + ".join(method.spec.label for method in parse_entry(entry).calibrators)
+    except InputError:
+        return entry

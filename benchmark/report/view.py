@@ -201,6 +201,14 @@ class View:
         """How metric `name` is shown; plain where the run does not say."""
         return self.metrics.get(name) or MetricInfo(**_registered(name))
 
+    def knows(self, metric: str) -> bool:
+        """Whether the run lists `metric`, or any value of it was found."""
+        return metric in self.metrics or metric in self._found_metrics
+
+    @cached_property
+    def _found_metrics(self) -> set[str]:
+        return {key[3] for key in self.stats}
+
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """The (dataset, backbone) pairs of the suite: those with a cell planned or a value found."""

@@ -12,7 +12,7 @@ from .latex import PACKAGES, comment, latex
 from .layout import layout_table, suite_layouts
 from .leaderboard import Block, leaderboard, protocol_lines
 from .markdown import escape, markdown
-from .reference import load_reference
+from .reference import load_aligned
 from .tables import Table
 
 Files = Iterator[tuple[str, str | bytes]]
@@ -26,7 +26,7 @@ def suite_tables(results: Results) -> list[Table]:
     """
     layouts = suite_layouts(results)
     name = (results.run.get("config") or {}).get("reference")
-    reference = load_reference(name) if layouts and name else None
+    reference = load_aligned(name, results) if layouts and name else None
     return [layout_table(results, layout, reference) for layout in layouts]
 
 

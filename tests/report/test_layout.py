@@ -2,9 +2,10 @@ import pandas as pd
 import pytest
 
 from calbench.benchmark.errors import InputError
+from calbench.benchmark.reference import REFERENCE_COLUMNS, gains, load_reference, summary
 from calbench.benchmark.report.layout import families, layout_table, load_layout, parse_layout
 from calbench.benchmark.report.markdown import markdown
-from calbench.benchmark.report.reference import REFERENCE_COLUMNS, load_reference, reference_table, wins_and_losses
+from calbench.benchmark.report.reference import reference_table
 from calbench.benchmark.report.view import View
 from calbench.benchmark.report.write import suite_tables, write_reports
 
@@ -200,6 +201,6 @@ def test_wins_and_losses_over_all_published_cells():
         ("p", "c10", "vit", "focal + calattn + temperature-scaling", "ece", 1.0),
     ]  # fmt: skip
     frame = pd.DataFrame([(*row, False, "") for row in rows], columns=REFERENCE_COLUMNS)
-    counts = wins_and_losses(frame, "calattn").set_index("then")
+    counts = summary(gains(frame, "calattn")).set_index("then")
     assert counts.loc["none", ["better", "worse", "equal"]].tolist() == [1, 1, 0]
     assert counts.loc["temperature-scaling", ["better", "worse", "equal"]].tolist() == [0, 0, 1]

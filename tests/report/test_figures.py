@@ -1,0 +1,128 @@
+import io
+import json
+import re
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from calbench.benchmark.errors import InputError
+from calbench.benchmark.report.figure_ranks import cliques
+from calbench.benchmark.report.figure_reliability import OVER, UNDER, pick, reliability_figure
+from calbench.benchmark.report.figures import WIDTH, draw, kinds, save, style
+from calbench.benchmark.report.view import View
+from calbench.benchmark.report.write import write_figures
+
+
+@pytest.fixture(scope="module")
+def full(builder):
+    return builder(shifts=("shift-noise-1", "shift-noise-2"), checkpoints=("last", "best-ece"))
+
+
+@pytest.fixture(scope="module")
+def drawn(full):
+    return {each.stem: each for each in draw(full)}
+
+
+def test_every_kind_draws_something_of_full_results(drawn):
+    for name in kinds():
+        assert [stem for stem in drawn if stem == name or stem.startswith(f"{name}-")], name
+
+
+def test_figures_fit_a_column_and_a_page(drawn):
+    for each in drawn.values():
+        width, height = each.figure.get_size_inches()
+        assert width <= WIDTH
+        assert height <= 9.0
+
+
+def test_files_are_images_that_say_where_they_come_from(full, drawn):
+    files = save(drawn["reductions"].figure, full, "Reductions")
+    image = Image.open(io.BytesIO(files["png"]))
+    assert image.size[0] == pytest.approx(300 * WIDTH, abs=2)
+    record = json.loads(image.info["Description"])
+    assert record["commit"] == "0123abc"
+    assert record["config"]["suite"] == "synthetic"
+    assert image.info["Software"] == "calbench 0.1.0"
+    assert files["pdf"].startswith(b"%PDF")
+    assert b"0123abc" in files["pdf"]
+    assert not re.search(rb"/CreationDate", files["pdf"])
+
+
+def test_the_same_results_give_the_same_bytes(full):
+    first, second = ([save(d.figure, full, "x") for d in draw(full, ["ranks"])] for _ in range(2))
+    assert first == second
+
+
+def test_a_reliability_diagram_shows_bars_intervals_and_signs():
+    def bin_(low, count, confidence, accuracy):
+        return {"low": low, "high": low + 0.5, "count": count, "confidence": confidence, "accuracy": accuracy,
+                "accuracy_low": accuracy - 0.1, "accuracy_high": accuracy + 0.1}  # fmt: skip
+
+    empty = {"low": 0.9, "high": 1.0, "count": 0, "confidence": None, "accuracy": float("nan")}
+    with style():
+        figure = reliability_figure({"bins": [bin_(0, 10, 0.4, 0.2), bin_(0.5, 30, 0.7, 0.8), empty]}, "t")
+    axes, below = figure.axes
+    colours = [patch.get_facecolor()[:3] for patch in axes.patches]
+    heights = [patch.get_height() for patch in axes.patches]
+    assert heights == pytest.approx([0.2, 0.2, 0.8, 0.1])
+    assert [round(c, 2) for c in colours[1]] == [round(int(OVER[i : i + 2], 16) / 255, 2) for i in (1, 3, 5)]
+    assert [round(c, 2) for c in colours[3]] == [round(int(UNDER[i : i + 2], 16) / 255, 2) for i in (1, 3, 5)]
+    assert [patch.get_height() for patch in below.patches] == pytest.approx([0.25, 0.75])
+
+
+def test_the_first_seed_of_the_views_checkpoint_is_picked(full):
+    diagram = pick(View(full, checkpoint="best-ece"), "digits", "vit-micro", "focal")
+    assert (diagram["checkpoint"], diagram["split"], diagram["seed"]) == ("best-ece", "test", 0)
+
+
+def test_points_and_error_bars_are_those_of_the_comparisons(full, drawn):
+    axes = drawn["ece-intervals-digits-vit-micro"].figure.axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[0] == "cross-entropy + TS"
+    assert len(labels) == 5
+    stat = View(full).stat("digits", "vit-micro", "cross-entropy + temperature-scaling", "ece")
+    (low, _), (high, _) = axes.containers[1].lines[2][0].get_segments()[0]
+    assert (low, high) == pytest.approx((stat.low, stat.high))
+
+
+def test_a_heat_map_tells_missing_and_undecided_cells(builder):
+    results = builder(missing=[("digits", "swin-micro", "focal")])
+    chosen = (results.comparisons["entry"] == "calattn") & (results.comparisons["metric"] == "ece")
+    results.comparisons.loc[chosen, "differs"] = False
+    (figure,) = [each.figure for each in draw(results, ["reductions"])]
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts.count("–") == 1
+    assert sum(text.endswith("~") for text in texts) == 4
+
+
+def test_cliques_of_ranks():
+    ranks = pd.Series([1.0, 1.5, 2.6, 4.0])
+    assert cliques(ranks, 1.2) == [(0, 1), (1, 2)]
+    assert cliques(ranks, 5) == [(0, 3)]
+    assert cliques(ranks, 0.1) == []
+
+
+def test_hostile_names_a_hundred_entries_and_no_values(builder, tmp_path):
+    names = ["cross-entropy", "$\\frac{1}{2}$", "a_b & 50% #1", "../../up", "émile 中文", *(f"m{i}" for i in range(95))]
+    results = builder(entries=names, datasets=("../d /&",), backbones=("v", "w"), seeds=(0,), oracle=False)
+    paths = write_figures(results, tmp_path, ["reductions"])
+    assert {path.parent for path in paths} == {tmp_path / "figures"}
+    assert all(path.stat().st_size > 1000 for path in paths)
+    assert {each.stem for each in draw(results, ["ece-accuracy", "ranks"])} == {"ece-accuracy-d", "ranks"}
+    recipes = ("cross-entropy", "focal", "calattn", "mixup")
+    gone = builder(
+        datasets=("digits",), backbones=("v",), missing=[("digits", "v", recipe) for recipe in recipes], oracle=False
+    )
+    assert list(draw(gone)) == []
+
+
+def test_two_names_that_make_one_file_name_get_two_files(builder):
+    results = builder(datasets=("a b", "a-b"), backbones=("v",), oracle=False)
+    stems = [each.stem for each in draw(results, ["ece-accuracy"])]
+    assert stems == ["ece-accuracy-a-b", "ece-accuracy-a-b-2"]
+
+
+def test_an_unknown_figure_names_the_nearest(results):
+    with pytest.raises(InputError, match=r"unknown figure 'rank' \(did you mean 'ranks'\?\)"):
+        list(draw(results, ["rank"]))

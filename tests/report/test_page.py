@@ -1,0 +1,229 @@
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from calbench.benchmark.report.page import embedded_json, page
+from calbench.benchmark.report.papers import bibliography, citations
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+EVIL = "</script><img src=x onerror=\"document.title='owned'\">"
+
+
+def with_evil_names(builder):
+    """Results in which every text that a user can set tries to break out of the page."""
+    results = builder(
+        entries=["cross-entropy", EVIL, 'a"b\'c & <d>', "100% _x_"], datasets=(f"set {EVIL}", "overlap"),
+        labels={EVIL: f"label {EVIL}"}, missing=[("overlap", "vit-micro", "100% _x_")],
+    )  # fmt: skip
+    run = results.run
+    run["title"] = run["description"] = run["command"] = EVIL
+    run["protocol_text"] = run["notes"] = [EVIL]
+    run["versions"] = {EVIL: EVIL}
+    for cell in run["cells"]:
+        cell["reason"] = cell["reason"] and EVIL
+    for entry in run["entries"]:
+        for method in entry["methods"]:
+            method.update(label=EVIL, doc=EVIL, paper=EVIL, options={EVIL: EVIL})
+    return results
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+
+def test_nothing_of_a_run_becomes_markup(builder):
+    text = page(with_evil_names(builder))
+    tags = Tags()
+    tags.feed(text)
+    assert "img" not in tags.tags
+    assert tags.tags.count("script") == 2
+    assert not [name for name in tags.attributes if name.startswith("on")]
+
+
+def test_the_page_needs_no_network(results):
+    text = page(results)
+    assert not re.search(r"""(?:src|href)\s*=|url\(|@import|fetch\(|XMLHttpRequest""", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_page_tells_where_it_comes_from(results):
+    text = page(results)
+    for part in ("Checkpoint: last epoch.", "commit 0123abc", "torch 2.15", "calbench run synthetic"):
+        assert part in text
+
+
+def test_embedded_json_is_safe_and_has_no_nan():
+    text = embedded_json({"a": "</script><!--&", "b": float("nan"), "c": [float("inf"), 1.5, None, True]})
+    assert not set("<>&") & set(text)
+    assert '"b":null' in text
+    assert '"c":[null,1.5,null,true]' in text
+
+
+@pytest.mark.parametrize("changes", [{"compare": False}, {"oracle": False, "datasets": ("digits",)}, {"seeds": (3,)}])
+def test_the_page_comes_out_of_less(builder, changes):
+    assert "cross-entropy" in page(builder(**changes))
+
+
+def test_the_page_comes_out_where_nothing_was_computed(builder):
+    recipes = ("cross-entropy", "focal", "calattn", "mixup")
+    pairs = [(d, b) for d in ("digits", "overlap") for b in ("vit-micro", "swin-micro")]
+    text = page(builder(missing=[(*pair, recipe) for pair in pairs for recipe in recipes], oracle=False))
+    assert "the loss is not finite" in text
+
+
+def test_citations_come_from_the_bibliography():
+    known = bibliography()
+    assert known, "the bibliography that comes with calbench is empty"
+    key = next(key for key, fields in known.items() if "title" in fields and "author" in fields)
+    line = citations({key, "nobody1900nothing"})
+    assert set(line) == {key}
+    assert known[key]["title"] in line[key]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page's test needs playwright")
+    if CHROMIUM is None:
+        pytest.skip("the page's test needs Debian's chromium, which is not installed")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """A function that opens results as a page from disk; the page must log no error."""
+    logged, pages = [], []
+
+    def open_page(results, width=1280):
+        path = tmp_path / "index.html"
+        path.write_text(page(results), "utf-8")
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        pages.append(tab)
+        tab.on("console", lambda message: logged.append(message.text))
+        tab.on("pageerror", lambda error: logged.append(str(error)))
+        tab.on("request", lambda request: None if request.url.startswith("file:") else logged.append(request.url))
+        tab.goto(path.as_uri())
+        return tab
+
+    yield open_page
+    for tab in pages:
+        tab.close()
+    assert logged == []
+
+
+def shown(tab, column="0"):
+    """The texts of a column of the rows that are seen."""
+    script = """(rows, c) => rows.filter(r => !r.hidden).map(r => r.cells[c].dataset.v)"""
+    return tab.locator("#cells tr[data-id]").evaluate_all(script, int(column))
+
+
+def test_sorting_by_keyboard_and_by_click(opened, builder):
+    tab = opened(builder(missing=[("digits", "swin-micro", "focal")]))
+    button = tab.locator("#cells th button", has_text="ECE (%)")
+    column = button.get_attribute("data-column")
+    button.focus()
+    tab.keyboard.press("Enter")
+    up = [float(value) for value in shown(tab, column) if value]
+    assert up == sorted(up)
+    assert shown(tab, column)[-1] == "", "what is missing stays last"
+    button.click()
+    down = [float(value) for value in shown(tab, column) if value]
+    assert down == sorted(up, reverse=True)
+    assert shown(tab, column)[-1] == ""
+    assert tab.locator("#cells th[aria-sort=descending]").count() == 1
+
+
+def test_filters_and_search(opened, builder):
+    tab = opened(builder(checkpoints=("last", "best-ece")))
+    everything = len(shown(tab))
+    assert everything == 4 * 5 + 2, "the protocol's own checkpoint rule alone"
+    tab.select_option("[data-filter=dataset]", "digits")
+    tab.select_option("[data-filter=backbone]", "vit-micro")
+    assert len(shown(tab)) == 5
+    tab.select_option("[data-filter=family]", "calibrator")
+    assert shown(tab) == ["cross-entropy + temperature-scaling", "mixup + vector-scaling"]
+    tab.keyboard.press("Tab")
+    tab.evaluate("document.activeElement.blur()")
+    tab.keyboard.press("/")
+    tab.keyboard.type("VECTOR mixup")
+    assert shown(tab) == ["mixup + vector-scaling"]
+    assert tab.locator("#count").inner_text() == "1 of 42 rows"
+    tab.click("#reset")
+    assert len(shown(tab)) == everything
+    tab.select_option("[data-filter=checkpoint]", "best-ece")
+    assert len(shown(tab)) == 4 * 5
+
+
+def test_a_row_opens_with_diagram_formula_and_manifest(opened, results):
+    tab = opened(results)
+    tab.fill("#search", "calattn digits vit-micro")
+    button = tab.locator("#cells tr[data-id]:not([hidden]) button.open")
+    button.focus()
+    tab.keyboard.press("Enter")
+    assert button.get_attribute("aria-expanded") == "true"
+    detail = tab.locator("tr.detail")
+    assert detail.locator("svg.reliability rect.bar").count() == 11
+    for text in ("The formula of calattn", "criterion", "12345 (+0.115 %)", "done"):
+        assert text in detail.inner_text()
+    first = detail.locator("svg").inner_html()
+    detail.locator("select").select_option("1")
+    assert detail.locator("svg").inner_html() != first, "the other seed has another diagram"
+    tab.keyboard.press("Escape")
+    button.click()
+    assert tab.locator("tr.detail").count() == 0
+
+
+def test_intervals_and_the_noise_floor_are_drawn(opened, results):
+    tab = opened(results)
+    strip = tab.locator("#cells tr[data-id] svg.strip").first
+    assert strip.locator("rect.floor").count() == strip.locator("line.whisker").count() == 1
+    assert "interval" in strip.get_attribute("aria-label")
+
+
+def test_light_and_dark(opened, results):
+    tab = opened(results)
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = tab.evaluate(colour)
+    tab.emulate_media(color_scheme="dark")
+    assert tab.evaluate(colour) != light
+    tab.click("#theme")
+    assert tab.evaluate(colour) == light
+
+
+def test_a_phone_sees_everything_without_scrolling_sideways(opened, results):
+    tab = opened(results, width=375)
+    tab.locator("#cells tr[data-id] button.open").first.click()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 375
+    tab.select_option("#sort", label="dataset")
+    assert shown(tab, "1") == sorted(shown(tab, "1"))
+
+
+def test_hostile_names_do_no_harm(opened, builder):
+    tab = opened(with_evil_names(builder))
+    for button in tab.locator("#cells tr[data-id]:not([hidden]) button.open").all()[:4]:
+        button.click()
+    assert tab.title() == EVIL
+    assert tab.locator("img").count() == 0
+    assert EVIL in tab.locator("#cells").inner_text()
+
+
+def test_a_hundred_entries(opened, builder):
+    entries = ["cross-entropy", *(f"method-{i}" for i in range(99))]
+    tab = opened(builder(entries=entries, datasets=("digits",), seeds=(0,), oracle=False))
+    assert len(shown(tab)) == 200
+    tab.fill("#search", "method-42")
+    assert shown(tab) == ["method-42", "method-42"]
