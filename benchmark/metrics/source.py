@@ -1,6 +1,7 @@
 """One blocked pass over the predictions: every N x K number is read once, and no second N x K array is made."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from .inputs import as_labels, as_matrix, check_finite, check_probabilities
 
-_BLOCK_ELEMENTS = {"cpu": 2**18}  # 1 MB of float32 stays in a core's cache from one operation to the next
+_BLOCK_ELEMENTS = {"cpu": 2**19}  # 2 MB of float32 stay in the cache from one operation to the next
 _DEVICE_BLOCK_ELEMENTS = 2**24
 
 
@@ -128,6 +129,10 @@ class Source:
         Raises:
             ValueError: NaN or infinite logits, or a row that is no probability distribution; the message says which.
         """
+        with _one_thread():
+            yield from self._blocks()
+
+    def _blocks(self) -> Iterator[Block]:
         device, size = self.values.device, self.block_rows
         buffer = torch.empty(min(size, self.num_rows), self.num_classes, dtype=self.dtype, device=device)
         for start in range(0, self.num_rows, size):
@@ -145,3 +150,18 @@ class Source:
                 check_probabilities(posterior, start, "posterior")
                 posterior = posterior.to(device, torch.float64)
             yield Block(start, probabilities, self.labels[start : start + size], scores, self.is_logits, posterior)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run torch on one thread.
+
+    A block is too small to share: a second thread gains a quarter on an idle machine, and on a busy one every operation
+    waits for it, which makes a pass ten times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

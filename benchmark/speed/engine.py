@@ -1,0 +1,144 @@
+"""Cost of the engine: a training step beside the bare passes, planning, a leaderboard, a warm rerun."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .measure import Measurement, group, measure
+
+STEPS = 40
+WIDE = {"width": 192, "heads": 6, "depth": 4}
+"""A network of the size that papers call tiny: on the micro networks a head's fixed cost shows."""
+
+
+@group("training", "Training a step: the loop beside its bare forward and backward passes, CalAttn beside no head")
+def training(quick: bool, repeats: int) -> Iterator[Measurement]:
+    """Steps of 64 images of 8 x 8 pixels, patches of 2; all lines take the same number of steps."""
+    steps = STEPS // 4 if quick else STEPS
+    for name, options in {"vit-micro": {}, "vit-micro, 192 wide": WIDE}.items():
+        trainers = {entry: _trainer(entry, steps, options) for entry in ("cross-entropy-brier", "calattn")}
+        bare = _bare_passes(trainers["cross-entropy-brier"])
+        calls: dict[str, Callable[[], Any]] = {"bare passes and optimiser": bare}
+        calls |= {f"loop, {entry}": trainer.train_epoch for entry, trainer in trainers.items()}
+        yield from alternating(f"{steps} steps of {name}", calls, repeats)
+
+
+def alternating(task: str, calls: dict[str, Callable[[], Any]], repeats: int) -> Iterator[Measurement]:
+    """Measure calls in turn, so that a drift of the machine's speed meets all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(repeats + 1):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            if round_:
+                seconds[name].append(time.perf_counter() - started)
+    for name, values in seconds.items():
+        yield Measurement(task, name, float(np.median(values)), min(values), float("nan"))
+
+
+def _trainer(entry: str, steps: int, options: dict[str, int]) -> Any:
+    from ...datasets import registry as datasets
+    from .. import backbones
+    from ..devices import make_devices
+    from ..entry import parse_entry
+    from ..plan import Cell
+    from ..splits import prepare_data
+    from ..training import Trainer
+    from ..training_config import TrainingConfig
+
+    dataset = datasets.create("overlap", train=64 * steps * 5 // 4, test=10)
+    backbone = backbones.create("vit-micro", patch=2, **options)
+    config = TrainingConfig(epochs=10**6, batch_size=64, augment=False)
+    cell = Cell(dataset, "", backbone, parse_entry(entry).recipe, 0, config, 0.2, ("last",))
+    return Trainer(cell, prepare_data(cell, Path()), make_devices("auto", "auto"))
+
+
+def _bare_passes(trainer: Any) -> Callable[[], None]:
+    """The same model's forward pass, loss, backward pass and update on ready batches, with nothing around them."""
+    batches = list(trainer.batches)
+
+    def call() -> None:
+        for images, labels in batches:
+            trainer.optimizer.zero_grad(set_to_none=True)
+            trainer.cell.recipe.objective.loss(trainer.model(images), labels).backward()
+            trainer.optimizer.step()
+
+    return call
+
+
+@group("scale", "Cost as work grows: planning, a large leaderboard, a warm rerun")
+def scale(quick: bool, repeats: int) -> Iterator[Measurement]:
+    """10,000 planned cells; 100,000 result rows; the cells of a tiny suite, all cached."""
+    from ..plan import make_plan
+    from ..suite import load_suite
+
+    seeds = list(range(21 if quick else 209))
+    suite = load_suite("quick", seeds=seeds)
+
+    def plan() -> list[Any]:
+        works = make_plan(suite, lambda dataset: "print")
+        return [work.cell.key for work in works]
+
+    yield measure(f"plan {len(plan()):,} cells, with their keys", "calbench", plan, repeats)
+    table = _large_table(10_000 if quick else 100_000)
+    from ..report.leaderboard import leaderboard
+    from ..report.markdown import markdown
+    from ..results import Results
+    from ..statistics import compare
+
+    run = {"suite": "speed", "baseline": "entry 0", "protocol_text": []}
+
+    def board() -> list[str]:
+        comparisons = compare(table, {}, "entry 0", expected_seeds=5)
+        return [markdown(block.table) for block in leaderboard(Results(table, comparisons, run))]
+
+    yield measure(f"leaderboard of {len(table):,} rows, compared and written", "calbench", board, repeats)
+    yield _warm_rerun(10 if quick else 60, repeats)
+
+
+def _large_table(rows: int) -> pd.DataFrame:
+    """Tidy results of that many rows: 5 datasets x 5 backbones x entries x 5 seeds x 10 metrics."""
+    from ..results import RESULT_COLUMNS
+
+    metrics = ["accuracy", "nll", "brier", "ece", "mce", "adaece", "classwise-ece", "signed-gap", "ks", "smece"]
+    names = {
+        "dataset": [f"dataset {i}" for i in range(5)],
+        "backbone": [f"backbone {i}" for i in range(5)],
+        "entry": [f"entry {i}" for i in range(rows // 1250)],
+        "seed": range(5),
+        "metric": metrics,
+    }
+    table = pd.MultiIndex.from_product(names.values(), names=list(names)).to_frame(index=False)
+    values = np.random.default_rng(0).uniform(1, 9, len(table))
+    fixed = {"recipe": table["entry"], "calibrator": "none", "checkpoint": "last", "split": "test", "value": values}
+    return table.assign(**fixed, low=values - 1, high=values + 1)[RESULT_COLUMNS]
+
+
+def _warm_rerun(seeds: int, repeats: int) -> Measurement:
+    from ..runner import RunOptions, plan_suite, run_suite, status
+    from ..store import Store
+    from ..suite import load_suite
+
+    settings = [
+        "datasets=[digits]",
+        "backbones=['vit-micro(width=8, heads=1, depth=1)']",
+        "entries=[cross-entropy, temperature-scaling]",
+        "training={epochs: 1, batch_size: 512, augment: false}",
+        "overrides=[]",
+    ]
+    suite = load_suite("quick", settings=settings, seeds=list(range(seeds)))
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(None):
+        options = RunOptions(results_dir=folder, jobs=1)
+        run_suite(suite, options)
+        store = Store(folder)
+
+        def rerun() -> None:
+            status(plan_suite(suite, options), suite, store, options)
+
+        return measure(f"warm rerun of {seeds} cells: plan and look-up", "calbench", rerun, repeats)
