@@ -45,6 +45,7 @@ def run(
     scheduler_options: Annotated[
         Path | None, typer.Option("--slurm-options", help="YAML file of dask-jobqueue's SLURMCluster options.")
     ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")] = False,
     data_dir: DataDir = DEFAULT_DATA,
     smoke: Annotated[bool, typer.Option("--smoke", help="The suite's smoke form, in seconds.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
@@ -54,7 +55,16 @@ def run(
     from .work import RANK
 
     options = RunOptions(
-        results_dir, data_dir, tuple(plugin), jobs, device, cache, retry_failed, scheduler, scheduler_options
+        results_dir=results_dir,
+        data_root=data_dir,
+        plugins=tuple(plugin),
+        jobs=jobs,
+        device=device,
+        cache=cache,
+        retry_failed=retry_failed,
+        scheduler=scheduler,
+        scheduler_options=scheduler_options,
+        tensorboard=tensorboard,
     )
     loaded = _load(suite, plugin, set_, entry, seed, smoke)
     if dry_run:

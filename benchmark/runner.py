@@ -35,6 +35,8 @@ class RunOptions:
         cache: ``default`` computes what is missing, ``refresh`` everything again, ``only`` nothing.
         retry_failed: try cells again that failed before.
         scheduler: address of a Dask scheduler, ``slurm``, or empty for this machine.
+        scheduler_options: a YAML file of dask-jobqueue's SLURMCluster options.
+        tensorboard: whether running cells write their curves for TensorBoard.
     """
 
     results_dir: str = "results"
@@ -46,6 +48,7 @@ class RunOptions:
     retry_failed: bool = False
     scheduler: str = ""
     scheduler_options: Path | None = None
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is planned."""
@@ -201,6 +204,7 @@ def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Repor
         device=options.device,
         plugins=options.plugins,
         refresh=options.cache == "refresh",
+        tensorboard=options.tensorboard,
     )
     if options.scheduler:
         from .cluster import run_dask  # an optional extra

@@ -28,14 +28,14 @@ from .splits import CellData, prepare_data
 from .state_io import pack, unpack
 from .store import Store
 
-Progress = Callable[[int, int], None]
+OnEpoch = Callable[[int, dict[str, Any]], None]
 EVAL_BATCH = 512
 BINS = 15
 """Bins of the ECE that a checkpoint rule follows and that the curves show."""
 
 
 def train_cell(
-    cell: Cell, data_root: Path, device: str, store: Store, progress: Progress
+    cell: Cell, data_root: Path, device: str, store: Store, on_epoch: OnEpoch
 ) -> tuple[Predictions, dict[str, Any]]:
     """Train a cell and predict its splits under every checkpoint rule.
 
@@ -44,7 +44,7 @@ def train_cell(
         data_root: folder of downloaded datasets.
         device: ``auto``, ``cpu`` or ``cuda``.
         store: where the state of the running cell and its log are kept.
-        progress: called with (epoch, epochs) after every epoch.
+        on_epoch: called after every epoch with the number of epochs and the metrics of this one.
 
     Returns:
         The predictions, and what the manifest says of the run.
@@ -67,7 +67,7 @@ def train_cell(
                 store.write_state(cell.key, trainer.state())
                 store.write_log(cell.key, trainer.log)
                 last_saved = time.perf_counter()
-            progress(trainer.epoch, epochs)
+            on_epoch(epochs, trainer.history[-1])
     finally:
         if leader:
             store.write_log(cell.key, trainer.log)

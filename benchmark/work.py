@@ -18,6 +18,7 @@ from .plan import Work
 from .predictions import Predictions
 from .protocol import Protocol
 from .store import DamagedError, Store
+from .tracking import Tracker
 
 Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
@@ -37,6 +38,7 @@ class Context:
     device: str = "auto"
     plugins: tuple[Path, ...] = ()
     refresh: bool = False
+    tensorboard: bool = False
 
 
 def process(work: Work, store: Store, context: Context, progress: Progress) -> Outcome:
@@ -105,7 +107,15 @@ def _train(work: Work, store: Store, context: Context, progress: Progress) -> No
     from .training import train_cell  # heavy (timm, accelerate): a run with nothing to train does not import it
 
     cell, started = work.cell, time.perf_counter()
-    predictions, record = train_cell(cell, context.data_root, context.device, store, progress)
+    tracked = Tracker(store.folder, cell.describe()) if context.tensorboard and RANK == 0 else contextlib.nullcontext()
+    with tracked as tracker:
+
+        def on_epoch(epochs: int, metrics: dict[str, Any]) -> None:
+            progress(metrics["epoch"], epochs)
+            if tracker is not None:
+                tracker.log(metrics)
+
+        predictions, record = train_cell(cell, context.data_root, context.device, store, on_epoch)
     predictions.check_finite()
     if RANK != 0:
         return

@@ -269,3 +269,43 @@ def test_a_large_batch_is_the_sum_of_its_micro_batches(tiny, run, tmp_path):
     whole = run(tiny, results_dir=tmp_path / "a", entries=["mixup"])
     parts = run(tiny, results_dir=tmp_path / "b", entries=["mixup"], settings=["training.micro_batch=50"])
     np.testing.assert_allclose(value(whole, "mixup", "nll"), value(parts, "mixup", "nll"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["vit-micro", "deit-micro", "swin-micro"])
+def test_the_backbone_runs_forward_once_a_batch_with_calattn(tiny, tmp_path, backbone):
+    from pathlib import Path
+
+    from calbench.benchmark.devices import make_devices
+    from calbench.benchmark.runner import RunOptions, plan_suite
+    from calbench.benchmark.splits import prepare_data
+    from calbench.benchmark.suite import load_suite
+
+    suite = load_suite(tiny, settings=[f"backbones=[{backbone}]"], entries=["calattn(hidden=8)"])
+    cell = plan_suite(suite, RunOptions(results_dir=str(tmp_path)))[-1].cell
+    assert cell.recipe.head is not None
+    trainer = training.Trainer(cell, prepare_data(cell, Path(tmp_path)), make_devices("cpu", "auto"))
+    calls = {"backbone": 0, "first layer": 0}
+
+    def count(name):
+        def hook(*_):
+            calls[name] += 1
+
+        return hook
+
+    trainer.model.backbone.register_forward_hook(count("backbone"))
+    layer = next(m for m in trainer.model.backbone.modules() if isinstance(m, torch.nn.Conv2d))
+    layer.register_forward_hook(count("first layer"))
+    trainer.train_epoch()
+    batches = len(trainer.batches)
+    assert calls == {"backbone": batches, "first layer": batches}
+
+
+def test_curves_go_to_tensorboard_where_it_is_asked_for(tiny, run, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    results = run(tiny, entries=["cross-entropy"], tensorboard=True)
+    folder = next((tmp_path / "results" / "tensorboard").iterdir())
+    events = EventAccumulator(str(folder)).Reload()
+    written = [event.value for event in events.Scalars("loss")]
+    assert written == pytest.approx([epoch["loss"] for epoch in results.curves[0]["epochs"]], rel=1e-6)
