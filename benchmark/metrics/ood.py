@@ -52,11 +52,13 @@ def ood_scores(*, logits: Any, scores: Sequence[str] = tuple(SCORES)) -> dict[st
         ValueError: bad logits; the message says where.
     """
     source = Source(logits=logits, labels=np.zeros(len(logits), dtype=np.int64))
-    found: dict[str, list[np.ndarray]] = {name: [] for name in scores}
-    for block in source.blocks():
-        for name in scores:
-            found[name].append(SCORES[name](block).double().cpu().numpy())
-    return {name: np.concatenate(values) for name, values in found.items()}
+    stripes = source.map_stripes(lambda stripe: [_block_scores(block, scores) for block in stripe.blocks()])
+    blocks = [block for stripe in stripes for block in stripe]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in scores}
+
+
+def _block_scores(block: Block, scores: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: SCORES[name](block).double().cpu().numpy() for name in scores}
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:

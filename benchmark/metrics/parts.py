@@ -1,10 +1,11 @@
 """What metrics keep of the predictions: small statistics per sample and per class, filled block by block.
 
 A part is a value: two metrics that ask for the same part share it, and all parts that are asked for together are
-filled in one pass.
+filled in one pass. Stripes of the rows are filled apart and joined.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ class Collector(ABC):
 
     @abstractmethod
     def result(self) -> Any:
-        """The filled part: NumPy arrays."""
+        """What the rows give: NumPy arrays."""
 
 
 class Part(ABC):
@@ -35,7 +36,18 @@ class Part(ABC):
 
     @abstractmethod
     def collector(self, source: Source) -> Collector:
-        """A collector for the predictions of `source`."""
+        """A collector for the rows of `source`."""
+
+    @abstractmethod
+    def join(self, results: Sequence[Any]) -> Any:
+        """One result from those of consecutive stripes of the rows."""
+
+
+class _RowPart(Part):
+    """Numbers per row, by name."""
+
+    def join(self, results: Sequence[dict[str, Array]]) -> dict[str, Array]:
+        return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
 
 class _RowCollector(Collector):
@@ -56,7 +68,7 @@ class _RowCollector(Collector):
 
 
 @dataclass(frozen=True)
-class TopLabel(Part):
+class TopLabel(_RowPart):
     """``confidence`` (N,) and ``correct`` (N,) bool."""
 
     @override
@@ -69,7 +81,7 @@ class TopLabel(Part):
 
 
 @dataclass(frozen=True)
-class ProperScores(Part):
+class ProperScores(_RowPart):
     """``nll`` (N,) in nats and ``brier`` (N,) in 0..2."""
 
     @override
@@ -87,7 +99,7 @@ def _brier(block: Block) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Prediction(Part):
+class Prediction(_RowPart):
     """``prediction`` (N,) int64: the predicted class."""
 
     @override
@@ -96,7 +108,7 @@ class Prediction(Part):
 
 
 @dataclass(frozen=True)
-class TopK(Part):
+class TopK(_RowPart):
     """``hit`` (N,) bool: whether the true class is among the `k` largest scores, the first of equal ones counting."""
 
     k: int
@@ -117,7 +129,7 @@ class TopK(Part):
 
 
 @dataclass(frozen=True)
-class Truth(Part):
+class Truth(_RowPart):
     """Against the true class distribution q: ``divergence`` (N,) KL(q, p), and ``accuracy`` (N,) q of the prediction.
 
     Raises:
@@ -180,6 +192,13 @@ class Classwise(Part):
     def collector(self, source: Source) -> Collector:
         return (_ClasswiseEntryCollector if self.entries else _ClasswiseSumCollector)(source, self.bins)
 
+    @override
+    def join(self, results: Sequence[Any]) -> Any:
+        if not self.entries:
+            return sum(results)
+        columns = zip(*((r.rows, r.cells, r.values) for r in results), strict=True)
+        return ClasswiseEntries(*(np.concatenate(column) for column in columns))
+
 
 class _ClasswiseSumCollector(Collector):
     def __init__(self, source: Source, bins: int) -> None:
@@ -218,11 +237,12 @@ class _ClasswiseSumCollector(Collector):
 class _ClasswiseEntryCollector(_ClasswiseSumCollector):
     def __init__(self, source: Source, bins: int) -> None:
         super().__init__(source, bins)
+        self.offset = source.offset
         self.parts: list[tuple[Array, Array, Array]] = []
 
     def add(self, block: Block) -> None:
         rows, cells, values = self._entries(block)
-        self.parts.append(tuple(part.cpu().numpy() for part in (rows + block.start, cells, values)))
+        self.parts.append(tuple(part.cpu().numpy() for part in (rows + self.offset + block.start, cells, values)))
 
     def result(self) -> ClasswiseEntries:
         return ClasswiseEntries(*(np.concatenate(parts) for parts in zip(*self.parts, strict=True)))

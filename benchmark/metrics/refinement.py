@@ -24,7 +24,7 @@ _DENSE_POINTS = 257
 class TemperedScores(Part):
     """``nll`` and ``brier`` after division of the logits by the temperatures 1/`inverses`.
 
-    One row per sample, (N, G), or with `means` their means alone, (1, G).
+    One row per sample, (N, G), or with `means` the means over all samples alone, (1, G).
     """
 
     inverses: tuple[float, ...]
@@ -33,6 +33,14 @@ class TemperedScores(Part):
     @override
     def collector(self, source: Source) -> Collector:
         return _TemperedCollector(self)
+
+    @override
+    def join(self, results: Sequence[tuple[dict[Score, np.ndarray], int]]) -> dict[Score, np.ndarray]:
+        rows = {name: [result[name] for result, _ in results] for name in results[0][0]}
+        if not self.means:
+            return {name: np.concatenate(values) for name, values in rows.items()}
+        count = sum(count for _, count in results)
+        return {name: sum(values) / count for name, values in rows.items()}
 
 
 class _TemperedCollector(Collector):
@@ -49,11 +57,11 @@ class _TemperedCollector(Collector):
         for name, values in zip(self.rows, map(torch.stack, zip(*columns, strict=True)), strict=True):
             self.rows[name].append(values.sum(dim=1, keepdim=True) if self.part.means else values)
 
-    def result(self) -> dict[Score, np.ndarray]:
+    def result(self) -> tuple[dict[Score, np.ndarray], int]:
         joined = {name: torch.cat(rows, dim=1).T.cpu().numpy() for name, rows in self.rows.items()}
         if self.part.means:
-            return {name: rows.sum(axis=0, keepdims=True) / self.count for name, rows in joined.items()}
-        return joined
+            joined = {name: rows.sum(axis=0, keepdims=True) for name, rows in joined.items()}
+        return joined, self.count
 
 
 def _scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,13 +31,11 @@ class Sample:
 
     def collect(self, parts: Iterable[Part]) -> None:
         """Fill those of `parts` that are not filled yet, in one pass over the predictions."""
-        missing = {part: part.collector(self.source) for part in dict.fromkeys(parts) if part not in self._parts}
+        missing = [part for part in dict.fromkeys(parts) if part not in self._parts]
         if not missing:
             return
-        for block in self.source.blocks():
-            for collector in missing.values():
-                collector.add(block)
-        self._parts |= {part: collector.result() for part, collector in missing.items()}
+        stripes = self.source.map_stripes(lambda stripe: _fill(missing, stripe))
+        self._parts |= {p: p.join(results) for p, results in zip(missing, zip(*stripes, strict=True), strict=True)}
 
     def __getitem__(self, part: Part) -> Any:
         """The filled `part`."""
@@ -98,6 +96,14 @@ class Sample:
         """The last rank of each run of equal confidences, plus one."""
         ranked = self.confidence[self.order]
         return np.append(np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, len(ranked))
+
+
+def _fill(parts: list[Part], source: Source) -> list[Any]:
+    collectors = [part.collector(source) for part in parts]
+    for block in source.blocks():
+        for collector in collectors:
+            collector.add(block)
+    return [collector.result() for collector in collectors]
 
 
 class View(ABC):
@@ -246,10 +252,14 @@ def column_sums(source: Source, counts: Array) -> Array:
     Returns:
         (R, K) float64.
     """
+    return sum(source.map_stripes(lambda stripe: _stripe_column_sums(stripe, counts)))
+
+
+def _stripe_column_sums(source: Source, counts: Array) -> Array:
     sums = np.zeros((len(counts), source.num_classes))
     for block in source.blocks():
         for start in range(0, len(block.labels), 1024):  # short sums, so that float32 loses nothing
             part = block.probabilities[start : start + 1024].cpu().numpy()
-            rows = slice(block.start + start, block.start + start + len(part))
-            sums += counts[:, rows].astype(part.dtype) @ part
+            first = source.offset + block.start + start
+            sums += counts[:, first : first + len(part)].astype(part.dtype) @ part
     return sums

@@ -1,10 +1,11 @@
 """One blocked pass over the predictions: every N x K number is read once, and no second N x K array is made."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from .inputs import as_labels, as_matrix, check_finite, check_probabilities
 
 _BLOCK_ELEMENTS = {"cpu": 2**19}  # 2 MB of float32 stay in the cache from one operation to the next
 _DEVICE_BLOCK_ELEMENTS = 2**24
+_STRIPES = 8
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -20,7 +24,7 @@ class Block:
     """Some rows of the predictions. Its tensors are valid until the next block: parts keep no reference to them.
 
     Attributes:
-        start: number of the first row.
+        start: number of the first row, within its source.
         probabilities: (n, K) float32, or float64 for float64 input.
         labels: (n,) int64.
         scores: the logits (n, K), or the probabilities where there are no logits: what the argmax is taken of.
@@ -111,6 +115,8 @@ class Source:
             shapes = tuple(self.posterior.shape), tuple(self.values.shape)
             raise ValueError(f"posterior: shape {shapes[0]} does not fit predictions of shape {shapes[1]}")
 
+        self.offset = 0
+
     @property
     def dtype(self) -> torch.dtype:
         """The type that is computed in: float64 for float64 input, float32 otherwise; sums are always float64."""
@@ -122,6 +128,38 @@ class Source:
         elements = _BLOCK_ELEMENTS.get(self.values.device.type, _DEVICE_BLOCK_ELEMENTS)
         return max(1, elements // self.num_classes)
 
+    def map_stripes(self, work: Callable[["Source"], T]) -> list[T]:
+        """Apply `work` to stripes of the rows, in parallel on a CPU, and give the results in the order of the rows.
+
+        The number of stripes follows from the shape alone, so that sums over them never depend on the machine. Each
+        thread takes whole blocks, and torch runs on one thread in it: a block is too small to share, and on a busy
+        machine threads that share one wait for each other at every operation.
+        """
+        stripes = self._stripes()
+        threads = torch.get_num_threads()
+        try:
+            if min(threads, len(stripes)) == 1 or self.values.device.type != "cpu":
+                torch.set_num_threads(1)
+                return [work(stripe) for stripe in stripes]
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(work, stripes))
+        finally:
+            torch.set_num_threads(threads)
+
+    def _stripes(self) -> list["Source"]:
+        blocks = -(-self.num_rows // self.block_rows)
+        if blocks < 2 or self.values.device.type != "cpu":
+            return [self]
+        size = -(-blocks // _STRIPES) * self.block_rows
+        return [self._stripe(slice(start, start + size)) for start in range(0, self.num_rows, size)]
+
+    def _stripe(self, rows: slice) -> "Source":
+        stripe = copy.copy(self)
+        stripe.values, stripe.labels = self.values[rows], self.labels[rows]
+        stripe.posterior = None if self.posterior is None else self.posterior[rows]
+        stripe.num_rows, stripe.offset = len(stripe.values), self.offset + rows.start
+        return stripe
+
     @torch.no_grad()
     def blocks(self) -> Iterator[Block]:
         """The rows in blocks, checked as they are read.
@@ -129,39 +167,20 @@ class Source:
         Raises:
             ValueError: NaN or infinite logits, or a row that is no probability distribution; the message says which.
         """
-        with _one_thread():
-            yield from self._blocks()
-
-    def _blocks(self) -> Iterator[Block]:
         device, size = self.values.device, self.block_rows
         buffer = torch.empty(min(size, self.num_rows), self.num_classes, dtype=self.dtype, device=device)
         for start in range(0, self.num_rows, size):
-            raw = self.values[start : start + size]
+            raw, first = self.values[start : start + size], self.offset + start
             if self.is_logits:
-                check_finite(raw, start)
+                check_finite(raw, first)
                 scores = raw.to(self.dtype)
                 probabilities = torch.softmax(scores, dim=1, out=buffer[: len(raw)])
             else:
-                check_probabilities(raw, start)
+                check_probabilities(raw, first)
                 scores = probabilities = raw.to(self.dtype)
             posterior = None
             if self.posterior is not None:
                 posterior = self.posterior[start : start + size]
-                check_probabilities(posterior, start, "posterior")
+                check_probabilities(posterior, first, "posterior")
                 posterior = posterior.to(device, torch.float64)
             yield Block(start, probabilities, self.labels[start : start + size], scores, self.is_logits, posterior)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run torch on one thread.
-
-    A block is too small to share: a second thread gains a quarter on an idle machine, and on a busy one every operation
-    waits for it, which makes a pass ten times as long.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
