@@ -220,4 +220,11 @@ def metadata_of(data: bytes) -> dict[str, str]:
     length = int.from_bytes(data[:8], "little")
     if length > len(data) - 8:
         raise ValueError("safetensors header is longer than the file")
-    return json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except RecursionError:
+        raise ValueError("safetensors header is nested too deeply") from None
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict):
+        raise ValueError("safetensors header holds no metadata")
+    return metadata
