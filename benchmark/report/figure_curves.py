@@ -39,7 +39,6 @@ def temperatures(results: Results) -> Iterator[tuple[str, Figure]]:
             counts = np.asarray(found[entry]["counts"], dtype=float)
             edges = found[entry]["edges"]
             axes.stairs(counts / max(counts.sum(), 1), edges, color=PALETTE[names.index(entry)])
-        axes.axvline(1, color=INK, linewidth=0.5, linestyle=(0, (3, 2)))
     handles = [Line2D([], [], color=PALETTE[i], label=short(view.labels[name])) for i, name in enumerate(names)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     yield "", figure

@@ -134,7 +134,9 @@ def _interval_rows(axes: Axes, view: View, pair: tuple[str, str], entries: list[
     axes.set_axisbelow(True)
 
 
-@figure_kind("reductions", "Relative ECE reduction in per cent over dataset and backbone; ~ not different, – missing.")
+@figure_kind(
+    "reductions", "Relative ECE reduction in per cent; in brackets: not different from the baseline."
+)
 def reductions(results: Results) -> Iterator[tuple[str, Figure]]:
     """One heat map: entries down, datasets and backbones across."""
     view = View(results)
@@ -150,7 +152,8 @@ def reductions(results: Results) -> Iterator[tuple[str, Figure]]:
     image = axes.imshow(np.clip(values, -100, 100), cmap="PuOr", vmin=-100, vmax=100, aspect="auto")
     for i, row in enumerate(stats):
         for j, stat in enumerate(row):
-            text = "–" if stat.reduction is None else f"{stat.reduction:.0f}" + ("~" if stat.differs is False else "")
+            text = "–" if stat.reduction is None else f"{stat.reduction:.0f}"
+            text = f"({text})" if stat.differs is False else text
             dark = stat.reduction is not None and abs(stat.reduction) > 65
             axes.text(
                 j, i, text.replace("-", "−"), ha="center", va="center", fontsize=5, color="white" if dark else INK

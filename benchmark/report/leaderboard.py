@@ -79,10 +79,17 @@ def pair_table(view: View, dataset: str, backbone: str, metric: str = "ece") -> 
     rows = [row(entry) for entry in _ranked(view, dataset, backbone, metric)]
     oracle = tuple(field.cell(lambda name: view.oracle(dataset, backbone, name), ORACLE) for field in fields)
     if any(cell.value is not None for cell in oracle):
-        blank = tuple(Cell(c.value, c.low, c.high, text=None if c.value is not None else "") for c in oracle)
-        rows.append(Row((ORACLE,), ("Oracle (Bayes posterior)",), blank, "reference"))
+        cells_of_oracle = tuple(map(_as_reference, oracle))
+        rows.append(Row((ORACLE,), ("Oracle (Bayes posterior)",), cells_of_oracle, "reference"))
     columns = tuple(field.column for field in fields)
     return Table(f"{dataset}-{backbone}", f"{dataset} / {backbone}", ("entry",), columns, tuple(rows))
+
+
+def _as_reference(cell: Cell) -> Cell:
+    """A cell of the oracle: never bold, nothing missing, and of the marks "calibrated" alone."""
+    if cell.value is None:
+        return Cell(text="")
+    return Cell(cell.value, cell.low, cell.high, marks=tuple(mark for mark in cell.marks if mark == "calibrated"))
 
 
 def _ranked(view: View, dataset: str, backbone: str, metric: str) -> list[str]:

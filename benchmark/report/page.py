@@ -27,9 +27,9 @@ def page(results: Results, extras: list[Table] | None = None) -> str:
     views = _views(results)
     main = views[0]
     rows = [item for view in views for item in _items(view, shown=view is main)]
-    scale = _scale(main)
+    scales = _scales(main)
     for item in rows:
-        item["strip"] = _strip(item, scale)
+        item["strip"] = _strip(item, scales.get((item["dataset"], item["backbone"]), 1.0))
     script, css = _file("page.js"), _file("page.css")
     tables = [pair_table(main, *pair) for pair in main.pairs[:1]]
     run = results.run
@@ -46,7 +46,6 @@ def page(results: Results, extras: list[Table] | None = None) -> str:
             rows=rows,
             extras=extras or [],
             filters=_filters(views),
-            scale=scale,
             marks=MARKS,
             used=[MARKS[mark] for mark in MARKS if any(mark in c.marks for i in rows for c in i["row"].cells)],
             provenance=_provenance(run),
@@ -120,11 +119,14 @@ def _ece(item: dict[str, Any]) -> Stat:
     return find(item["dataset"], item["backbone"], "ece")
 
 
-def _scale(view: View) -> float:
-    """The largest ECE, or upper end of one, of the main view; what lies above it is drawn at the edge."""
-    stats = [stat for key, stat in view.stats.items() if key[3] == "ece"]
-    ends = [end for stat in stats for end in (stat.value, stat.high) if end is not None]
-    return max(ends, default=1.0) or 1.0
+def _scales(view: View) -> dict[tuple[str, str], float]:
+    """For each dataset and backbone the largest ECE, or upper end of one; what lies above it is drawn at the edge."""
+    scales: dict[tuple[str, str], float] = {}
+    for (dataset, backbone, _, metric), stat in view.stats.items():
+        if metric == "ece":
+            ends = [end for end in (stat.value, stat.high) if end]
+            scales[dataset, backbone] = max([scales.get((dataset, backbone), 0.0), *ends]) or 1.0
+    return scales
 
 
 def _strip(item: dict[str, Any], scale: float) -> dict[str, Any] | None:
@@ -139,6 +141,7 @@ def _strip(item: dict[str, Any], scale: float) -> dict[str, Any] | None:
 
     whisker = stat.low is not None and stat.high is not None
     label = f"ECE {stat.value:.2f} %" + (f", interval {stat.low:.2f} to {stat.high:.2f} %" if whisker else "")
+    label += f"; drawn on 0 to {scale:.3g} %"
     return {
         "value": at(stat.value), "low": at(stat.low) if whisker else None, "high": at(stat.high), "label": label,
         "floor": at(view.stat(*pair, item["entry"], NOISE_FLOOR_95).value),
