@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 from netcal.binning import ENIR as NetcalENIR  # noqa: N811 (an acronym, not a constant)
+from netcal.binning import NearIsotonicRegression
 
 from .base import register
 from .one_vs_rest import Curve, OneVsRest, step_curve
@@ -21,11 +22,13 @@ class ENIR(OneVsRest):
     score: Literal["bic", "aic"] = "bic"
 
     def fit_curve(self, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
-        """The steps of one class; that of the share of the class where netcal finds no model."""
+        """The steps of one class."""
         model = NetcalENIR(score_function=self.score)
         try:
             model.fit(probabilities, hits.astype(int))
-        except ValueError:
-            return np.array([1.0]), np.full(2, hits.mean())
+        except ValueError:  # separable: netcal's path ends at its first model, which it then discards
+            first = NearIsotonicRegression()
+            first.fit(probabilities, hits.astype(int))
+            return step_curve(first._group_bounds.ravel(), first.transform)
         edges = np.concatenate([regression._group_bounds.ravel() for regression in model._binning_models])
         return step_curve(edges, model.transform)

@@ -22,7 +22,13 @@ class Solution:
 
 
 def minimise(
-    function: ValueGradient, start: Tensor, precondition: Solve, *, tolerance: float = 1e-10, max_iterations: int = 200
+    function: ValueGradient,
+    start: Tensor,
+    precondition: Solve,
+    *,
+    tolerance: float = 1e-10,
+    max_iterations: int = 200,
+    enough: float = float("-inf"),
 ) -> Solution:
     """Minimise a convex `function` from `start`.
 
@@ -32,6 +38,7 @@ def minimise(
         precondition: an approximation of the inverse Hessian at the start, applied to a gradient.
         tolerance: half of g . H^-1 g, the expected excess over the minimum, at which to stop.
         max_iterations: iterations after which to give up.
+        enough: a value below which to give up, since the minimum lies at infinity.
     """
     point = start
     value, gradient = function(point)
@@ -41,6 +48,8 @@ def minimise(
         slope = float((direction * gradient).sum())
         if -slope / 2 <= tolerance:
             return Solution(point, value, True)
+        if value < enough:
+            return Solution(point, value, False)
         found = _line_search(function, point, value, slope, direction)
         if found is None:
             return Solution(point, value, False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .base import register
 from .calibrator import Calibrator
-from .matrix_fit import fit_matrix, scaled_identity
+from .matrix_fit import SEPARATED, fit_matrix, scaled_identity
 from .temperature_scaling import optimal_temperature
 
 
@@ -47,7 +47,8 @@ class MatrixScaling(Calibrator):
             intercept=self.intercept,
         )
         if not solution.converged:
-            warnings.warn("matrix-scaling: stopped short of the optimum", ConvergenceWarning, stacklevel=3)
+            reason = "it separates the calibration split" if solution.value < SEPARATED else "too many iterations"
+            warnings.warn(f"matrix-scaling: stopped short of the optimum: {reason}", ConvergenceWarning, stacklevel=3)
         matrix = solution.point.to(logits.dtype)
         self.weight_, self.bias_ = matrix[:, :-1] / scale, matrix[:, -1].clone()
         return self

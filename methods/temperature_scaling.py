@@ -73,9 +73,10 @@ def _newton(logits: Tensor, labels: Tensor, scale: float, beta: float, quiet: bo
     low, high = 1 / (BOUND * scale), BOUND / scale
     for _ in range(60):
         slope, curvature = slope_and_curvature(logits, labels, beta)
-        low, high = (beta, high) if slope < 0 else (low, beta)
+        sharper = slope < 0 or (slope == 0 and curvature == 0)  # all mass on the labels, down to the last bit
+        low, high = (beta, high) if sharper else (low, beta)
         second = beta * (curvature * beta + slope)
-        step = -beta * slope / second if second > 0 else math.copysign(1.0, -slope)
+        step = -beta * slope / second if second > 0 else (1.0 if sharper else -1.0)
         target = beta * math.exp(max(-2.0, min(2.0, step)))
         if not low <= target <= high:
             target = math.sqrt(low * high)

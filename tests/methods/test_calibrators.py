@@ -1,0 +1,242 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from torch.nn import functional
+
+from calbench.benchmark.errors import InputError
+from calbench.benchmark.registry import option_defaults
+from calbench.methods import registry
+
+NAMES = [name for name in registry if registry[name].kind == "calibrator"]
+NEEDS_PACKAGE = {"structured-vector-scaling", "structured-matrix-scaling"}
+
+
+def has_package():
+    try:
+        from probmetrics.calibrators import logistic  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    if request.param in NEEDS_PACKAGE and not has_package():
+        pytest.skip("probmetrics (with numba) is not installed")
+    return request.param
+
+
+def make(name, **options):
+    if "steps" in option_defaults(registry[name]):
+        options = {"steps": 60, **options}
+    return registry.create(name, **options)
+
+
+def planted(rows, classes, temperature=2.5, seed=0, scale=2.0):
+    """Logits whose labels come from softmax(z / temperature), and features."""
+    generator = torch.Generator().manual_seed(seed)
+    true = scale * torch.randn(rows, classes, generator=generator)
+    labels = torch.multinomial(true.softmax(1), 1, generator=generator).squeeze(1)
+    return true * temperature, labels, torch.randn(rows, 6, generator=generator)
+
+
+def extra(calibrator, features):
+    return {"features": features} if "features" in calibrator.needs else {}
+
+
+def fitted(name, logits, labels, features, **options):
+    calibrator = make(name, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return calibrator.fit(logits, labels, **extra(calibrator, features))
+
+
+def check_output(calibrator, logits, features):
+    result = calibrator.transform(logits, **extra(calibrator, features))
+    assert result.shape == logits.shape
+    assert torch.isfinite(result).all()
+    probabilities = calibrator.predict_proba(logits, **extra(calibrator, features))
+    assert (probabilities >= 0).all()
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(logits)), atol=1e-5, rtol=0)
+    return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_shapes_simplex_and_kind(name, dtype):
+    logits, labels, features = planted(300, 4)
+    calibrator = fitted(name, logits.to(dtype), labels, features)
+    result = calibrator.transform(logits.to(dtype), **extra(calibrator, features))
+    assert isinstance(result, torch.Tensor)
+    assert result.dtype == (torch.float64 if dtype is torch.float64 else torch.float32)
+    probabilities = calibrator.predict_proba(logits.to(dtype), **extra(calibrator, features))
+    torch.testing.assert_close(probabilities.sum(1).double(), torch.ones(300, dtype=torch.float64), atol=1e-5, rtol=0)
+    assert (calibrator.predict(logits, **extra(calibrator, features)) < 4).all()
+
+
+def test_numpy_gives_numpy_and_the_same_numbers(name):
+    logits, labels, features = planted(200, 3)
+    ours = fitted(name, logits, labels, features)
+    theirs = fitted(name, logits.numpy(), labels.numpy(), features.numpy())
+    result = theirs.predict_proba(logits.numpy(), **extra(theirs, features.numpy()))
+    assert isinstance(result, np.ndarray)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, ours.predict_proba(logits, **extra(ours, features)).numpy())
+
+
+def test_fits_are_deterministic_and_leave_the_global_random_state(name):
+    logits, labels, features = planted(200, 4)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
+    first = fitted(name, logits, labels, features)
+    torch.rand(3)
+    second = fitted(name, logits, labels, features)
+    assert torch.equal(
+        first.transform(logits, **extra(first, features)), second.transform(logits, **extra(second, features))
+    )
+    torch.set_rng_state(before[0])
+    fitted(name, logits, labels, features)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def test_argmax_is_kept_where_declared(name):
+    if not registry[name].keeps_accuracy:
+        pytest.skip("does not declare it")
+    logits, labels, features = planted(400, 5)
+    calibrator = fitted(name, logits, labels, features)
+    other, _, other_features = planted(400, 5, seed=1)
+    result = calibrator.transform(other, **extra(calibrator, other_features))
+    assert torch.equal(result.argmax(1), other.argmax(1))
+
+
+def test_better_than_identity_on_known_miscalibration(name):
+    logits, labels, features = planted(1500, 4, temperature=4.0)
+    calibrator = fitted(name, logits, labels, features)
+    test, test_labels, test_features = planted(1500, 4, temperature=4.0, seed=1)
+    result = calibrator.transform(test, **extra(calibrator, test_features))
+    assert functional.cross_entropy(result, test_labels) < functional.cross_entropy(test, test_labels) - 0.1
+
+
+def test_a_class_missing_from_the_calibration_split(name):
+    logits, labels, features = planted(300, 4)
+    kept = labels != 2
+    calibrator = fitted(name, logits[kept], labels[kept], features[kept])
+    check_output(calibrator, logits, features)
+
+
+def test_two_classes(name):
+    logits, labels, features = planted(300, 2)
+    check_output(fitted(name, logits, labels, features), logits, features)
+
+
+@pytest.mark.parametrize("magnitude", [1e-3, 1e4])
+def test_any_magnitude_of_logits(name, magnitude):
+    logits, labels, features = planted(600, 4, temperature=1.0)
+    calibrator = fitted(name, logits * magnitude, labels, features)
+    result = check_output(calibrator, logits * magnitude, features)
+    if magnitude == 1e4 or registry[name].keeps_accuracy:
+        before = functional.cross_entropy(logits * magnitude, labels)
+        assert functional.cross_entropy(result, labels) < before
+
+
+def test_fewer_samples_than_classes(name):
+    logits, labels, features = planted(20, 30)
+    if "more-samples-than-classes" in registry[name].needs:
+        with pytest.raises(InputError, match=f"{name} needs more samples than classes: got 20 samples and 30 classes"):
+            fitted(name, logits, labels, features)
+    else:
+        check_output(fitted(name, logits, labels, features), logits, features)
+
+
+@pytest.mark.parametrize("logits", [torch.zeros(60, 3), torch.tensor([2.0, 0.0, -1.0]).expand(60, 3).contiguous()])
+def test_identical_logits(name, logits):
+    labels = torch.arange(60) % 3
+    features = torch.ones(60, 4)
+    check_output(fitted(name, logits, labels, features), logits, features)
+
+
+def test_separable_data(name):
+    labels = torch.arange(80) % 4
+    logits = 3 * functional.one_hot(labels, 4).float() + 0.1 * torch.randn(
+        80, 4, generator=torch.Generator().manual_seed(0)
+    )
+    features = torch.ones(80, 4)
+    result = check_output(fitted(name, logits, labels, features), logits, features)
+    assert functional.cross_entropy(result, labels) < functional.cross_entropy(logits, labels)
+
+
+def test_one_row(name):
+    logits, features = torch.tensor([[1.0, 0.0]]), torch.ones(1, 2)
+    if "more-samples-than-classes" in registry[name].needs:
+        pytest.skip("refused, tested above")
+    check_output(fitted(name, logits, torch.tensor([0]), features), logits, features)
+
+
+SLOW_AT_1000 = {
+    "bbq": "one fit per class takes netcal 20 s",
+    "bias-corrected-ts": "the same fit as vector-scaling",
+    "dirichlet": "strengths are chosen in minutes",
+}
+
+
+def test_a_thousand_classes(name):
+    if name in SLOW_AT_1000:
+        pytest.skip(SLOW_AT_1000[name])
+    logits, labels, features = planted(1100, 1000, scale=3.0)
+    check_output(fitted(name, logits, labels % 40, features), logits, features)
+
+
+def test_options_are_those_of_scikit_learn(name):
+    calibrator = make(name)
+    copy = clone(calibrator)
+    assert copy is not calibrator
+    assert copy.get_params() == calibrator.get_params() == calibrator.options()
+    assert calibrator.set_params(**calibrator.get_params()) is calibrator
+    with pytest.raises(InputError, match="unknown option"):
+        calibrator.set_params(no_such_option=1)
+
+
+def test_unfitted_and_misfitted_use_is_refused(name):
+    logits, labels, features = planted(200, 3)
+    with pytest.raises(NotFittedError, match="is not fitted"):
+        make(name).transform(logits, **extra(make(name), features))
+    calibrator = fitted(name, logits, labels, features)
+    with pytest.raises(ValueError, match="fitted on 3 classes, got logits of 4"):
+        calibrator.transform(torch.zeros(2, 4), **extra(calibrator, features[:2]))
+    with pytest.raises(ValueError, match="row 5 holds NaN"):
+        fitted(name, logits.index_fill(0, torch.tensor([5]), float("nan")), labels, features)
+    with pytest.raises(ValueError, match=r"row 0 holds 3, outside 0\.\.2"):
+        fitted(name, logits, labels.index_fill(0, torch.tensor([0]), 3), features)
+
+
+def test_bounded_temperature_is_warned_of():
+    labels = torch.arange(80) % 4
+    logits = functional.one_hot(labels, 4).float()
+    with pytest.warns(ConvergenceWarning, match="separates the calibration split: T is bounded"):
+        sharp = registry.create("temperature-scaling").fit(logits, labels)
+    assert 0 < sharp.temperature_ < 0.01
+    with pytest.warns(ConvergenceWarning, match="no better than chance: T is bounded"):
+        flat = registry.create("temperature-scaling").fit(-logits, labels)
+    assert np.isfinite(flat.temperature_)
+    assert flat.temperature_ > 10
+    with pytest.warns(ConvergenceWarning, match="constant"):
+        assert registry.create("temperature-scaling").fit(torch.ones(8, 4), labels[:8]).temperature_ == 1.0
+
+
+def test_missing_features_are_asked_for():
+    logits, labels, _ = planted(50, 3)
+    with pytest.raises(InputError, match="needs features"):
+        registry.create("calattn-frozen").fit(logits, labels)
+    with pytest.raises(ValueError, match="does not fit 50 rows"):
+        registry.create("calattn-frozen").fit(logits, labels, features=torch.ones(49, 3))
+
+
+@pytest.mark.skipif(has_package(), reason="probmetrics is installed")
+@pytest.mark.parametrize("name", sorted(NEEDS_PACKAGE))
+def test_a_missing_package_is_named(name):
+    logits, labels, _ = planted(50, 3)
+    with pytest.raises(InputError, match="needs the extra 'probmetrics'"):
+        registry.create(name).fit(logits, labels)
