@@ -166,7 +166,7 @@ def _interval(values: np.ndarray | None) -> dict[str, float]:
 
 def _detection_rows(test: SplitPredictions, other: SplitPredictions) -> list[dict[str, Any]]:
     """How well the calibrated confidences tell the out-of-distribution split from the test split."""
-    found = metrics.out_of_distribution(test.logits, other.logits)
+    found = metrics.evaluate_ood(logits=test.logits, ood_logits=other.logits)
     return [{"metric": name, "value": value, "low": None, "high": None} for name, value in found.items()]
 
 
