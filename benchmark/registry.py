@@ -145,7 +145,7 @@ class Registry(Generic[C]):
         def decorate(cls: C) -> C:
             digest = _plugin_digests.get(cls.__module__)
             taken = self._classes.get(name)
-            if taken is not None and taken.__module__ != cls.__module__:
+            if taken is not None and _origin(taken) != _origin(cls):
                 raise InputError(f"{self.noun} {name!r} is declared twice: in {taken.__module__} and {cls.__module__}")
             cls.spec = Spec(name, label or name, paper, version, digest)
             self._classes[name] = cls
@@ -187,6 +187,12 @@ class Registry(Generic[C]):
 
 
 _plugin_digests: dict[str, str] = {}
+
+
+def _origin(cls: type) -> str:
+    """The module of a declaration; for a plug-in without the hash of its text, so that an edited one replaces it."""
+    module = cls.__module__
+    return module.removesuffix(_plugin_digests[module]) if module in _plugin_digests else module
 
 
 @dataclass(frozen=True)
