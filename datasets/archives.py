@@ -35,9 +35,11 @@ def safe_extract(archive: Path, folder: Path) -> None:
                     shutil.copyfileobj(source, file, 1 << 20)
         except FileExistsError as error:
             raise InputError(f"archive {archive.name}: two members have one name") from error
-        except (NotADirectoryError, tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except OSError as error:
+            raise InputError(f"archive {archive.name} cannot be unpacked: {error.strerror or error}") from error
+        except Exception as error:  # a damaged archive can fail anywhere in the readers and decompressors
             raise InputError(f"archive {archive.name} is damaged: {error}") from error
         for path in scratch.iterdir():
             _move(path, folder / path.name)

@@ -3,6 +3,7 @@
 import gzip
 import math
 import struct
+import zlib
 from abc import ABC
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_idx(path: Path) -> Tensor:
             content = file.read()
         zero, kind, dimensions = struct.unpack_from(">HBB", content)
         shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    except (OSError, EOFError, struct.error, ValueError) as error:
+    except (OSError, EOFError, struct.error, ValueError, zlib.error) as error:
         raise InputError(f"{path.name}: cannot be read: {error}") from error
     start = 4 + 4 * dimensions
     if zero != 0 or kind != _UINT8 or dimensions == 0 or len(content) - start != math.prod(shape):

@@ -54,8 +54,8 @@ class TimmNetwork(Backbone, ABC):
         return {"img_size": size} if weights.pretrained_config(self.timm_name).fixed_input_size else {}
 
     def identity(self) -> dict[str, Any]:
-        """As of every component, with the hash of the checkpoint in place of its path."""
-        plain = super().identity()
+        """As of every component, with timm's name, and the hash of the checkpoint in place of its path."""
+        plain = super().identity() | {"timm": self.timm_name}
         if self.checkpoint is not None:
             plain["options"] = plain["options"] | {"checkpoint": weights.checkpoint_digest(self.checkpoint)}
         return plain

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets as tv
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.io import savemat
 
 from calbench.benchmark.errors import InputError
 from calbench.datasets import registry
+from calbench.datasets.mnist import read_idx
 
 
 def md5(content):
@@ -148,11 +151,23 @@ def test_mnist_without_network_names_the_file(mnist):
     "content", [b"", gzip.compress(b"\0\0\x08\x01\0\0\0\x09ab"), gzip.compress(b"\0\0\x0d\x01"), b"x"]
 )
 def test_idx_of_another_type_or_cut_short_is_refused(tmp_path, content):
-    from calbench.datasets.mnist import read_idx
-
     (tmp_path / "x.gz").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.gz"):
         read_idx(tmp_path / "x.gz")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40), st.integers(0, 60), st.integers(0, 255))
+def test_any_idx_file_gives_bytes_or_a_clear_error(tmp_path_factory, content, position, value):
+    packed = bytearray(gzip.compress(b"\0\0\x08" + content))
+    packed[position % len(packed)] = value
+    path = tmp_path_factory.mktemp("fuzz") / "x.gz"
+    path.write_bytes(packed)
+    try:
+        found = read_idx(path)
+    except InputError:
+        return
+    assert found.dtype == torch.uint8
 
 
 @pytest.fixture
