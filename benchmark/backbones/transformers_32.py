@@ -40,7 +40,7 @@ class DeiTSmall32(DeiTMicro):
 class SwinSmall32(SwinMicro):
     """Swin-S (96 wide, stages of 2, 2, 18 and 2 blocks) with patches of 2 pixels and windows of 4 x 4 patches.
 
-    The grids of a 32-pixel image are 16, 8, 4 and 2 patches wide, as if a 224-pixel image had been cut accordingly.
+    The grids of a 32-pixel image are 16, 8, 4 and 2 patches wide; in the last two one window sees the whole image.
     """
 
     timm_init: ClassVar[str] = ""
