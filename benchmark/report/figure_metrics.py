@@ -134,9 +134,7 @@ def _interval_rows(axes: Axes, view: View, pair: tuple[str, str], entries: list[
     axes.set_axisbelow(True)
 
 
-@figure_kind(
-    "reductions", "Relative ECE reduction in per cent; in brackets: not different from the baseline."
-)
+@figure_kind("reductions", "Relative ECE reduction in per cent; in brackets: not different from the baseline.")
 def reductions(results: Results) -> Iterator[tuple[str, Figure]]:
     """One heat map: entries down, datasets and backbones across."""
     view = View(results)

@@ -64,9 +64,14 @@ class _Field:
     cell: Callable[[Callable[[str], Stat], str], Cell]
 
 
-def pair_table(view: View, dataset: str, backbone: str, metric: str = "ece") -> Table:
-    """The leaderboard of one dataset and backbone."""
-    fields = _pair_fields(view, metric)
+def pair_table(view: View, dataset: str, backbone: str, metric: str = "ece", uniform: bool = False) -> Table:
+    """The leaderboard of one dataset and backbone.
+
+    The errors against the true posterior are columns where the dataset's is known; with `uniform` they are columns
+    wherever any dataset's is, so that all tables have the same ones.
+    """
+    with_truth = uniform or dataset in view.truth_datasets
+    fields = _pair_fields(view, metric, view.truth_metrics if with_truth else [])
 
     def cells(entry: str) -> tuple[Cell, ...]:
         return tuple(field.cell(lambda name: view.stat(dataset, backbone, entry, name), entry) for field in fields)
@@ -111,7 +116,7 @@ def _with_reasons(cells: tuple[Cell, ...], reasons: tuple[str, ...]) -> tuple[Ce
     return (Cell(**(vars(first) | {"notes": (*first.notes, *reasons)})), *cells[1:]) if reasons else cells
 
 
-def _pair_fields(view: View, metric: str) -> list[_Field]:
+def _pair_fields(view: View, metric: str, truth: list[str]) -> list[_Field]:
     """The columns, but those of metrics that neither the run nor the table knows of."""
     info, accuracy = view.metric(metric), view.metric("accuracy")
     fields = []
@@ -130,9 +135,8 @@ def _pair_fields(view: View, metric: str) -> list[_Field]:
     for name in PROPER_SCORES:
         if view.knows(name):
             fields.append(_Field(_column(view.metric(name)), lambda stat, entry, name=name: _value(stat(name))))
-    return [
-        field for index, field in enumerate(fields) if field.column.key not in [f.column.key for f in fields[:index]]
-    ]
+    fields += [_Field(_column(view.metric(name)), lambda stat, entry, name=name: _exact(stat(name))) for name in truth]
+    return list({field.column.key: field for field in fields}.values())
 
 
 def _column(info: MetricInfo, interval: bool = False) -> Column:
@@ -142,6 +146,11 @@ def _column(info: MetricInfo, interval: bool = False) -> Column:
 def _value(stat: Stat) -> Cell:
     marks: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
     return Cell(stat.value, stat.low, stat.high, marks=marks, bold=bool(stat.tied_with_best))
+
+
+def _exact(stat: Stat) -> Cell:
+    """An error against the true posterior; blank on a dataset whose posterior nobody knows."""
+    return _value(stat) if stat.value is not None else Cell(text="")
 
 
 def _change(stat: Stat, is_baseline: bool) -> Cell:

@@ -31,7 +31,7 @@ def page(results: Results, extras: list[Table] | None = None) -> str:
     for item in rows:
         item["strip"] = _strip(item, scales.get((item["dataset"], item["backbone"]), 1.0))
     script, css = _file("page.js"), _file("page.css")
-    tables = [pair_table(main, *pair) for pair in main.pairs[:1]]
+    tables = [pair_table(main, *pair, uniform=True) for pair in main.pairs[:1]]
     run = results.run
     return (
         _environment()
@@ -100,7 +100,7 @@ def _views(results: Results) -> list[View]:
 def _items(view: View, shown: bool) -> Iterator[dict[str, Any]]:
     """One dict for each row of the large table."""
     for dataset, backbone in view.pairs:
-        for row in pair_table(view, dataset, backbone).rows:
+        for row in pair_table(view, dataset, backbone, uniform=True).rows:
             entry = row.names[0]
             record = view.records.get(entry, {})
             families = record.get("families") or []
@@ -191,8 +191,8 @@ def _data(main: View, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _metric_values(item: dict[str, Any]) -> list[dict[str, Any]]:
     view, entry = item["view"], item["entry"]
     values = []
-    for name, info in view.metrics.items():
-        stat = view.stat(item["dataset"], item["backbone"], entry, name)
+    for name in view.metric_names:
+        info, stat = view.metric(name), view.stat(item["dataset"], item["backbone"], entry, name)
         values.append({"label": info.label, "unit": info.unit, "decimals": info.decimals, "value": stat.value,
                        "low": stat.low, "high": stat.high})  # fmt: skip
     return values

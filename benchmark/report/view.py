@@ -206,8 +206,23 @@ class View:
         return metric in self.metrics or metric in self._found_metrics
 
     @cached_property
-    def _found_metrics(self) -> set[str]:
-        return {key[3] for key in self.stats}
+    def _found_metrics(self) -> dict[str, None]:
+        return dict.fromkeys(key[3] for key in self.stats)
+
+    @cached_property
+    def metric_names(self) -> list[str]:
+        """The metrics that the run lists, then all others of which values were found."""
+        return _unique([*self.metrics, *self._found_metrics])
+
+    @cached_property
+    def truth_metrics(self) -> list[str]:
+        """The metrics with values that compare with the true posterior."""
+        return [name for name in self._found_metrics if name in registry and "posterior" in registry[name].needs]
+
+    @cached_property
+    def truth_datasets(self) -> set[str]:
+        """The datasets whose true posterior is known."""
+        return {key[0] for key in self.stats if key[3] in self.truth_metrics}
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:

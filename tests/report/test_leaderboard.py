@@ -99,6 +99,13 @@ def test_oracle_is_a_reference_and_neither_ranked_nor_averaged(results):
     assert "oracle" not in rows(block(results, None, None))
 
 
+def test_errors_against_the_truth_are_columns_where_it_is_known(results):
+    with_truth, without = block(results, "overlap", "vit-micro"), block(results, "digits", "vit-micro")
+    assert with_truth.columns[-1].heads == ("ECE to truth",)
+    assert cell(with_truth, "focal", "oracle-ece").value == pytest.approx(7, rel=0.05)
+    assert "oracle-ece" not in [column.key for column in without.columns]
+
+
 def test_a_missing_cell_stays_with_its_reason_and_its_averages_are_marked(builder):
     results = builder(missing=[("digits", "swin-micro", "focal")])
     table = block(results, "digits", "swin-micro")
