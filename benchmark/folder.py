@@ -31,6 +31,14 @@ class Folder:
         except (OSError, ValueError, ImportError) as error:
             raise InputError(f"results folder {root}: {_reason(error)}") from error
 
+    def check_writable(self) -> None:
+        """Raise an `InputError` where files cannot be written here: better now than after an hour of training."""
+        try:
+            self.write(".writing-check", b"")
+            self.remove(".writing-check")
+        except OSError as error:
+            raise InputError(f"results folder {Path(self.root).name}: {_reason(error)}") from error
+
     def path(self, name: str) -> str:
         """The address of `name`, which must stay inside the folder."""
         parts = PurePosixPath(name).parts

@@ -171,6 +171,8 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
     plan = plan_suite(suite, options)
     found = status(plan, suite, store, options)
     reporter.plan(suite, found.line())
+    if RANK == 0:
+        store.folder.check_writable()
     if options.cache != "only" and found.todo:
         if options.retry_failed:
             for work in found.todo:

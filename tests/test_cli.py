@@ -1,5 +1,6 @@
 """The command line as a user meets it: statuses, messages, files."""
 
+import errno
 import json
 import re
 import signal
@@ -202,3 +203,42 @@ def test_the_record_of_a_run_is_whole(calbench, tiny, tmp_path):
     assert run["config"]["training"]["epochs"] == 2
     assert any("Baseline" in line for line in run["protocol_text"])
     assert time.strptime(run["created"][:19], "%Y-%m-%dT%H:%M:%S")
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left on device")]
+)
+def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(calbench, tiny, monkeypatch, number, reason):
+    from calbench.benchmark import folder, runner
+
+    def refuse(path, data):
+        raise OSError(number, reason, str(path))
+
+    monkeypatch.setattr(folder, "write_atomically", refuse)
+    monkeypatch.setattr(runner, "execute", None)
+    status, _, err = calbench("run", tiny)
+    assert status == 2
+    assert f"results folder results: {reason}" in err
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_goes_on(calbench, tiny, tmp_path, monkeypatch):
+    from calbench.benchmark import folder
+
+    write, written = folder.write_atomically, []
+
+    def fills_up(path, data):
+        if len(data) > 10_000:
+            written.append(path)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, data)
+
+    monkeypatch.setattr(folder, "write_atomically", fills_up)
+    status, _, err = calbench("run", tiny, "--jobs", 1)
+    assert status == 2
+    assert "no space left on the disk" in err
+    monkeypatch.setattr(folder, "write_atomically", write)
+    assert calbench("cache", "verify")[0] == 0
+    status, _, err = calbench("run", tiny, "--jobs", 1)
+    assert status == 0
+    assert "2 cells: 1 done" in err or "1 to evaluate" in err
