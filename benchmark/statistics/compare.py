@@ -36,7 +36,8 @@ def compare(
 
     A value is the mean over the seeds that are there; a change is paired, over the seeds that both entries have.
     Intervals are 95 % percentile intervals of a hierarchical bootstrap: seeds are drawn with replacement, and each draw
-    uses one resample of the test samples, the same for all entries and seeds. With one seed only samples are resampled.
+    uses one resample of the test samples, the same for all entries and seeds. With one seed only samples are resampled;
+    with two or three, drawing them understates their spread, by a factor of sqrt((S - 1) / S).
 
     Args:
         results: tidy results with `RESULT_COLUMNS`; backbone, seed, checkpoint and split may be empty.
