@@ -168,7 +168,7 @@ def _data(main: View, rows: list[dict[str, Any]]) -> dict[str, Any]:
     diagrams: dict[tuple, list[dict[str, Any]]] = {}
     for diagram in main.results.diagrams:
         where = tuple(str(diagram.get(k)) for k in ("dataset", "backbone", "entry", "checkpoint", "split"))
-        bins = [[each.get(name) for name in _BINS] for each in diagram.get("bins") or []]
+        bins = [[_rounded(each.get(name)) for name in _BINS] for each in diagram.get("bins") or []]
         diagrams.setdefault(where, []).append({"seed": diagram.get("seed"), "bins": bins})
     methods = [method for record in main.records.values() for method in record.get("methods") or []]
     return {
@@ -186,6 +186,11 @@ def _data(main: View, rows: list[dict[str, Any]]) -> dict[str, Any]:
             for item in rows
         ],
     }
+
+
+def _rounded(value: Any) -> Any:
+    """A fraction with as many digits as a diagram can show: a page of a hundred entries stays small."""
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _metric_values(item: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,14 +9,25 @@ from ..results import Results
 from .leaderboard import leaderboard, protocol_lines
 from .tables import MARKS, Cell, Column, Table
 
+LONG = 250
+"""Rows above which the terminal shows the part over all cells alone."""
 NAME_WIDTH = 14
 """Columns kept for an entry's name before numbers are folded."""
 
 
 def render_terminal(results: Results, metric: str = "ece") -> RenderableType:
-    """The protocol and the whole leaderboard, the part over all cells last, where the prompt is."""
+    """The protocol and the leaderboard, the part over all cells last, where the prompt is.
+
+    A long leaderboard is shown by that last part alone.
+    """
     protocol = [Text(line, style="dim") for line in protocol_lines(results)]
-    blocks = [terminal_table(block.table) for block in leaderboard(results, metric)]
+    shown = leaderboard(results, metric)
+    if sum(len(block.table.rows) for block in shown) > LONG:
+        protocol.append(
+            Text("Too long for the terminal: leaderboard.md and index.html hold every dataset and backbone.")
+        )
+        shown = [block for block in shown if block.dataset is None]
+    blocks = [terminal_table(block.table) for block in shown]
     return Group(Text(str(results.run.get("title") or results.run.get("suite", "")), style="bold"), *protocol, *blocks)
 
 

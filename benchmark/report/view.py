@@ -119,18 +119,17 @@ class View:
         means = table.groupby(keys, sort=False).agg(
             value=("value", "mean"), low=("low", "first"), high=("high", "first"), seeds=("value", "size")
         )
+        base_values = means["value"].to_dict()
         stats = {}
-        for key, row in means.iterrows():
-            reference = (key[0], key[1], self.baseline, key[3])
-            base = float(means.at[reference, "value"]) if reference in means.index else None
-            value, single = float(row["value"]), row["seeds"] == 1
+        for key, value, low, high, seeds in means.itertuples():
+            base = base_values.get((key[0], key[1], self.baseline, key[3]))
             stats[key] = Stat(
                 value=value,
-                low=_finite(row["low"]) if single else None,
-                high=_finite(row["high"]) if single else None,
+                low=_finite(low) if seeds == 1 else None,
+                high=_finite(high) if seeds == 1 else None,
                 change=None if base is None else value - base,
                 reduction=100 * (base - value) / base if base else None,
-                seeds=int(row["seeds"]),
+                seeds=seeds,
             )
         return stats
 

@@ -233,6 +233,14 @@ def test_terminal_tells_the_protocol_and_every_entry(results, width):
     assert max(map(len, shown.splitlines())) <= width
 
 
+def test_a_long_leaderboard_is_shown_by_its_summary(builder):
+    entries = ["cross-entropy", *(f"method-{i}" for i in range(99))]
+    shown = text(render_terminal(builder(entries=entries, seeds=(0,))))
+    assert "leaderboard.md" in shown
+    assert "All datasets and backbones" in shown
+    assert "digits / vit-micro" not in shown
+
+
 def test_unknown_format_names_the_nearest(results, tmp_path):
     with pytest.raises(InputError, match=r"unknown report format 'markdwn' \(did you mean 'markdown'\?\)"):
         write_reports(results, tmp_path, ["markdwn"])
