@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from .base import register
 from .calibrator import Calibrator
-from .nll import blocks
+from .nll import in_blocks
 from .one_vs_rest import renormalised_log
 
 TINY = 1e-12
@@ -37,12 +37,12 @@ class Beta(Calibrator):
 
     def transform(self, logits: Any) -> Any:
         """Log-probabilities (N, K), floored so that they are finite."""
-        a, b, c = self.coefficients_.to(logits.device).T
-        parts = []
-        for rows in blocks(logits):
-            log_p, minus_log_rest = _features(logits[rows])
-            parts.append(renormalised_log(torch.sigmoid(a * log_p + b * minus_log_rest + c)).to(logits.dtype))
-        return torch.cat(parts)
+        return in_blocks(self._map, logits)
+
+    def _map(self, logits: torch.Tensor) -> torch.Tensor:
+        a, b, c = self.coefficients_.to(logits.device).unbind(dim=1)
+        log_p, minus_log_rest = _features(logits).unbind(dim=0)
+        return renormalised_log(torch.sigmoid(a * log_p + b * minus_log_rest + c)).to(logits.dtype)
 
 
 def _features(logits: torch.Tensor) -> torch.Tensor:

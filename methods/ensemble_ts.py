@@ -1,5 +1,6 @@
 """Ensemble temperature scaling: a mixture of the scaled, the raw and the uniform prediction."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -55,9 +56,9 @@ class EnsembleTS(Calibrator):
 
     def transform(self, logits: Any) -> Any:
         """Log-probabilities of the mixture (N, K)."""
-        scaled, raw, uniform = self.weights_.to(logits).log()
+        scaled, raw, uniform = self.weights_.to(logits).log().unbind()
         parts = [scaled + (logits / self.temperature_).log_softmax(dim=1), raw + logits.log_softmax(dim=1)]
-        even = (uniform - torch.log(logits.new_tensor(logits.shape[1]))).expand_as(logits)
+        even = (uniform - math.log(logits.shape[1])).expand_as(logits)
         return torch.stack([*parts, even]).logsumexp(dim=0)
 
 

@@ -1,6 +1,6 @@
 """The NLL of softmax(beta z) as a function of the inverse temperature beta, in blocks and without a copy of z."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -15,6 +15,18 @@ def blocks(logits: Tensor) -> Iterator[slice]:
     elements = BLOCK_ELEMENTS if logits.device.type == "cpu" else 64 * BLOCK_ELEMENTS
     rows = max(1, elements // logits.shape[1])
     return (slice(start, start + rows) for start in range(0, len(logits), rows))
+
+
+def in_blocks(function: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    """`function` of the rows of `logits`, block by block; of all at once while a map is traced or exported."""
+    if tracing():
+        return function(logits)
+    return torch.cat([function(logits[rows]) for rows in blocks(logits)])
+
+
+def tracing() -> bool:
+    """Whether the operations are being recorded, by torch.jit or torch.export, instead of run."""
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
 def slope_and_curvature(logits: Tensor, labels: Tensor, beta: float) -> tuple[float, float]:

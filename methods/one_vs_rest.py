@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .calibrator import Calibrator
-from .nll import blocks
+from .nll import in_blocks, tracing
 
 FLOOR = torch.finfo(torch.float32).eps
 """The smallest probability before renormalisation: no sample costs more than 16 nats. scikit-learn's log loss, too."""
@@ -54,7 +54,7 @@ class OneVsRest(Calibrator):
 
     def transform(self, logits: Any) -> Any:
         """Log-probabilities (N, K), floored so that they are finite."""
-        return torch.cat([self._map(logits[rows]) for rows in blocks(logits)])
+        return in_blocks(self._map, logits)
 
     @abstractmethod
     def fit_curve(self, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
@@ -94,15 +94,22 @@ def _constant(hit: bool, linear: bool) -> Curve:
     return np.array([1.0]), np.full(1 if linear else 2, float(hit))
 
 
+def _cells(knots: Tensor, points: Tensor) -> Tensor:
+    """The number of knots (K, M) below each of `points` (K, N); ONNX has no search, so a recorded map counts."""
+    if tracing():
+        return (points[:, :, None] > knots[:, None, :]).sum(dim=2)
+    return torch.searchsorted(knots, points)
+
+
 def _steps(knots: Tensor, values: Tensor, points: Tensor) -> Tensor:
     """Values (K, N) of right-closed steps at `points` (K, N)."""
-    return values.gather(1, torch.searchsorted(knots, points))
+    return values.gather(1, _cells(knots, points))
 
 
 def _pieces(knots: Tensor, values: Tensor, points: Tensor) -> Tensor:
     """Values (K, N) of straight pieces at `points` (K, N), constant outside the knots."""
-    right = torch.searchsorted(knots, points).clamp(max=knots.shape[1] - 1)
+    right = _cells(knots, points).clamp(max=knots.shape[1] - 1)
     left = (right - 1).clamp_min(0)
     start, end = knots.gather(1, left), knots.gather(1, right)
-    share = ((points - start) / (end - start).clamp_min(1e-300)).clamp(0, 1)
+    share = ((points - start) / (end - start).clamp_min(1e-30)).clamp(0, 1)
     return values.gather(1, left).lerp(values.gather(1, right), share)

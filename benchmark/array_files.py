@@ -1,0 +1,164 @@
+"""Named arrays from files of any of the usual kinds. Nothing in a file is ever run."""
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+
+Arrays = dict[str, np.ndarray]
+
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_ALLOWED = {
+    ("multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numeric", "_frombuffer"): np.empty(1).__reduce_ex__(5)[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that can make NumPy arrays, tuples, lists and plain values, and call nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = _ALLOWED.get((module.rpartition(".")[2], name)) if module in _MODULES else None
+        if found is None:
+            if (module, name) == ("_codecs", "encode"):
+                return _latin1
+            raise InputError(f"it asks for {module}.{name}, and only NumPy arrays are allowed")
+        return found
+
+
+def _latin1(text: Any, encoding: Any) -> bytes:
+    """What Python 2 pickles call for the bytes of an array."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise InputError("it asks for a codec, and only NumPy arrays are allowed")
+    return text.encode("latin1")
+
+
+def unpickle(data: bytes) -> Any:
+    """Unpickle arrays, tuples, lists, dicts and plain values.
+
+    Raises:
+        InputError: the data ask for anything else, or are damaged.
+    """
+    try:
+        return _ArraysOnly(io.BytesIO(data), encoding="latin1").load()
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise InputError(f"damaged pickle: {error}") from None
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Arrays by name; those of HDF5 groups and pickled tuples by path, such as ``dataset/model/labels_cal``.
+
+    Raises:
+        InputError: no such file, a kind of file that is not known, or a damaged one.
+    """
+    if not path.is_file():
+        raise InputError(f"{path.name}: no such file")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path.name}: unknown kind of file; known: {', '.join(sorted(_READERS))}")
+    try:
+        arrays = reader(path)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
+    except Exception as error:  # every library has its own errors for a damaged file
+        raise InputError(f"{path.name}: cannot be read: {error}") from None
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"{path.name}: {name or 'its array'} holds {array.dtype}, not numbers")
+    return arrays
+
+
+def _read_npz(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _read_npy(path: Path) -> Arrays:
+    return {"": np.load(path, allow_pickle=False)}
+
+
+def _read_safetensors(path: Path) -> Arrays:
+    from safetensors.torch import load
+
+    tensors = load(path.read_bytes())
+    return {name: (t.float() if t.is_floating_point() and t.itemsize < 4 else t).numpy() for name, t in tensors.items()}
+
+
+def _read_hdf5(path: Path) -> Arrays:
+    import h5py
+
+    found: Arrays = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with h5py.File(path, "r") as file:
+        file.visititems(keep)
+    return found
+
+
+def _read_pickle(path: Path) -> Arrays:
+    """The pairs of Kängsepp's files, ((logits_val, y_val), (logits_test, y_test)), or a dict or pair of arrays."""
+    found = unpickle(path.read_bytes())
+    if isinstance(found, dict):
+        return {str(name): np.asarray(value) for name, value in found.items() if isinstance(value, np.ndarray | list)}
+    if isinstance(found, tuple | list) and len(found) == 2 and all(isinstance(part, tuple | list) for part in found):
+        return {
+            f"{split}/{name}": np.asarray(array)
+            for split, pair in zip(("val", "test"), found, strict=True)
+            for name, array in zip(("logits", "labels"), _pair(pair), strict=True)
+        }
+    if isinstance(found, tuple | list):
+        return dict(zip(("logits", "labels"), map(np.asarray, _pair(found)), strict=True))
+    raise InputError(f"expected ((logits, labels), (logits, labels)), found {type(found).__name__}")
+
+
+def _pair(value: Any) -> Any:
+    if len(value) != 2:
+        raise InputError(f"expected a pair (logits, labels), found {len(value)} parts")
+    return value
+
+
+def _read_table(read: Callable[[Path], pd.DataFrame]) -> Callable[[Path], Arrays]:
+    """Columns named alike but for a number at the end (``logit_0``, ``logit_1`` ...) make one matrix."""
+
+    def reader(path: Path) -> Arrays:
+        frame = read(path)
+        groups: dict[str, list[str]] = {}
+        for column in map(str, frame.columns):
+            groups.setdefault(
+                column.rstrip("0123456789").rstrip("_.-") if column[-1:].isdigit() else column, []
+            ).append(column)
+        frame.columns = frame.columns.map(str)
+        return {
+            name: frame[columns].to_numpy() if len(columns) > 1 else frame[columns[0]].to_numpy()
+            for name, columns in groups.items()
+        }
+
+    return reader
+
+
+_READERS: dict[str, Callable[[Path], Arrays]] = {
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".csv": _read_table(pd.read_csv),
+    ".parquet": _read_table(pd.read_parquet),
+    ".safetensors": _read_safetensors,
+    ".h5": _read_hdf5,
+    ".hdf5": _read_hdf5,
+    ".p": _read_pickle,
+    ".pkl": _read_pickle,
+    ".pickle": _read_pickle,
+}
