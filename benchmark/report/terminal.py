@@ -23,9 +23,7 @@ def render_terminal(results: Results, metric: str = "ece") -> RenderableType:
     protocol = [Text(line, style="dim") for line in protocol_lines(results)]
     shown = leaderboard(results, metric)
     if sum(len(block.table.rows) for block in shown) > LONG:
-        protocol.append(
-            Text("Too long for the terminal: leaderboard.md and index.html hold every dataset and backbone.")
-        )
+        protocol.append(Text("Too long for the terminal: leaderboard.md and index.html hold all parts."))
         shown = [block for block in shown if block.dataset is None]
     blocks = [terminal_table(block.table) for block in shown]
     return Group(Text(str(results.run.get("title") or results.run.get("suite", "")), style="bold"), *protocol, *blocks)
