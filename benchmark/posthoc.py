@@ -1,0 +1,148 @@
+"""Post-hoc maps compared on given predictions: the same results, and so the same tables, as a suite gives."""
+
+import datetime
+import inspect
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from ..methods import Calibrator, registry
+from . import environment, metrics, statistics
+from .entry import make_component, split_outside_brackets
+from .errors import InputError
+from .evaluate import evaluate_entry
+from .predictions import Predictions
+from .protocol import Protocol
+from .results import COMPARISON_COLUMNS, FORMAT, RESULT_COLUMNS, Results
+
+BASELINE = "uncalibrated"
+Chain = tuple[Calibrator, ...]
+Progress = Callable[[str], None]
+
+
+def parse_chain(text: str) -> Chain:
+    """Calibrators from ``name(option=value) + name``.
+
+    Raises:
+        InputError: an unknown name or option, or a method that is not post-hoc.
+    """
+    chain = []
+    for term in split_outside_brackets(text, "+"):
+        calibrator = make_component(term, registry.create)
+        if not isinstance(calibrator, Calibrator):
+            raise InputError(f"{calibrator.spec.name} is no post-hoc map: it acts in training ({calibrator.kind})")
+        chain.append(calibrator)
+    return tuple(chain)
+
+
+def every_chain() -> list[Chain]:
+    """Every registered calibrator with its default options, alone."""
+    return [(registry.create(name),) for name in registry if issubclass(registry[name], Calibrator)]
+
+
+def compare_calibrators(
+    predictions: Predictions, chains: Iterable[Chain], *, protocol: Protocol, name: str, how: str, command: str = "",
+    progress: Progress = lambda line: None,
+) -> Results:  # fmt: skip
+    """Fit every chain on the calibration split, evaluate it on the test split and compare it with doing nothing.
+
+    Args:
+        predictions: one checkpoint's calibration and test splits.
+        chains: calibrators to compare; the empty chain, ``uncalibrated``, is always there.
+        protocol: metrics, bins, bootstrap replicates.
+        name: what the predictions are called in the tables.
+        how: one line on where the two splits come from, printed above the tables.
+        command: the command line, for the record.
+        progress: gets a line before each fit.
+
+    Returns:
+        Results as a suite gives them; a chain that cannot be fitted stands in the notes with its reason.
+    """
+    start = time.perf_counter()
+    where = {"dataset": name, "backbone": "given predictions"}
+    rows, diagrams, replicates, entries, notes = [], [], {}, [], []
+    for chain in ((), *chains):
+        entry = " + ".join(calibrator.spelled() for calibrator in chain) or BASELINE
+        progress(entry)
+        try:
+            evaluation = evaluate_entry(predictions, chain, protocol)
+        except ValueError as error:
+            notes.append(f"{entry}: left out: {error}")
+            continue
+        labels = where | {"entry": entry, "recipe": BASELINE, "calibrator": entry if chain else "none", "seed": 0}
+        rows += [labels | row for row in evaluation.rows]
+        diagrams += [where | {"entry": entry, "seed": 0} | diagram for diagram in evaluation.diagrams]
+        notes += [f"{entry}: {warning}" for warning in evaluation.warnings]
+        entries.append(_entry_record(entry, chain))
+        for (checkpoint, split), values in evaluation.replicates.items():
+            replicates[name, where["backbone"], entry, 0, checkpoint, split] = values
+    table = pd.DataFrame(rows, columns=RESULT_COLUMNS)
+    comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
+    if len(table):
+        comparisons = statistics.compare(table, replicates, BASELINE, expected_seeds=1)
+    run = _run_record(name, protocol, how, command, entries, notes, time.perf_counter() - start)
+    return Results(table, comparisons, run, diagrams, [])
+
+
+def _entry_record(entry: str, chain: Chain) -> dict[str, Any]:
+    return {
+        "entry": entry,
+        "label": " + ".join(part.spec.label for part in chain) or "Uncalibrated",
+        "recipe": BASELINE,
+        "calibrator": entry if chain else "none",
+        "families": ["calibrator"] if chain else [],
+        "methods": [
+            {
+                "name": part.spec.name,
+                "label": part.spec.label,
+                "kind": part.kind,
+                "paper": part.spec.paper,
+                "options": part.options(),
+                "doc": inspect.getdoc(type(part)) or "",
+            }
+            for part in chain
+        ],
+    }
+
+
+def _run_record(
+    name: str,
+    protocol: Protocol,
+    how: str,
+    command: str,
+    entries: list[dict[str, Any]],
+    notes: list[str],
+    seconds: float,
+) -> dict[str, Any]:
+    cell = {"key": name, "dataset": name, "backbone": "given predictions", "recipe": BASELINE, "seed": 0,
+            "status": "done", "reason": None}  # fmt: skip
+    return {
+        "format": FORMAT,
+        "suite": name,
+        "title": f"Post-hoc calibration of {name}",
+        "description": "",
+        "calbench": environment.versions()["calbench"],
+        "commit": environment.commit(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "config": {},
+        "protocol": protocol.model_dump(mode="json"),
+        "protocol_text": [
+            how,
+            f"{protocol.bins} bins; 95 % intervals from {protocol.bootstrap} paired bootstrap replicates over test "
+            f"samples. Baseline of every reduction: {BASELINE}; reduction = 100 x (baseline - entry) / baseline.",
+        ],
+        "baseline": BASELINE,
+        "datasets": [name],
+        "backbones": ["given predictions"],
+        "entries": entries,
+        "seeds": [0],
+        "metrics": [metrics.registry[metric].describe() for metric in protocol.metrics],
+        "cells": [cell],
+        "notes": notes,
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+        "seconds": round(seconds, 1),
+    }
