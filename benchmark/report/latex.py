@@ -16,6 +16,8 @@ from .tables import MARKS, Cell, Column, Row, Table
 PACKAGES = ("booktabs", "longtable", "multirow", "siunitx")
 LONG = 40
 """Rows above which a table may break over pages."""
+WIDE = 9
+"""Columns from which they stand closer."""
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -30,7 +32,7 @@ _ESCAPES = {
     "%": r"\%",
     "_": r"\_",
     "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
+    "~": r"$\sim$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
@@ -84,11 +86,15 @@ def latex(table: Table, label: str | None = None) -> str:
     caption = rf"\caption{{{_caption(table)}}}\label{{{label}}}"
     spec = "".join(["l" * len(table.row_heads), *(_spec(table, i) for i in range(len(table.columns)))])
     head, body = _head(table), _body(table)
+    gap = 3 if len(table.columns) < WIDE else 1
     if len(table.rows) > LONG:
-        lines = [r"\begingroup\scriptsize\setlength{\tabcolsep}{3pt}", rf"\begin{{longtable}}{{@{{}}{spec}@{{}}}}"]
+        lines = [
+            rf"\begingroup\scriptsize\setlength{{\tabcolsep}}{{{gap}pt}}",
+            rf"\begin{{longtable}}{{@{{}}{spec}@{{}}}}",
+        ]
         lines += [caption + r"\\", *head, r"\endfirsthead", *head, r"\endhead", *body, r"\end{longtable}", r"\endgroup"]
         return "\n".join(lines) + "\n"
-    lines = [r"\begin{table}[!htbp]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}", caption]
+    lines = [r"\begin{table}[!htbp]", rf"\centering\scriptsize\setlength{{\tabcolsep}}{{{gap}pt}}", caption]
     lines += [
         r"\par\smallskip",
         rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",

@@ -24,7 +24,7 @@ def one_table(*cells, column=None):
 
 def test_special_characters_are_literal():
     assert escape("50% of a_b & #1 {x} $y$ ~ ^ \\n") == (
-        r"50\% of a\_b \& \#1 \{x\} \$y\$ \textasciitilde{} \textasciicircum{} \textbackslash{}n"
+        r"50\% of a\_b \& \#1 \{x\} \$y\$ $\sim$ \textasciicircum{} \textbackslash{}n"
     )
     assert escape("é中\x07") == "é??"
     assert escape("two\n\nparagraphs") == "two paragraphs"
