@@ -48,19 +48,25 @@ class Protocol(BaseModel):
 
     def lines(self, seeds: list[int], baseline: str) -> list[str]:
         """What stands above every table."""
-        rule = {"last": "the last epoch"}.get(
-            self.checkpoint, f"the epoch with the {self.checkpoint.replace('-', ' ')} of the calibration split"
-        )
+        rule, *others = map(_rule, self.checkpoints)
+        beside = f" (beside it, recorded in the same runs: {', '.join(others)})" if others else ""
         lines = [
             f"Protocol {self.name}: {self.description}".rstrip(": "),
             f"Calibration split {100 * self.calibration_fraction:g} % of the training pool, stratified, under the test "
-            f"transform; checkpoint: {rule}, for every entry alike.",
+            f"transform; checkpoint: {rule}, for every entry alike{beside}.",
             f"Seeds {', '.join(map(str, seeds))}; {self.bins} bins; 95 % intervals from {self.bootstrap} paired "
             "bootstrap replicates over test samples and seeds.",
             f"Baseline of every reduction: {baseline}; reduction = 100 x (baseline - entry) / baseline.",
         ]
         options = [f"{name}: {key} = {value}" for name, o in self.method_options.items() for key, value in o.items()]
         return lines + ([f"Method options of the protocol: {'; '.join(options)}."] if options else [])
+
+
+def _rule(checkpoint: CheckpointRule) -> str:
+    """A checkpoint rule in words."""
+    if checkpoint == "last":
+        return "the last epoch"
+    return f"the epoch with the {checkpoint.replace('-', ' ')} of the calibration split"
 
 
 @cache

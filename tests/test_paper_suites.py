@@ -142,3 +142,10 @@ def test_entries_that_stand_in_for_a_published_one_are_named(tmp_path, capsys):
         ["calattn-table1-clean", "--results-dir", str(tmp_path), "--format", "markdown"], standalone_mode=False
     )
     assert "published for mmce-calattn" in capsys.readouterr().out
+
+
+def test_the_protocol_says_which_checkpoints_stand_beside_its_own():
+    told = make_protocol("calattn-paper").lines([0], "cross-entropy")[1]
+    assert "checkpoint: the epoch with the best ece of the calibration split, for every entry alike" in told
+    assert "(beside it, recorded in the same runs: the last epoch)" in told
+    assert "beside it" not in make_protocol("clean").lines([0], "cross-entropy")[1]
