@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from . import commands_compare, commands_info, commands_run
+from . import commands_compare, commands_info, commands_posthoc, commands_run
 from .errors import InputError
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (commands_run, commands_compare, commands_info):
+for part in (commands_run, commands_posthoc, commands_compare, commands_info):
     for command in part.app.registered_commands:
         app.registered_commands.append(command)
     for group in part.app.registered_groups:
