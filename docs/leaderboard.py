@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "quick"
 FIGURE = "ece-intervals-overlap-vit-micro.png"
 ALT = (
-    "ECE of every entry on overlap with vit-micro: 95 % intervals; grey: within the 95th percentile of the noise floor; "
-    "dashed: the baseline"
+    "ECE of every entry on overlap with vit-micro, with 95 % intervals; grey: up to the 95th percentile of the noise "
+    "floor; dashed: the baseline"
 )
 
 

@@ -1,0 +1,132 @@
+"""What mkdocs builds beside the written pages, from the sources themselves: there is no second list of anything.
+
+The front page is the README; a card for every declaration comes from the registries, the bibliography from the BibTeX
+files, the estimator study and the quick suite's leaderboard from the results.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from calbench.benchmark.commands_info import card, registries, summary
+from calbench.benchmark.report.papers import bibliography, citations
+from calbench.benchmark.suite import load_suite, suite_files
+
+ROOT = Path(__file__).parent.parent
+KINDS = {
+    "objective": "Objectives: the training loss",
+    "augmentation": "Augmentations: change a training batch",
+    "head": "Heads: change the logits from the representation, trained with the backbone",
+    "calibrator": "Calibrators: post-hoc maps, fitted on the calibration split",
+}
+STUDY = "<!-- estimators -->"
+PROSE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add a section for every registry to the written navigation."""
+    for what, registry in registries().items():
+        pages = [{name: f"{what}/{name}.md"} for name in registry]
+        config.nav.append({what.capitalize(): [f"{what}/index.md", *pages]})
+    config.nav.append({"About": ["cite.md", "bibliography.md", *PROSE.values()]})
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages and the results that pages show."""
+    pages = {"index.md": front_page(), "bibliography.md": bibliography_page(), "suites.md": suites_page()}
+    pages |= {target: (ROOT / source).read_text("utf-8") for source, target in PROSE.items()}
+    for what, registry in registries().items():
+        pages |= {f"{what}/{name}.md": card_page(what, registry[name]) for name in registry}
+        pages[f"{what}/index.md"] = index_page(what, registry)
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    for path in shown_results():
+        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the estimator study where a page asks for it."""
+    study = ROOT / "results" / "estimators" / "estimators.md"
+    if STUDY not in markdown:
+        return markdown
+    figure = "![Bias and spread of the estimators](results/estimators/estimators.png)\n\n"
+    return markdown.replace(STUDY, figure + study.read_text("utf-8") if study.is_file() else "It was not run yet.")
+
+
+def shown_results() -> Iterable[Path]:
+    """The files of ``results`` that pages link to or show."""
+    for pattern in ("quick/leaderboard.md", "quick/figures/*.png", "estimators/*.png", "reference/README.md"):
+        yield from sorted((ROOT / "results").glob(pattern))
+
+
+def front_page() -> str:
+    """The README, with its links as they are from the documentation's root."""
+    text = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text("utf-8"))
+
+    def link(found: re.Match[str]) -> str:
+        image, words, target = found.groups()
+        if not (ROOT / target).is_file():
+            return words
+        return f"{image}[{words}]({PROSE.get(target, target.removeprefix('docs/'))})"
+
+    return _LINK.sub(link, text)
+
+
+def card_page(what: str, cls: Any) -> str:
+    """The card of one declaration, its paper as a link, and how it is named in a suite or in Python."""
+    text, key = card(what, cls), cls.spec.paper
+    known = citations([key]) if key else {}
+    if key in known:
+        text = text.replace(f"Paper: {key}.", f"Paper: [{known[key]}](../bibliography.md#{key}).")
+    if getattr(cls, "kind", "") == "calibrator":
+        text += f"\n```python\nfrom {cls.__module__} import {cls.__name__}\n```\n"
+    return f"{text}\n`calbench show {cls.spec.name}`\n"
+
+
+def index_page(what: str, registry: Any) -> str:
+    """The table of all declarations of one kind; methods by where they act."""
+    lines = [f"# {what.capitalize()}", ""]
+    groups = {kind: [n for n in registry if registry[n].kind == kind] for kind in KINDS} if what == "methods" else {}
+    for kind, names in (groups or {"": list(registry)}).items():
+        lines += [f"## {KINDS[kind]}", ""] if kind else []
+        lines += ["| name | in tables | |", "|---|---|---|"]
+        for name in names:
+            text = summary(registry[name]).replace("|", "\\|")
+            lines.append(f"| [{name}]({name}.md) | {registry[name].spec.label} | {text} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def suites_page() -> str:
+    """The suites that come with calbench."""
+    lines = ["# Suites", "", "`calbench show NAME` prints the file; a suite of your own is such a file.", ""]
+    for name in suite_files():
+        config = load_suite(name).config
+        lines += [f"## {name}", "", f"**{config.title}.** {config.description}", ""]
+    return "\n".join(lines)
+
+
+def bibliography_page() -> str:
+    """The papers that declarations and published numbers cite, by key."""
+    lines = ["# Bibliography", "", "Generated from `results/reference/papers/*.bib`.", ""]
+    for key, entry in sorted(bibliography().items(), key=lambda pair: (pair[1].get("author", ""), pair[0])):
+        where = entry.get("booktitle") or entry.get("journal") or entry.get("institution") or ""
+        eprint = entry.get("eprint", "")
+        arxiv = f" [arXiv {eprint}](https://arxiv.org/abs/{eprint})." if eprint else ""
+        venue = f" {where}," if where else ""
+        title = entry.get("title", "")
+        lines += [
+            f"### {key} {{#{key}}}",
+            "",
+            f"{entry.get('author', '').replace(' and ', '; ')}: *{title}*{'' if title.endswith('?') else '.'}"
+            f"{venue} {entry.get('year', '')}.{arxiv}",
+            "",
+        ]
+    return "\n".join(lines)
