@@ -13,7 +13,7 @@ Inputs = Callable[[Tensor], Tensor]
 STAGES = (10, 20, 40, 80, 150)
 """Iterations between which the preconditioner is made anew."""
 
-TOLERANCE = 1e-7
+TOLERANCE = 1e-9
 """Nats of the objective above its minimum at which to stop."""
 
 SEPARATED = 1e-2

@@ -77,7 +77,9 @@ def _newton(logits: Tensor, labels: Tensor, scale: float, beta: float, quiet: bo
         low, high = (beta, high) if sharper else (low, beta)
         second = beta * (curvature * beta + slope)
         step = -beta * slope / second if second > 0 else (1.0 if sharper else -1.0)
-        if sharper and second < 1e-10:  # the tail of separable data, which Newton would walk down in small steps
+        if (
+            sharper and beta * (curvature * beta - slope) < 1e-10
+        ):  # the tail of separable data, which Newton would walk down in small steps
             step, low = 2.0, high
         target = beta * math.exp(max(-2.0, min(2.0, step)))
         if not low <= target <= high:
