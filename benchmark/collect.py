@@ -2,8 +2,10 @@
 
 import datetime
 import inspect
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +56,7 @@ def collect(suite: Suite, plan: list[Work], store: Store, command: str, seconds:
         comparisons = statistics.compare(
             table, collector.replicates, suite.baseline, expected_seeds=len(suite.seeds), directions=directions
         )
-    run = run_record(suite, collector.cells, collector.notes(), command, seconds)
+    run = without_paths(run_record(suite, collector.cells, collector.notes(), command, seconds))
     return Results(table, comparisons, run, collector.diagrams, collector.curves)
 
 
@@ -137,6 +139,18 @@ class _Collector:
         return sorted(remarks) + sorted(warned)
 
 
+_ABSOLUTE_PATH = re.compile(r"""(?:(?<=[\s=('"\[:,])|^)~?/(?=[\w.])[^\s,()'"\]]*""")
+
+
+def without_paths(value: Any) -> Any:
+    """Plain data with every absolute path cut to its last part: no artefact holds one."""
+    if isinstance(value, str):
+        return _ABSOLUTE_PATH.sub(lambda match: Path(match[0]).name, value)
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    return [without_paths(item) for item in value] if isinstance(value, list) else value
+
+
 def run_record(
     suite: Suite, cells: list[dict[str, Any]], notes: list[str], command: str, seconds: float
 ) -> dict[str, Any]:
@@ -155,8 +169,8 @@ def run_record(
         "protocol": protocol.model_dump(mode="json"),
         "protocol_text": protocol.lines(list(suite.seeds), suite.baseline),
         "baseline": suite.baseline,
-        "datasets": [dataset.spelled() for dataset in suite.datasets],
-        "backbones": [backbone.spelled() for backbone in suite.backbones],
+        "datasets": list(dict.fromkeys(cell["dataset"] for cell in cells)),
+        "backbones": list(dict.fromkeys(cell["backbone"] for cell in cells)),
         "entries": [_entry_record(entry) for entry in suite.entries],
         "seeds": list(suite.seeds),
         "metrics": [metrics.registry[name].describe() for name in _shown_metrics(suite)],

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..datasets import Dataset
-from .entry import Entry, Recipe
-from .suite import Suite
+from .entry import DEFAULT_OBJECTIVE, Entry, Recipe, parse_entry
+from .errors import InputError
+from .suite import PredictionSource, Suite
 from .training_config import TrainingConfig
 
 IDENTITY_FORMAT = 1
@@ -29,8 +31,31 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no plain data")
 
 
+class Keyed(ABC):
+    """What every cell has: the parts that tables name, an identity, and the key that follows from it."""
+
+    dataset: Any
+    backbone: Any
+    recipe: Recipe
+    seed: int
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What determines the predictions, as plain data."""
+
+    @cached_property
+    def key(self) -> str:
+        """The name of the cell in the cache."""
+        return digest(self.identity)
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"{self.dataset.spelled()} / {self.backbone.spelled()} / {self.recipe.name} / seed {self.seed}"
+
+
 @dataclass(frozen=True, eq=False)
-class Cell:
+class Cell(Keyed):
     """One training run: dataset x backbone x recipe x seed. A value; its `key` depends on nothing but the value."""
 
     dataset: Dataset
@@ -56,21 +81,66 @@ class Cell:
             "seed": self.seed,
         }
 
-    @cached_property
-    def key(self) -> str:
-        """The name of the cell in the cache."""
-        return digest(self.identity)
 
-    def describe(self) -> str:
-        """One line for people."""
-        return f"{self.dataset.spelled()} / {self.backbone.spelled()} / {self.recipe.name} / seed {self.seed}"
+@dataclass(frozen=True)
+class Given:
+    """The name of a dataset or backbone that stands in a file of predictions and not here."""
+
+    name: str
+    has_posterior: ClassVar[bool] = False
+
+    def spelled(self) -> str:
+        """The name."""
+        return self.name
+
+
+@dataclass(frozen=True, eq=False)
+class FileCell(Keyed):
+    """Predictions that a file holds, in the place of a training run; the seed decides how one split is made two."""
+
+    source: PredictionSource
+    fingerprint: str
+    recipe: Recipe
+    seed: int
+
+    @property
+    def dataset(self) -> Given:
+        """The dataset that the suite names for the file."""
+        return Given(self.source.dataset)
+
+    @property
+    def backbone(self) -> Given:
+        """The backbone that the suite names for the file."""
+        return Given(self.source.backbone)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The content of the files and how they are read."""
+        options = self.source.model_dump(mode="json", include={"kind", "split", "key"})
+        return {"format": IDENTITY_FORMAT, "predictions": self.fingerprint, **options, "seed": self.seed}
+
+
+def file_fingerprint(source: PredictionSource) -> str:
+    """The hash of the files of a source.
+
+    Raises:
+        InputError: a file is not there.
+    """
+    found = hashlib.sha256()
+    for path in filter(None, (source.path, source.test_path)):
+        try:
+            with Path(path).expanduser().open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise InputError(f"predictions {Path(path).name}: {error.strerror or error}") from None
+    return found.hexdigest()[:24]
 
 
 @dataclass(frozen=True)
 class Work:
     """A cell and the entries that are evaluated on its predictions."""
 
-    cell: Cell
+    cell: Cell | FileCell
     entries: tuple[Entry, ...]
 
 
@@ -86,7 +156,7 @@ def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str]) -> list[Work]
         groups.setdefault(digest(entry.recipe.identity()), (entry.recipe, []))[1].append(entry)
     prints = {id(dataset): fingerprint(dataset) for dataset in suite.datasets}
     training = {(id(d), id(b)): suite.training_for(d, b) for d in suite.datasets for b in suite.backbones}
-    return [
+    trained = [
         Work(
             Cell(
                 dataset,
@@ -104,4 +174,21 @@ def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str]) -> list[Work]
         for dataset in suite.datasets
         for backbone in suite.backbones
         for recipe, entries in groups.values()
+    ]
+    return trained + _given(suite, [groups[key] for key in groups if key == digest(_untrained().identity())])
+
+
+def _untrained() -> Recipe:
+    """The recipe that stands for "as the file has it": no training-time method."""
+    return parse_entry(DEFAULT_OBJECTIVE).recipe
+
+
+def _given(suite: Suite, groups: list[tuple[Recipe, list[Entry]]]) -> list[Work]:
+    """The cells of the suite's files of predictions: training-time methods cannot be applied to them any more."""
+    sources = [(source, file_fingerprint(source)) for source in suite.config.predictions]
+    return [
+        Work(FileCell(source, fingerprint, recipe, seed), tuple(entries))
+        for seed in suite.seeds
+        for source, fingerprint in sources
+        for recipe, entries in groups
     ]

@@ -179,17 +179,12 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
                 store.forget_failure(work.cell.key)
         with reporter.working(found.todo):
             execute(found.todo, suite, options, reporter)
-    command = "calbench " + " ".join(_public(argument) for argument in sys.argv[1:])
+    command = " ".join(["calbench", *sys.argv[1:]])
     results = collect(suite, plan, store, command, time.perf_counter() - started)
     if RANK == 0:
         with store.folder.publishing(suite.name) as folder:
             results.save(folder)
     return results
-
-
-def _public(argument: str) -> str:
-    """An argument without the folders of an absolute path: no artefact holds one."""
-    return Path(argument).name if argument.startswith(("/", "~")) else argument
 
 
 def _absolute(results_dir: str) -> str:

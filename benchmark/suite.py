@@ -4,7 +4,7 @@ import importlib.resources
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,14 +32,19 @@ class Override(BaseModel):
 
 
 class PredictionSource(BaseModel):
-    """A file of predictions that stands in the place of training: see `calbench.benchmark.files`."""
+    """A file of predictions that stands in the place of training: see `calbench.benchmark.files`.
+
+    ``split`` is the share of rows that the calibration split takes where the file holds one split and there is no
+    ``test_path``; ``kind`` and ``key`` say what cannot be recognised by name.
+    """
 
     model_config = ConfigDict(extra="forbid")
     path: str
     dataset: str
     backbone: str
     test_path: str | None = None
-    kind: str | None = None
+    kind: Literal["logits", "probabilities"] | None = None
+    key: str | None = None
     split: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import singledispatch
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ from . import environment
 from .entry import Entry
 from .errors import CellError, InputError
 from .evaluate import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
-from .plan import Work
+from .files import Source, read_pair
+from .plan import Cell, FileCell, Work
 from .predictions import Predictions
 from .protocol import Protocol
 from .store import DamagedError, Store
@@ -75,7 +77,8 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
     from .devices import make_devices
 
     key, leader = work.cell.key, RANK == 0
-    make_devices(context.device, work.cell.training.precision)  # the process group, before anything is exchanged
+    precision = work.cell.training.precision if isinstance(work.cell, Cell) else "auto"
+    make_devices(context.device, precision)  # the process group, before anything is exchanged
     with store.lock(key) if leader else contextlib.nullcontext(True) as held:
         if leader and held and context.refresh:
             store.forget(key)
@@ -86,7 +89,7 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
         outcome: list[Outcome] = ["done"]
         try:
             if decision[0] != "done":
-                _train(work, store, context, progress)
+                _make(work, store, context, progress)
             if leader:
                 _evaluate(work, store, context.protocol)
         except Exception as error:
@@ -99,14 +102,20 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
 
 def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Progress) -> None:
     if store.status(work.cell.key) != "done":
-        _train(work, store, context, progress)
+        _make(work, store, context, progress)
     _evaluate(work, store, context.protocol)
 
 
-def _train(work: Work, store: Store, context: Context, progress: Progress) -> None:
+@singledispatch
+def produce(cell: Any, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
+    """The predictions of a cell, and what its manifest says of how they came about."""
+    raise TypeError(f"{type(cell).__name__} is no cell")
+
+
+@produce.register
+def _(cell: Cell, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
     from .training import train_cell  # heavy (timm, accelerate): a run with nothing to train does not import it
 
-    cell, started = work.cell, time.perf_counter()
     tracked = Tracker(store.folder, cell.describe()) if context.tensorboard and RANK == 0 else contextlib.nullcontext()
     with tracked as tracker:
 
@@ -115,7 +124,21 @@ def _train(work: Work, store: Store, context: Context, progress: Progress) -> No
             if tracker is not None:
                 tracker.log(metrics)
 
-        predictions, record = train_cell(cell, context.data_root, context.device, store, on_epoch)
+        return train_cell(cell, context.data_root, context.device, store, on_epoch)
+
+
+@produce.register
+def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
+    source = cell.source
+    how = Source(kind=source.kind, logits_key=source.key)
+    pair = read_pair(source.path, source.test_path, source=how, split=source.split, seed=cell.seed)
+    splits = {(rule, split): part for rule in context.protocol.checkpoints for (_, split), part in pair.splits.items()}
+    return Predictions(splits), {"note": f"predictions read from {Path(source.path).name}"}
+
+
+def _make(work: Work, store: Store, context: Context, progress: Progress) -> None:
+    cell, started = work.cell, time.perf_counter()
+    predictions, record = produce(cell, store, context, progress)
     predictions.check_finite()
     if RANK != 0:
         return

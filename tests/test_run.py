@@ -47,7 +47,7 @@ def test_every_number_follows_from_the_stored_predictions(tiny, run, tmp_path):
 
 def test_a_second_run_computes_nothing(tiny, run, monkeypatch):
     first = run(tiny)
-    monkeypatch.setattr(work, "_train", None)
+    monkeypatch.setattr(work, "produce", None)
     monkeypatch.setattr(work, "evaluate_entry", None)
     second = run(tiny)
     assert statuses(second) == ["done", "done"]
@@ -56,7 +56,7 @@ def test_a_second_run_computes_nothing(tiny, run, monkeypatch):
 
 def test_a_new_calibrator_or_metric_trains_nothing(tiny, run, monkeypatch):
     run(tiny)
-    monkeypatch.setattr(work, "_train", None)
+    monkeypatch.setattr(work, "produce", None)
     results = run(tiny, settings=["protocol.metrics=[ece, ks]", "entries=[cross-entropy, vector-scaling]"])
     assert statuses(results) == ["done"]
     assert {"ks", "noise-floor"} <= set(results.table.metric)
@@ -309,3 +309,37 @@ def test_curves_go_to_tensorboard_where_it_is_asked_for(tiny, run, tmp_path):
     events = EventAccumulator(str(folder)).Reload()
     written = [event.value for event in events.Scalars("loss")]
     assert written == pytest.approx([epoch["loss"] for epoch in results.curves[0]["epochs"]], rel=1e-6)
+
+
+def test_files_of_predictions_stand_beside_trained_models(tiny, run, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(400, 10, generator=generator)
+    labels = torch.distributions.Categorical(logits=logits / 2.5).sample()
+    np.savez(tmp_path / "mine.npz", logits=logits.numpy(), labels=labels.numpy())
+    source = f"predictions=[{{path: {tmp_path}/mine.npz, dataset: digits, backbone: resnet}}]"
+    results = run(tiny, settings=[source], seeds=[0, 1])
+    table = results.table[results.table.backbone == "resnet"]
+    assert set(table.entry) == {"cross-entropy", "temperature-scaling"}
+    assert set(table.seed) == {0, 1}
+    fitted = table[(table.metric == "temperature") & (table.entry == "temperature-scaling")].value
+    assert fitted.between(2.0, 3.2).all()
+    assert "predictions read from mine.npz" in " ".join(results.run["notes"])
+    assert str(tmp_path) not in str(results.run)
+    assert results.run["config"]["predictions"][0]["path"] == "mine.npz"
+    with pytest.raises(InputError, match="predictions none.npz"):
+        run(tiny, settings=["predictions=[{path: none.npz, dataset: digits, backbone: x}]"])
+
+
+def test_paths_are_cut_to_their_last_part_and_nothing_else():
+    from calbench.benchmark.collect import without_paths
+
+    given = {
+        "a": ["image-folder(path=/home/me/x.d, size=8)", "/a/b", "1/2 and 3 / 4", "a / b", "~/z"],
+        "n": 1,
+        "/k": "x",
+    }
+    assert without_paths(given) == {
+        "a": ["image-folder(path=x.d, size=8)", "b", "1/2 and 3 / 4", "a / b", "z"],
+        "n": 1,
+        "/k": "x",
+    }
