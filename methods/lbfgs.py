@@ -10,6 +10,8 @@ from torch import Tensor
 ValueGradient = Callable[[Tensor], tuple[float, Tensor]]
 Solve = Callable[[Tensor], Tensor]
 MEMORY = 12
+ROUNDING = 1e-7
+"""Expected excess over the minimum below which a failed line search means that float32 resolves no more."""
 
 
 @dataclass
@@ -52,7 +54,7 @@ def minimise(
             return Solution(point, value, False)
         found = _line_search(function, point, value, slope, direction)
         if found is None:
-            return Solution(point, value, False)
+            return Solution(point, value, -slope / 2 <= ROUNDING)
         step, value, new_gradient = found
         moved, changed = step * direction, new_gradient - gradient
         if float((moved * changed).sum()) > 0:

@@ -16,6 +16,7 @@ from .base import registry
 from .calibrator import Calibrator
 
 FORMAT = 1
+MOST_CLASSES = 10_000_000
 JSON_NAME = "calibrator.json"
 ARRAYS_NAME = "calibrator.safetensors"
 
@@ -92,7 +93,7 @@ def _record(path: Path) -> dict[str, Any]:
         and isinstance(identity.get("name"), str)
         and isinstance(identity.get("options"), dict)
         and all(type(record.get(key)) is kind for key, kind in types.items())
-        and record["num_classes"] >= 2
+        and 2 <= record["num_classes"] <= MOST_CLASSES
     ):
         raise InputError(f"{path}: fields missing or of the wrong type")
     names = [*record["fitted"], *record["modules"], *(key.split(".")[0] for key in record["arrays"])]

@@ -11,13 +11,13 @@ from .base import register
 from .structured import StructuredScaling
 
 
-@register("structured-matrix-scaling", label="SMS", paper="berta2025structured")
+@register("structured-matrix-scaling", label="SMS", paper="berta2026structured")
 @dataclass
 class StructuredMatrixScaling(StructuredScaling):
     """softmax(M x + b) on temperature-scaled log-probabilities x, with ridge penalties on M - I and b.
 
     Strengths are K / N for the diagonal and b, K (K - 1) / N off the diagonal. By the package probmetrics (extra
-    ``probmetrics``), with its defaults. Berta, Holzmüller, Jordan and Bach 2025.
+    ``probmetrics``), with its defaults. Berta, Holzmüller, Jordan and Bach 2026.
     """
 
     def fit_stage(self, package: ModuleType, probabilities: Any, labels: Any) -> tuple[Any, Tensor, Tensor]:

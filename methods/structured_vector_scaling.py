@@ -11,12 +11,12 @@ from .base import register
 from .structured import StructuredScaling
 
 
-@register("structured-vector-scaling", label="SVS", paper="berta2025structured")
+@register("structured-vector-scaling", label="SVS", paper="berta2026structured")
 @dataclass
 class StructuredVectorScaling(StructuredScaling):
     """softmax(v * x + b) on temperature-scaled log-probabilities x, with ridge penalties K / N on v - 1 and b.
 
-    By the package probmetrics (extra ``probmetrics``), with its defaults. Berta, Holzmüller, Jordan and Bach 2025.
+    By the package probmetrics (extra ``probmetrics``), with its defaults. Berta, Holzmüller, Jordan and Bach 2026.
     """
 
     def fit_stage(self, package: ModuleType, probabilities: Any, labels: Any) -> tuple[Any, Tensor, Tensor]:
