@@ -103,10 +103,13 @@ class _Collector:
         curve = {"epochs": manifest.get("history", []), "checkpoints": manifest.get("checkpoints", {})}
         self.curves.append(where | {"recipe": cell.recipe.name, "seed": cell.seed} | curve)
         names = {entry.name: evaluation_name(entry, self.suite.protocol) for entry in work.entries}
-        for entry in work.entries:
-            failure = self._entry(work, where, names[entry.name], entry.name, entry.calibrator_name)
-            if failure:
-                found |= {"status": "failed", "reason": f"{entry.name}: {failure}"}
+        failures = {
+            entry.name: self._entry(work, where, names[entry.name], entry.name, entry.calibrator_name)
+            for entry in work.entries
+        }
+        reasons = [f"{entry}: {failure}" for entry, failure in failures.items() if failure]
+        if reasons:
+            found |= {"status": "failed", "reason": "; ".join(reasons)}
         oracle = (where["dataset"], where["backbone"], cell.seed)
         if cell.dataset.has_posterior and oracle not in self.seen_oracles:
             self.seen_oracles.add(oracle)

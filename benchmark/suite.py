@@ -16,6 +16,7 @@ from .entry import Entry, make_component, parse_entry
 from .errors import InputError, check_names, nearest
 from .metrics import registry as metric_registry
 from .protocol import Protocol, make_protocol
+from .report.layout import parse_layout
 from .training_config import TrainingConfig
 
 RESERVED_NAMES = ("cache", "reference")
@@ -183,6 +184,8 @@ class _Checker:
                 if name in names[:i]:
                     raise InputError(f"{self.where((field, i))}: {name!r} is named twice")
         self._at(("overrides",), lambda: self._overrides(suite))
+        for i, table in enumerate(self.config.tables):
+            self._at(("tables", i), lambda t=table, n=f"tables.{i}": parse_layout(t, n))
         for dataset in suite.datasets:
             for backbone in suite.backbones:
                 training = self._at(("training",), lambda d=dataset, b=backbone: suite.training_for(d, b))
@@ -217,6 +220,9 @@ def _protocol(spec: str | dict[str, Any]) -> Protocol:
     except ValidationError as error:
         raise InputError(f"protocol: {_reason(Protocol, error.errors()[0])}") from None
     check_names("metric", protocol.metrics, metric_registry)
+    for name in protocol.metrics:
+        if "out-of-distribution" in metric_registry[name].needs:
+            raise InputError(f"protocol.metrics: {name} is taken of every out-of-distribution split by itself")
     return protocol
 
 

@@ -141,7 +141,11 @@ class View:
         """The Bayes posterior's value on `dataset`; it does not depend on the backbone."""
         if (dataset, backbone, ORACLE, metric) in self.stats:
             return self.stats[dataset, backbone, ORACLE, metric]
-        return next((s for k, s in self.stats.items() if (k[0], k[2], k[3]) == (dataset, ORACLE, metric)), Stat())
+        return self._oracles.get((dataset, metric), Stat())
+
+    @cached_property
+    def _oracles(self) -> dict[tuple[str, str], Stat]:
+        return {(k[0], k[3]): stat for k, stat in self.stats.items() if k[2] == ORACLE}
 
     @cached_property
     def datasets(self) -> list[str]:
