@@ -116,7 +116,7 @@ def suites_page() -> str:
 def bibliography_page() -> str:
     """The papers that declarations and published numbers cite, by key."""
     lines = ["# Bibliography", "", "Generated from `results/reference/papers/*.bib`.", ""]
-    for key, entry in sorted(bibliography().items(), key=lambda pair: (pair[1].get("author", ""), pair[0])):
+    for key, entry in sorted(bibliography().items()):
         where = entry.get("booktitle") or entry.get("journal") or entry.get("institution") or ""
         eprint = entry.get("eprint", "")
         arxiv = f" [arXiv {eprint}](https://arxiv.org/abs/{eprint})." if eprint else ""

@@ -20,8 +20,8 @@ import yaml
 
 from calbench.benchmark import cli
 from calbench.benchmark import registry as registry_module
-from calbench.benchmark.commands_info import registries
-from calbench.benchmark.report.papers import bibliography
+from calbench.benchmark.commands_info import card, registries
+from calbench.benchmark.report.papers import bibliography, plain
 from calbench.benchmark.suite import load_suite, suite_files
 
 ROOT = Path(__file__).parent.parent
@@ -201,12 +201,28 @@ def test_every_paper_is_in_the_bibliography_once_and_with_what_a_reference_needs
             key = registry[name].spec.paper
             assert key is None or key in bibliography(), f"{what} {name}: no paper {key!r}"
     for key, entry in bibliography().items():
-        assert {"author", "title", "year"} <= entry.keys(), key
+        assert all(entry.get(field) for field in ("author", "title")), key
+        assert not re.search(r"[\\{}]", "".join(entry.values())), f"{key}: a command of TeX is left"
         assert re.fullmatch(r"(19|20)\d\d", entry["year"]), key
         assert re.fullmatch(r"\d{4}\.\d{4,5}", entry.get("eprint", "0000.0000")), key
     files = (ROOT / "results" / "reference" / "papers").glob("*.bib")
     keys = [key for file in files for key in re.findall(r"^@\w+\{([^,]+),", file.read_text("utf-8"), re.MULTILINE)]
     assert sorted(keys) == sorted(bibliography())
+
+
+def test_names_of_people_and_titles_are_read_from_bibtex_as_people_write_them():
+    assert plain(r"Neumann, Luk{\'a}{\v{s}} and M{\"u}ller") == "Neumann, Lukáš and Müller"
+    assert plain(r"B{\l}asiok and \v Cech and {\c c}") == "Błasiok and Čech and ç"
+    assert plain(r"{ImageNet} Transformers \& Distillation, \url{https://x}") == (
+        "ImageNet Transformers & Distillation, https://x"
+    )
+
+
+def test_cards_show_the_choices_and_bounds_of_options():
+    methods = registries()["methods"]
+    assert "| criterion | 'nll' or 'ece' | `'nll'` |" in card("methods", methods["temperature-scaling"])
+    assert "| epsilon | float >= 0, < 1 | `0.05` |" in card("methods", methods["label-smoothing"])
+    assert "| rho | float > 0 or None | `None` |" in card("methods", methods["tempnet-posthoc"])
 
 
 def test_the_citation_file_names_this_version_and_licence():

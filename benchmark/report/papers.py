@@ -2,11 +2,19 @@
 
 import importlib.resources
 import re
+import unicodedata
 from collections.abc import Collection
 from functools import cache
 
 _ENTRY = re.compile(r"@\w+\s*\{\s*([^,\s]+)\s*,(.*?)\n\}", re.DOTALL)
-_FIELD = re.compile(r"(\w+)\s*=\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|\"([^\"]*)\"|(\d+))")
+_BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # a value holds braces in braces: {\v{s}}
+_FIELD = re.compile(rf"^\s*(\w+)\s*=\s*(?:{_BRACED}|\"([^\"]*)\"|(\d+))\s*,?\s*$", re.MULTILINE)
+_ACCENT = re.compile(r"\\(?:(['`^\"~=.])\s*|([vcuHk])(?:\s+|(?=\{)))\{?\\?(\w)\}?")
+_COMBINING = {
+    "'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
+    "v": "\u030c", "c": "\u0327", "u": "\u0306", "H": "\u030b", "k": "\u0328",
+}  # fmt: skip
+_LETTERS = {r"\l": "ł", r"\L": "Ł", r"\o": "ø", r"\O": "Ø", r"\ss": "ß", r"\aa": "å", r"\ae": "æ"}
 
 
 @cache
@@ -24,8 +32,16 @@ def bibliography() -> dict[str, dict[str, str]]:
 
 
 def _fields(body: str) -> dict[str, str]:
-    fields = {name.lower(): " ".join((a or b or c).split()) for name, a, b, c in _FIELD.findall(body)}
-    return {name: re.sub(r"[{}]", "", text) for name, text in fields.items()}
+    return {name.lower(): plain(a or b or c) for name, a, b, c in _FIELD.findall(body)}
+
+
+def plain(text: str) -> str:
+    r"""BibTeX's `text` without its commands and braces: ``Luk{\'a}{\v{s}}`` as people write it."""
+    text = _ACCENT.sub(lambda found: found[3] + _COMBINING[found[1] or found[2]], text)
+    for command, letter in _LETTERS.items():
+        text = re.sub(re.escape(command) + r"(?![A-Za-z])\s*", letter, text)
+    text = re.sub(r"\\url\b|\\(?=&)|[{}]", "", text)
+    return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def citations(keys: Collection[str]) -> dict[str, str]:
