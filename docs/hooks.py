@@ -25,6 +25,7 @@ KINDS = {
 }
 STUDY = "<!-- estimators -->"
 PROSE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+MOVED = PROSE | {"results/estimators/estimators.md": "estimators.md"}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
 
 
@@ -33,6 +34,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for what, registry in registries().items():
         pages = [{name: f"{what}/{name}.md"} for name in registry]
         config.nav.append({what.capitalize(): [f"{what}/index.md", *pages]})
+    tables = [path.relative_to(ROOT).as_posix() for path in shown_results() if path.suffix == ".md"]
+    config.nav.append({"Results": [{_nav_title(path): path} for path in tables]})
     config.nav.append({"About": ["cite.md", "bibliography.md", *PROSE.values()]})
     return config
 
@@ -61,9 +64,16 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def shown_results() -> Iterable[Path]:
-    """The files of ``results`` that pages link to or show."""
-    for pattern in ("quick/leaderboard.md", "quick/figures/*.png", "estimators/*.png", "reference/README.md"):
-        yield from sorted((ROOT / "results").glob(pattern))
+    """The committed results that pages link to or show."""
+    for pattern in ("*/README.md", "*/leaderboard.md", "quick/figures/*.png", "estimators/*.png"):
+        found = (ROOT / "results").glob(pattern)
+        yield from sorted(path for path in found if not path.parent.name.endswith("-smoke"))
+
+
+def _nav_title(path: str) -> str:
+    """``results/quick/leaderboard.md`` as ``quick: leaderboard``."""
+    _, folder, name = path.split("/")
+    return folder if name == "README.md" else f"{folder}: {name.removesuffix('.md')}"
 
 
 def front_page() -> str:
@@ -74,7 +84,7 @@ def front_page() -> str:
         image, words, target = found.groups()
         if not (ROOT / target).is_file():
             return words
-        return f"{image}[{words}]({PROSE.get(target, target.removeprefix('docs/'))})"
+        return f"{image}[{words}]({MOVED.get(target, target.removeprefix('docs/'))})"
 
     return _LINK.sub(link, text)
 
