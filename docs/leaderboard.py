@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "quick"
 FIGURE = "ece-intervals-overlap-vit-micro.png"
-ALT = (
-    "ECE of every entry on overlap with vit-micro, with 95 % intervals; grey: up to the 95th percentile of the noise "
-    "floor; dashed: the baseline"
+CAPTION = (
+    "ECE of every entry on overlap with vit-micro, with 95 % intervals. Grey: up to the 95th percentile of the noise "
+    "floor. Dashed: the baseline."
 )
 
 
@@ -48,7 +48,8 @@ def in_step(readme: str, results: Path = RESULTS) -> str:
     leaderboard = results / "leaderboard.md"
     table = overall_block(leaderboard.read_text("utf-8")) if leaderboard.is_file() else ""
     figure = results / "figures" / FIGURE
-    image = f"![{ALT}](results/{results.name}/figures/{FIGURE})" if figure.is_file() else ""
+    address = f"results/{results.name}/figures/{FIGURE}"
+    image = f"![ECE with intervals]({address})\n\n*{CAPTION}*" if figure.is_file() else ""
     return replace_block(replace_block(readme, "leaderboard", table), "figure", image)
 
 

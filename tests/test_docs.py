@@ -164,7 +164,7 @@ def test_the_leaderboard_is_copied_with_its_protocol_and_nothing_twice(tmp_path)
     text += "<!-- figure:end -->\nafter\n"
     new = script.in_step(text, tmp_path)
     assert "- rule\n\n**All**\n\n|a|\n<!-- leaderboard:end -->" in new
-    assert f"figures/{script.FIGURE})\n<!-- figure:end -->\nafter" in new
+    assert f"figures/{script.FIGURE})\n\n*{script.CAPTION}*\n<!-- figure:end -->\nafter" in new
     assert not any(word in new for word in ("old", "|b|", "what it is"))
     assert script.in_step(new, tmp_path) == new
     with pytest.raises(ValueError, match="no markers of 'figure'"):
