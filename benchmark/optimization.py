@@ -14,7 +14,8 @@ WARMUP_START = 0.01
 
 
 def make_optimizer(model: Classifier, training: TrainingConfig) -> torch.optim.Optimizer:
-    """Timm's optimiser of the given name; no weight decay on biases, norms and what the backbone exempts.
+    """Timm's optimiser of the given name; no weight decay on biases, norms and what the backbone exempts,
+    unless ``decay_all``.
 
     Raises:
         InputError: timm has no optimiser of that name.
@@ -26,6 +27,7 @@ def make_optimizer(model: Classifier, training: TrainingConfig) -> torch.optim.O
             lr=training.lr,
             weight_decay=training.weight_decay,
             momentum=training.momentum,
+            filter_bias_and_bn=not training.decay_all,
         )
     except (ValueError, AssertionError, KeyError) as error:
         raise InputError(f"training.optimizer {training.optimizer!r}: {error}") from error

@@ -143,12 +143,7 @@ def _make(work: Work, store: Store, context: Context, progress: Progress) -> Non
     if RANK != 0:
         return
     manifest = {
-        "cell": cell.identity,
-        "name": cell.describe(),
-        "dataset": cell.dataset.spelled(),
-        "backbone": cell.backbone.spelled(),
-        "recipe": cell.recipe.name,
-        "seed": cell.seed,
+        **_names(cell),
         **record,
         "seconds": round(time.perf_counter() - started, 3),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -203,11 +198,8 @@ class _Plain:
 _NO_CALIBRATOR: Any = _Plain()
 
 
-def failure_record(work: Work, error: BaseException) -> dict[str, Any]:
-    """Why a cell failed, for people and for the table's gap."""
-    expected = isinstance(error, CellError | InputError)
-    reason = str(error) if expected else f"{type(error).__name__}: {error}"
-    cell = work.cell
+def _names(cell: Cell | FileCell) -> dict[str, Any]:
+    """What a record says of the cell that it belongs to."""
     return {
         "cell": cell.identity,
         "name": cell.describe(),
@@ -215,6 +207,16 @@ def failure_record(work: Work, error: BaseException) -> dict[str, Any]:
         "backbone": cell.backbone.spelled(),
         "recipe": cell.recipe.name,
         "seed": cell.seed,
+    }
+
+
+def failure_record(work: Work, error: BaseException) -> dict[str, Any]:
+    """Why a cell failed, for people and for the table's gap."""
+    expected = isinstance(error, CellError | InputError)
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    cell = work.cell
+    return {
+        **_names(cell),
         "reason": reason,
         "traceback": "".join(traceback.format_exception(error)),
     }

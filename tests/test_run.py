@@ -254,6 +254,17 @@ def test_learning_rates_follow_the_schedule(schedule, optimizer):
     np.testing.assert_allclose([rates[12], rates[24], rates[36]], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("decay_all", [False, True])
+def test_weight_decay_spares_biases_and_norms_unless_told_otherwise(decay_all):
+    from calbench.benchmark.optimization import make_optimizer
+    from calbench.benchmark.training_config import TrainingConfig
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))
+    optimizer = make_optimizer(model, TrainingConfig(weight_decay=0.1, decay_all=decay_all))
+    decayed = sum(p.numel() for group in optimizer.param_groups if group["weight_decay"] for p in group["params"])
+    assert decayed == (10 if decay_all else 4)
+
+
 def test_devices_and_optimisers_that_are_not_there(tiny, run):
     from calbench.benchmark.devices import make_devices
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from calbench.benchmark.errors import InputError
 from calbench.methods import registry
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+
 from calbench.benchmark.registry import option_defaults, option_fields
 from calbench.methods import registry
 from calbench.methods.base import Kind, Need

@@ -3,9 +3,10 @@ import math
 import pytest
 import timm
 import torch
+from torch.nn.functional import cross_entropy
+
 from calbench.benchmark.errors import InputError
 from calbench.methods import BackboneInfo, Outputs, Representation, registry
-from torch.nn.functional import cross_entropy
 
 HEADS = [n for n in registry if registry[n].kind == "head" and registry[n].__module__.startswith("calbench.")]
 VIT = BackboneInfo("vit-micro", 16, has_cls_token=True, has_patch_tokens=True)

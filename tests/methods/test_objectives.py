@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
-from calbench.benchmark.errors import InputError
-from calbench.methods import Outputs, registry
 from torch.autograd import gradcheck
 from torch.nn.functional import one_hot
+
+from calbench.benchmark.errors import InputError
+from calbench.methods import Outputs, registry
 
 OBJECTIVES = [n for n in registry if registry[n].kind == "objective" and registry[n].__module__.startswith("calbench.")]
 SOFT = [n for n in OBJECTIVES if registry.create(n).takes_soft_targets]

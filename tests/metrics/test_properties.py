@@ -10,6 +10,7 @@ from calbench.benchmark.metrics import Metric, evaluate, registry
 ALL = [n for n in registry if issubclass(registry[n], Metric) and not registry[n].needs]
 PER_CENT = [n for n in ALL if registry[n].unit == "%" and n not in ("signed-gap", "misclassification-auroc")]
 CALIBRATION = ["ece", "adaece", "mce", "smece", "ks", "debiased-ece", "ece-sweep", "signed-gap"]
+RANKED = ["adaece", "ece-sweep", "ks", "aurc", "misclassification-auroc"]
 
 bounded = settings(max_examples=25, deadline=None)
 
@@ -61,7 +62,13 @@ def test_names_of_classes_do_not_matter(cell):
     z = z + rng.normal(size=z.shape) * 1e-3
     order = rng.permutation(z.shape[1])
     place = np.argsort(order)
-    check_same(evaluate(logits=z[:, order], labels=place[y], metrics=ALL), evaluate(logits=z, labels=y, metrics=ALL))
+    # Summing in another order moves a confidence by an ulp, which is all that tells two saturated ones apart; what is
+    # made of ranks is then another number, and rightly so.
+    gaps = np.diff(np.sort(np.exp(z.max(1) - np.logaddexp.reduce(z, axis=1))))
+    names = ALL if len(y) == 1 or gaps.min() > 1e-9 else [name for name in ALL if name not in RANKED]
+    check_same(
+        evaluate(logits=z[:, order], labels=place[y], metrics=names), evaluate(logits=z, labels=y, metrics=names)
+    )
 
 
 @bounded
