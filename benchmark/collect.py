@@ -1,21 +1,18 @@
 """From the store to a suite's results: tidy table, comparisons, diagrams, curves and the record of the run."""
 
-import datetime
-import inspect
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import environment, metrics, statistics
+from . import metrics, statistics
 from .entry import Entry
 from .evaluate import Evaluation, evaluation_name
 from .plan import Work
-from .results import COMPARISON_COLUMNS, FORMAT, RESULT_COLUMNS, Results
+from .record import method_records, stamped
+from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
 from .store import DamagedError, Store
 from .suite import Suite
 from .work import ORACLE, oracle_name
@@ -56,7 +53,7 @@ def collect(suite: Suite, plan: list[Work], store: Store, command: str, seconds:
         comparisons = statistics.compare(
             table, collector.replicates, suite.baseline, expected_seeds=len(suite.seeds), directions=directions
         )
-    run = without_paths(run_record(suite, collector.cells, collector.notes(), command, seconds))
+    run = run_record(suite, collector.cells, collector.notes(), command, seconds)
     return Results(table, comparisons, run, collector.diagrams, collector.curves)
 
 
@@ -69,7 +66,6 @@ class _Collector:
         self.curves: list[dict[str, Any]] = []
         self.cells: list[dict[str, Any]] = []
         self.replicates = _Replicates(store)
-        self.seen_oracles: set[tuple[str, str, int]] = set()
         self.warnings: Counter[tuple[str, str]] = Counter()
 
     def add(self, work: Work) -> None:
@@ -110,9 +106,7 @@ class _Collector:
         reasons = [f"{entry}: {failure}" for entry, failure in failures.items() if failure]
         if reasons:
             found |= {"status": "failed", "reason": "; ".join(reasons)}
-        oracle = (where["dataset"], where["backbone"], cell.seed)
-        if cell.dataset.has_posterior and oracle not in self.seen_oracles:
-            self.seen_oracles.add(oracle)
+        if work.oracle:
             self._entry(work, where, oracle_name(self.suite.protocol), ORACLE, "none")
         return found
 
@@ -142,32 +136,15 @@ class _Collector:
         return sorted(remarks) + sorted(warned)
 
 
-_ABSOLUTE_PATH = re.compile(r"""(?:(?<=[\s=('"\[:,])|^)~?/(?=[\w.])[^\s,()'"\]]*""")
-
-
-def without_paths(value: Any) -> Any:
-    """Plain data with every absolute path cut to its last part: no artefact holds one."""
-    if isinstance(value, str):
-        return _ABSOLUTE_PATH.sub(lambda match: Path(match[0]).name, value)
-    if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
-    return [without_paths(item) for item in value] if isinstance(value, list) else value
-
-
 def run_record(
     suite: Suite, cells: list[dict[str, Any]], notes: list[str], command: str, seconds: float
 ) -> dict[str, Any]:
     """What stands in ``run.json``: everything that a reader needs to judge or repeat the run."""
     protocol = suite.protocol
-    return {
-        "format": FORMAT,
+    said = {
         "suite": suite.name,
         "title": suite.config.title or suite.name,
         "description": suite.config.description,
-        "calbench": environment.versions()["calbench"],
-        "commit": environment.commit(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
         "config": suite.config.model_dump(mode="json"),
         "protocol": protocol.model_dump(mode="json"),
         "protocol_text": protocol.lines(list(suite.seeds), suite.baseline),
@@ -179,10 +156,8 @@ def run_record(
         "metrics": [metrics.registry[name].describe() for name in _shown_metrics(suite)],
         "cells": cells,
         "notes": notes,
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
-        "seconds": round(seconds, 1),
     }
+    return stamped(command, seconds, said)
 
 
 def _shown_metrics(suite: Suite) -> list[str]:
@@ -199,15 +174,5 @@ def _entry_record(entry: Entry) -> dict[str, Any]:
         "recipe": entry.recipe.name,
         "calibrator": entry.calibrator_name,
         "families": list(dict.fromkeys(part.kind for part in entry.methods)),
-        "methods": [
-            {
-                "name": part.spec.name,
-                "label": part.spec.label,
-                "kind": part.kind,
-                "paper": part.spec.paper,
-                "options": part.options(),
-                "doc": inspect.getdoc(type(part)) or "",
-            }
-            for part in entry.methods
-        ],
+        "methods": method_records(entry.methods),
     }

@@ -14,8 +14,9 @@ WARMUP_START = 0.01
 
 
 def make_optimizer(model: Classifier, training: TrainingConfig) -> torch.optim.Optimizer:
-    """Timm's optimiser of the given name; no weight decay on biases, norms and what the backbone exempts,
-    unless ``decay_all``.
+    """Timm's optimiser of the given name.
+
+    Weight decay spares biases, norms and what the backbone exempts, unless ``decay_all``.
 
     Raises:
         InputError: timm has no optimiser of that name.

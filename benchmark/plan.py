@@ -138,10 +138,14 @@ def file_fingerprint(source: PredictionSource) -> str:
 
 @dataclass(frozen=True)
 class Work:
-    """A cell and the entries that are evaluated on its predictions."""
+    """A cell and the entries that are evaluated on its predictions.
+
+    ``oracle`` says whether the Bayes posterior is evaluated here too: in the first recipe's cells where it is known.
+    """
 
     cell: Cell | FileCell
     entries: tuple[Entry, ...]
+    oracle: bool = False
 
 
 def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str]) -> list[Work]:
@@ -156,6 +160,7 @@ def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str]) -> list[Work]
         groups.setdefault(digest(entry.recipe.identity()), (entry.recipe, []))[1].append(entry)
     prints = {id(dataset): fingerprint(dataset) for dataset in suite.datasets}
     training = {(id(d), id(b)): suite.training_for(d, b) for d in suite.datasets for b in suite.backbones}
+    first = next(iter(groups.values()))[0]
     trained = [
         Work(
             Cell(
@@ -169,6 +174,7 @@ def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str]) -> list[Work]
                 suite.protocol.checkpoints,
             ),
             tuple(entries),
+            oracle=dataset.has_posterior and recipe is first,
         )
         for seed in suite.seeds
         for dataset in suite.datasets

@@ -1,7 +1,5 @@
 """Post-hoc maps compared on given predictions: the same results, and so the same tables, as a suite gives."""
 
-import datetime
-import inspect
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,13 +7,14 @@ from typing import Any
 import pandas as pd
 
 from ..methods import Calibrator, registry
-from . import environment, metrics, statistics
+from . import metrics, statistics
 from .entry import make_component, split_outside_brackets
 from .errors import InputError
 from .evaluate import evaluate_entry
 from .predictions import Predictions
 from .protocol import Protocol
-from .results import COMPARISON_COLUMNS, FORMAT, RESULT_COLUMNS, Results
+from .record import method_records, stamped
+from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
 
 BASELINE = "uncalibrated"
 Chain = tuple[Calibrator, ...]
@@ -68,8 +67,9 @@ def compare_calibrators(
         progress(entry)
         try:
             evaluation = evaluate_entry(predictions, chain, protocol)
-        except ValueError as error:
-            notes.append(f"{entry}: left out: {error}")
+        except Exception as error:
+            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            notes.append(f"{entry}: left out: {reason}")
             continue
         labels = where | {"entry": entry, "recipe": BASELINE, "calibrator": entry if chain else "none", "seed": 0}
         rows += [labels | row for row in evaluation.rows]
@@ -93,17 +93,7 @@ def _entry_record(entry: str, chain: Chain) -> dict[str, Any]:
         "recipe": BASELINE,
         "calibrator": entry if chain else "none",
         "families": ["calibrator"] if chain else [],
-        "methods": [
-            {
-                "name": part.spec.name,
-                "label": part.spec.label,
-                "kind": part.kind,
-                "paper": part.spec.paper,
-                "options": part.options(),
-                "doc": inspect.getdoc(type(part)) or "",
-            }
-            for part in chain
-        ],
+        "methods": method_records(chain),
     }
 
 
@@ -118,15 +108,10 @@ def _run_record(
 ) -> dict[str, Any]:
     cell = {"key": name, "dataset": name, "backbone": "given predictions", "recipe": BASELINE, "seed": 0,
             "status": "done", "reason": None}  # fmt: skip
-    return {
-        "format": FORMAT,
+    said = {
         "suite": name,
         "title": f"Post-hoc calibration of {name}",
         "description": "",
-        "calbench": environment.versions()["calbench"],
-        "commit": environment.commit(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
         "config": {},
         "protocol": protocol.model_dump(mode="json"),
         "protocol_text": [
@@ -142,7 +127,5 @@ def _run_record(
         "metrics": [metrics.registry[metric].describe() for metric in protocol.metrics],
         "cells": [cell],
         "notes": notes,
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
-        "seconds": round(seconds, 1),
     }
+    return stamped(command, seconds, said)

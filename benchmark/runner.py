@@ -129,7 +129,7 @@ def _kind(work: Work) -> tuple[str, str]:
 
 def _evaluated(work: Work, suite: Suite, store: Store) -> bool:
     names = [evaluation_name(entry, suite.protocol) for entry in work.entries]
-    if work.cell.dataset.has_posterior:
+    if work.oracle:
         names.append(oracle_name(suite.protocol))
     return all(store.has_evaluation(work.cell.key, name) for name in names)
 

@@ -17,8 +17,8 @@ class TrainingConfig(BaseModel):
     ``lr`` is the peak learning rate, ``warmup_epochs`` a linear warm-up from a hundredth of it; ``milestones`` are the
     epochs at which the ``multistep`` schedule multiplies the rate by ``decay_rate``; ``decay_all`` puts weight decay on
     biases and norms too, as plain SGD recipes do; ``clip`` bounds the gradient norm (0: off); ``ema`` is the decay of
-    an exponential moving average of the weights that is then evaluated (0: off); ``precision`` auto means bfloat16 on GPUs
-    that have it and float32 elsewhere; ``micro_batch`` splits a batch to save memory (0: whole batches; halved by
+    an exponential moving average of the weights that is then evaluated (0: off); ``precision`` auto means bfloat16 on
+    GPUs that have it and float32 elsewhere; ``micro_batch`` splits a batch to save memory (0: whole batches; halved by
     itself when CUDA runs out of memory); ``save_seconds`` is the least time between two saved states of a running cell,
     and has no influence on the predictions.
     """

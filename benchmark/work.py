@@ -163,7 +163,7 @@ def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:
         predictions = predictions or store.predictions(key)
         store.write_evaluation(key, name, *_evaluated(predictions, entry, protocol))
     name = oracle_name(protocol)
-    if work.cell.dataset.has_posterior and store.evaluation(key, name) is None:
+    if work.oracle and store.evaluation(key, name) is None:
         predictions = predictions or store.predictions(key)
         store.write_evaluation(key, name, *_oracle(predictions, protocol).to_stored())
 

@@ -190,7 +190,7 @@ def test_run_all_is_calbench_run(tiny, tmp_path):
     quick = subprocess.run(
         [sys.executable, ROOT / "run_all.py", "--dry-run"], capture_output=True, text=True, cwd=tmp_path
     )
-    assert "quick: 144 cells" in quick.stdout
+    assert "quick: 96 cells" in quick.stdout
 
 
 def test_the_record_of_a_run_is_whole(calbench, tiny, tmp_path):
