@@ -249,9 +249,8 @@ class View:
     @cached_property
     def _seeds_found(self) -> dict[tuple[str, str, str], set[str]]:
         found: dict[tuple[str, str, str], set[str]] = {}
-        for dataset, backbone, entry, seed in self.table[["dataset", "backbone", "entry", "seed"]].itertuples(
-            index=False
-        ):
+        runs = self.table[["dataset", "backbone", "entry", "seed"]].drop_duplicates()
+        for dataset, backbone, entry, seed in runs.itertuples(index=False):
             found.setdefault((dataset, backbone, entry), set()).add(str(seed))
         return found
 

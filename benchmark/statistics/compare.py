@@ -138,6 +138,8 @@ class _Block:
 
     def _all_drawn(self, entry: str, best: str | None) -> Iterator[tuple[str, np.ndarray]]:
         """The bootstrap distributions (R,) that replicates give: of the value and of its differences."""
+        if not self.size:
+            return
         own = self._drawn(entry, tuple(sorted(self.values[entry])))
         if own is not None:
             yield "value", own
@@ -172,7 +174,7 @@ class _Block:
             "change": own - base,
             "change_low": change_low,
             "change_high": change_high,
-            "reduction": float(_reduction(own, base)),
+            "reduction": 100 * (base - own) / base if base else float("nan"),
             "reduction_low": reduction_low,
             "reduction_high": reduction_high,
             "differs": None if np.isnan(change_low) else not change_low <= 0 <= change_high,
