@@ -7,6 +7,7 @@ filled in one pass. Stripes of the rows are filled apart and joined.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,7 @@ def _divergence(block: Block) -> Tensor:
     return (torch.special.xlogy(q, q) - torch.where(q > 0, q * log_p, 0)).sum(dim=1)
 
 
+@cache
 def bin_edges(bins: int, dtype: torch.dtype) -> Tensor:
     """The inner edges of `bins` bins (a, b] of equal width on [0, 1], as numbers of the type that is compared."""
     return (torch.arange(1, bins, dtype=torch.float64) / bins).to(dtype)
@@ -206,27 +208,24 @@ class _ClasswiseSumCollector(Collector):
         self.edge = float(bin_edges(bins, source.dtype)[0]) if bins > 1 else 2.0
         self.columns = torch.zeros(source.num_classes, dtype=torch.float64, device=source.values.device)
         self.sums = torch.zeros(source.num_classes * bins, dtype=torch.float64, device=source.values.device)
+        self.ones = torch.ones(source.block_rows, dtype=torch.float64, device=source.values.device)
         self.mask = torch.empty(source.block_rows * source.num_classes, dtype=torch.bool, device=source.values.device)
 
     def add(self, block: Block) -> None:
+        classes, bins = self.shape
         self.columns += _column_sums(block.probabilities)
-        _, cells, values = self._entries(block)
-        self.sums.index_add_(0, cells, values)
+        places, above, labels = self._above(block)
+        first = places.remainder(classes).mul_(bins)
+        above64 = above.double()
+        self.sums.index_add_(0, first + bin_index(above, bins), above64, alpha=-1)
+        self.sums.index_add_(0, first, above64)
+        self.sums.index_add_(0, labels, self.ones[: len(labels)])
 
-    def _entries(self, block: Block) -> tuple[Tensor, Tensor, Tensor]:
-        bins = self.shape[1]
+    def _above(self, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+        """Places and values of the probabilities above the first edge, and the cells of the true classes."""
         flat = block.probabilities.reshape(-1)
         places = _true_places(torch.gt(flat, self.edge, out=self.mask[: len(flat)]))
-        above = flat[places]
-        rows = torch.div(places, self.shape[0], rounding_mode="floor")
-        first = (places - rows * self.shape[0]) * bins
-        labels = block.labels * bins + bin_index(block.label_probability, bins)
-        above64 = above.double()
-        return (
-            torch.cat([rows, rows, torch.arange(len(labels), device=labels.device)]),
-            torch.cat([first + bin_index(above, bins), first, labels]),
-            torch.cat([-above64, above64, torch.ones_like(labels, dtype=torch.float64)]),
-        )
+        return places, flat[places], block.labels * self.shape[1] + bin_index(block.label_probability, self.shape[1])
 
     def result(self) -> Array:
         sums = self.sums.view(self.shape)
@@ -241,7 +240,14 @@ class _ClasswiseEntryCollector(_ClasswiseSumCollector):
         self.parts: list[tuple[Array, Array, Array]] = []
 
     def add(self, block: Block) -> None:
-        rows, cells, values = self._entries(block)
+        classes, bins = self.shape
+        places, above, labels = self._above(block)
+        rows = torch.div(places, classes, rounding_mode="floor")
+        first = (places - rows * classes) * bins
+        above64 = above.double()
+        rows = torch.cat([rows, rows, torch.arange(len(labels), device=labels.device)])
+        cells = torch.cat([first + bin_index(above, bins), first, labels])
+        values = torch.cat([-above64, above64, self.ones[: len(labels)]])
         self.parts.append(tuple(part.cpu().numpy() for part in (rows + self.offset + block.start, cells, values)))
 
     def result(self) -> ClasswiseEntries:
