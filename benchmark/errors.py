@@ -14,7 +14,7 @@ class CellError(RuntimeError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known word nearest to `word`, or ``""`` where none is near."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.6)
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 

@@ -86,4 +86,4 @@ def make_protocol(spec: str | dict[str, Any]) -> Protocol:
     changes = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = changes.get("name", "clean")
     check_names("protocol", [name], named_protocols())
-    return Protocol(**{**named_protocols()[name], "name": name, **changes})
+    return Protocol.model_validate({**named_protocols()[name], "name": name, **changes})

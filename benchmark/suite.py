@@ -228,7 +228,7 @@ def _protocol(spec: str | dict[str, Any]) -> Protocol:
 
 def _validated(model: type[BaseModel], options: dict[str, Any], what: str) -> Any:
     try:
-        return model(**options)
+        return model.model_validate(options)
     except ValidationError as error:
         raise InputError(f"{what}: {_reason(model, error.errors()[0])}") from None
 
