@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from .plan import Work
 from .suite import Suite
@@ -37,11 +38,12 @@ class Reporter:
         if not self.console.is_terminal:
             yield
             return
+        # Every column keeps to one line; where the terminal is narrow, the widest one, the cell's name, is cut.
         columns = (
-            BarColumn(),
-            TextColumn("{task.completed:.1f} of {task.total} cells"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed:.1f} of {task.total} cells", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         )
         with Progress(*columns, console=self.console, transient=True) as self._bar:
             self._task = self._bar.add_task("", total=self._total)
