@@ -41,8 +41,8 @@ class Reporter:
         # Every column keeps to one line; where the terminal is narrow, the widest one, the cell's name, is cut.
         columns = (
             BarColumn(bar_width=20, table_column=Column(min_width=20, no_wrap=True)),
-            TextColumn("{task.completed:.1f} of {task.total} cells", table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.completed:.1f} of {task.total} cells", table_column=Column(min_width=20, no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(min_width=8, no_wrap=True)),
             TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         )
         with Progress(*columns, console=self.console, transient=True) as self._bar:
