@@ -9,7 +9,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from .base import Metric, register
-from .parts import Classwise, Part
+from .classwise import Classwise
+from .parts import Part
 from .sample import View
 
 Bins = Annotated[int, Field(ge=1, le=100_000)]

@@ -45,27 +45,42 @@ class Part(ABC):
 
 
 class _RowPart(Part):
-    """Numbers per row, by name."""
+    """Numbers per row, by name.
 
+    A block gives only what has to be read of its N x K numbers; the rest is done on the columns of a whole stripe,
+    since many calls on short arrays cost more than the reading.
+    """
+
+    @override
+    def collector(self, source: Source) -> Collector:
+        return _RowCollector(self, source)
+
+    @override
     def join(self, results: Sequence[dict[str, Array]]) -> dict[str, Array]:
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
+    @abstractmethod
+    def columns(self, block: Block) -> dict[str, Tensor]:
+        """What is kept of a block: arrays (n,) by name."""
+
+    def finish(self, columns: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        """The numbers per row, from the columns (N,) of all blocks and the labels (N,)."""
+        return columns
+
 
 class _RowCollector(Collector):
-    """Numbers per row: one array (N,) for each of the functions of a block."""
-
-    def __init__(self, source: Source, functions: dict[str, Any], dtypes: dict[str, torch.dtype]) -> None:
-        self.functions = functions
-        self.arrays = {
-            name: torch.empty(source.num_rows, dtype=dtypes[name], device=source.values.device) for name in functions
-        }
+    def __init__(self, part: _RowPart, source: Source) -> None:
+        self.part, self.labels = part, source.labels
+        self.arrays: dict[str, Tensor] = {}
 
     def add(self, block: Block) -> None:
-        for name, function in self.functions.items():
-            self.arrays[name][block.rows] = function(block)
+        for name, values in self.part.columns(block).items():
+            if name not in self.arrays:
+                self.arrays[name] = values.new_empty(len(self.labels))
+            self.arrays[name][block.rows] = values
 
     def result(self) -> dict[str, Array]:
-        return {name: array.cpu().numpy() for name, array in self.arrays.items()}
+        return {name: array.cpu().numpy() for name, array in self.part.finish(self.arrays, self.labels).items()}
 
 
 @dataclass(frozen=True)
@@ -73,30 +88,35 @@ class TopLabel(_RowPart):
     """``confidence`` (N,) and ``correct`` (N,) bool."""
 
     @override
-    def collector(self, source: Source) -> Collector:
-        return _RowCollector(
-            source,
-            {"confidence": lambda block: block.confidence, "correct": lambda block: block.correct},
-            {"confidence": source.dtype, "correct": torch.bool},
-        )
+    def columns(self, block: Block) -> dict[str, Tensor]:
+        return {"confidence": block.confidence, "prediction": block.prediction}
+
+    @override
+    def finish(self, columns: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        return {"confidence": columns["confidence"], "correct": columns["prediction"] == labels}
 
 
 @dataclass(frozen=True)
 class ProperScores(_RowPart):
-    """``nll`` (N,) in nats and ``brier`` (N,) in 0..2."""
+    """``nll`` (N,) in nats and ``brier`` (N,) in 0..2, float64.
+
+    Of logits, the NLL is exact where the probability itself underflows; of probabilities, it is inf where p_y = 0.
+    """
 
     @override
-    def collector(self, source: Source) -> Collector:
-        return _RowCollector(
-            source,
-            {"nll": lambda block: block.nll, "brier": _brier},
-            {"nll": source.dtype, "brier": source.dtype},
-        )
+    def columns(self, block: Block) -> dict[str, Tensor]:
+        found = {"label": block.label_probability, "norm": torch.linalg.vector_norm(block.probabilities, dim=1)}
+        if block.is_logits:
+            found |= {"confidence": block.confidence, "top_score": block.top_score, "label_score": block.label_score}
+        return found
 
-
-def _brier(block: Block) -> Tensor:
-    squares = torch.linalg.vector_norm(block.probabilities, dim=1).double() ** 2
-    return (squares - 2 * block.label_probability.double() + 1).clamp_(min=0)
+    @override
+    def finish(self, columns: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        exact = {name: column.double() for name, column in columns.items()}
+        brier = (exact["norm"] ** 2 - 2 * exact["label"] + 1).clamp_(min=0)
+        if "top_score" not in exact:
+            return {"nll": -exact["label"].log(), "brier": brier}
+        return {"nll": exact["top_score"] - exact["label_score"] - exact["confidence"].log(), "brier": brier}
 
 
 @dataclass(frozen=True)
@@ -104,8 +124,8 @@ class Prediction(_RowPart):
     """``prediction`` (N,) int64: the predicted class."""
 
     @override
-    def collector(self, source: Source) -> Collector:
-        return _RowCollector(source, {"prediction": lambda block: block.prediction}, {"prediction": torch.int64})
+    def columns(self, block: Block) -> dict[str, Tensor]:
+        return {"prediction": block.prediction}
 
 
 @dataclass(frozen=True)
@@ -115,10 +135,7 @@ class TopK(_RowPart):
     k: int
 
     @override
-    def collector(self, source: Source) -> Collector:
-        return _RowCollector(source, {"hit": self._hit}, {"hit": torch.bool})
-
-    def _hit(self, block: Block) -> Tensor:
+    def columns(self, block: Block) -> dict[str, Tensor]:
         target = block.label_score[:, None]
         above = (block.scores > target).sum(dim=1)
         hit = above < self.k
@@ -126,7 +143,7 @@ class TopK(_RowPart):
         if len(tied):
             earlier = torch.arange(block.scores.shape[1], device=hit.device) < block.labels[tied, None]
             hit[tied] = above[tied] + ((block.scores[tied] == target[tied]) & earlier).sum(dim=1) < self.k
-        return hit
+        return {"hit": hit}
 
 
 @dataclass(frozen=True)
@@ -141,11 +158,12 @@ class Truth(_RowPart):
     def collector(self, source: Source) -> Collector:
         if source.posterior is None:
             raise ValueError("this metric needs the true class distribution: pass posterior=")
-        return _RowCollector(
-            source,
-            {"divergence": _divergence, "accuracy": lambda b: b.posterior.gather(1, b.prediction[:, None])[:, 0]},
-            {"divergence": torch.float64, "accuracy": torch.float64},
-        )
+        return super().collector(source)
+
+    @override
+    def columns(self, block: Block) -> dict[str, Tensor]:
+        accuracy = block.posterior.gather(1, block.prediction[:, None])[:, 0]
+        return {"divergence": _divergence(block), "accuracy": accuracy}
 
 
 def _divergence(block: Block) -> Tensor:
@@ -163,104 +181,3 @@ def bin_edges(bins: int, dtype: torch.dtype) -> Tensor:
 def bin_index(values: Tensor, bins: int) -> Tensor:
     """The bin of each value: bin b holds (b/bins, (b+1)/bins], the first one 0 too."""
     return torch.bucketize(values, bin_edges(bins, values.dtype).to(values.device))
-
-
-@dataclass
-class ClasswiseEntries:
-    """The terms of the classwise residual sums that are not in the first bin, as coordinates.
-
-    The residual sum of class k in bin b adds ``values[j]`` of sample ``rows[j]`` for every j with
-    ``cells[j] = k * bins + b``. Of the first bins, what is missing is minus the sum of all probabilities of a class.
-    """
-
-    rows: Array
-    cells: Array
-    values: Array
-
-
-@dataclass(frozen=True)
-class Classwise(Part):
-    """Sums of ``[y = k] - p_k`` per class k and equal-width bin of p_k: (K, bins) float64.
-
-    A row has fewer than `bins` probabilities above the first edge, so that all others go into the first bin as one
-    column sum and only the few are placed one by one.
-    With `entries`, gives `ClasswiseEntries` instead: what a bootstrap needs.
-    """
-
-    bins: int
-    entries: bool = False
-
-    @override
-    def collector(self, source: Source) -> Collector:
-        return (_ClasswiseEntryCollector if self.entries else _ClasswiseSumCollector)(source, self.bins)
-
-    @override
-    def join(self, results: Sequence[Any]) -> Any:
-        if not self.entries:
-            return sum(results)
-        columns = zip(*((r.rows, r.cells, r.values) for r in results), strict=True)
-        return ClasswiseEntries(*(np.concatenate(column) for column in columns))
-
-
-class _ClasswiseSumCollector(Collector):
-    def __init__(self, source: Source, bins: int) -> None:
-        self.shape = (source.num_classes, bins)
-        self.edge = float(bin_edges(bins, source.dtype)[0]) if bins > 1 else 2.0
-        self.columns = torch.zeros(source.num_classes, dtype=torch.float64, device=source.values.device)
-        self.sums = torch.zeros(source.num_classes * bins, dtype=torch.float64, device=source.values.device)
-        self.ones = torch.ones(source.block_rows, dtype=torch.float64, device=source.values.device)
-        self.mask = torch.empty(source.block_rows * source.num_classes, dtype=torch.bool, device=source.values.device)
-
-    def add(self, block: Block) -> None:
-        classes, bins = self.shape
-        self.columns += _column_sums(block.probabilities)
-        places, above, labels = self._above(block)
-        first = places.remainder(classes).mul_(bins)
-        above64 = above.double()
-        self.sums.index_add_(0, first + bin_index(above, bins), above64, alpha=-1)
-        self.sums.index_add_(0, first, above64)
-        self.sums.index_add_(0, labels, self.ones[: len(labels)])
-
-    def _above(self, block: Block) -> tuple[Tensor, Tensor, Tensor]:
-        """Places and values of the probabilities above the first edge, and the cells of the true classes."""
-        flat = block.probabilities.reshape(-1)
-        places = _true_places(torch.gt(flat, self.edge, out=self.mask[: len(flat)]))
-        return places, flat[places], block.labels * self.shape[1] + bin_index(block.label_probability, self.shape[1])
-
-    def result(self) -> Array:
-        sums = self.sums.view(self.shape)
-        sums[:, 0] -= self.columns
-        return sums.cpu().numpy()
-
-
-class _ClasswiseEntryCollector(_ClasswiseSumCollector):
-    def __init__(self, source: Source, bins: int) -> None:
-        super().__init__(source, bins)
-        self.offset = source.offset
-        self.parts: list[tuple[Array, Array, Array]] = []
-
-    def add(self, block: Block) -> None:
-        classes, bins = self.shape
-        places, above, labels = self._above(block)
-        rows = torch.div(places, classes, rounding_mode="floor")
-        first = (places - rows * classes) * bins
-        above64 = above.double()
-        rows = torch.cat([rows, rows, torch.arange(len(labels), device=labels.device)])
-        cells = torch.cat([first + bin_index(above, bins), first, labels])
-        values = torch.cat([-above64, above64, self.ones[: len(labels)]])
-        self.parts.append(tuple(part.cpu().numpy() for part in (rows + self.offset + block.start, cells, values)))
-
-    def result(self) -> ClasswiseEntries:
-        return ClasswiseEntries(*(np.concatenate(parts) for parts in zip(*self.parts, strict=True)))
-
-
-def _column_sums(probabilities: Tensor) -> Tensor:
-    if len(probabilities) <= 1024:  # short enough for float32: the error stays below 1e-6 of the sum
-        return (probabilities.new_ones(len(probabilities)) @ probabilities).double()
-    return probabilities.sum(dim=0, dtype=torch.float64)
-
-
-def _true_places(mask: Tensor) -> Tensor:
-    if mask.device.type != "cpu":
-        return mask.nonzero().flatten()
-    return torch.from_numpy(np.flatnonzero(mask.numpy()))  # ten times as fast as torch's on a mostly false mask

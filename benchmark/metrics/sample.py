@@ -9,7 +9,8 @@ import numpy as np
 from scipy import sparse
 from typing_extensions import override
 
-from .parts import Classwise, ClasswiseEntries, Part, Prediction, ProperScores, TopK, TopLabel, Truth
+from .classwise import Classwise, ClasswiseEntries
+from .parts import Part, Prediction, ProperScores, TopK, TopLabel, Truth
 from .source import Source
 
 Array = np.ndarray

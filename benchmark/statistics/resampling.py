@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..metrics.base import Metric, make
+from ..metrics.classwise import Classwise
 from ..metrics.evaluation import PANEL
-from ..metrics.parts import Classwise
 from ..metrics.sample import ResampledView, Sample, column_sums
 from ..metrics.source import Source
 

@@ -1,0 +1,146 @@
+"""The residual sums of classwise calibration error: per class and bin, or as coordinates for a bootstrap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from .parts import Array, Collector, Part, bin_edges, bin_index
+from .source import Block, Source
+
+_PENDING = 2**18
+"""Probabilities above the first edge that are gathered before they are placed: many blocks' worth in one call."""
+
+
+@dataclass
+class ClasswiseEntries:
+    """The terms of the classwise residual sums that are not in the first bin, as coordinates.
+
+    The residual sum of class k in bin b adds ``values[j]`` of sample ``rows[j]`` for every j with
+    ``cells[j] = k * bins + b``. Of the first bins, what is missing is minus the sum of all probabilities of a class.
+    """
+
+    rows: Array
+    cells: Array
+    values: Array
+
+
+@dataclass(frozen=True)
+class Classwise(Part):
+    """Sums of ``[y = k] - p_k`` per class k and equal-width bin of p_k: (K, bins) float64.
+
+    A row has fewer than `bins` probabilities above the first edge, so that all others go into the first bin as one
+    column sum and only the few are placed one by one.
+    With `entries`, gives `ClasswiseEntries` instead: what a bootstrap needs.
+    """
+
+    bins: int
+    entries: bool = False
+
+    @override
+    def collector(self, source: Source) -> Collector:
+        return (_EntryCollector if self.entries else _SumCollector)(source, self.bins)
+
+    @override
+    def join(self, results: Sequence[Any]) -> Any:
+        if not self.entries:
+            return sum(results)
+        columns = zip(*((r.rows, r.cells, r.values) for r in results), strict=True)
+        return ClasswiseEntries(*(np.concatenate(column) for column in columns))
+
+
+class _SumCollector(Collector):
+    def __init__(self, source: Source, bins: int) -> None:
+        self.source, self.bins, self.classes, device = source, bins, source.num_classes, source.values.device
+        self.places = _PlacesAbove(float(bin_edges(bins, source.dtype)[0]) if bins > 1 else 2.0)
+        self.columns = torch.zeros(self.classes, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(self.classes * bins, dtype=torch.float64, device=device)
+        self.label_probability = torch.empty(source.num_rows, dtype=source.dtype, device=device)
+        self.pending: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, block: Block) -> None:
+        flat = block.probabilities.reshape(-1)
+        places = self.places(flat)
+        self.pending.append((places + block.start * self.classes, flat[places]))
+        self.label_probability[block.rows] = block.label_probability
+        self.columns += _column_sums(block.probabilities)
+        if sum(len(places) for places, _ in self.pending) > _PENDING:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self.pending:
+            places, above = (torch.cat(parts) for parts in zip(*self.pending, strict=True))
+            self.pending = []
+            self._place(places, above)
+
+    def _place(self, places: Tensor, above: Tensor) -> None:
+        """Take probabilities out of the first bin, where the column sums have them, into their own."""
+        first = places.remainder(self.classes).mul_(self.bins)
+        above64 = above.double()
+        self.sums.index_add_(0, first + bin_index(above, self.bins), above64, alpha=-1)
+        self.sums.index_add_(0, first, above64)
+
+    def _label_cells(self) -> Tensor:
+        return self.source.labels * self.bins + bin_index(self.label_probability, self.bins)
+
+    def result(self) -> Array:
+        self._flush()
+        self.sums += torch.bincount(self._label_cells(), minlength=len(self.sums))
+        sums = self.sums.view(self.classes, self.bins)
+        sums[:, 0] -= self.columns
+        return sums.cpu().numpy()
+
+
+class _EntryCollector(_SumCollector):
+    def __init__(self, source: Source, bins: int) -> None:
+        super().__init__(source, bins)
+        self.parts: list[tuple[Array, Array, Array]] = []
+
+    @override
+    def _place(self, places: Tensor, above: Tensor) -> None:
+        rows = torch.div(places, self.classes, rounding_mode="floor")
+        first = (places - rows * self.classes) * self.bins
+        above64 = above.double()
+        self._keep(
+            torch.cat([rows, rows]),
+            torch.cat([first + bin_index(above, self.bins), first]),
+            torch.cat([-above64, above64]),
+        )
+
+    def _keep(self, rows: Tensor, cells: Tensor, values: Tensor) -> None:
+        self.parts.append(tuple(part.cpu().numpy() for part in (rows + self.source.offset, cells, values)))
+
+    @override
+    def result(self) -> ClasswiseEntries:
+        self._flush()
+        labels = self.source.labels
+        self._keep(
+            torch.arange(len(labels), device=labels.device), self._label_cells(), torch.ones_like(labels).double()
+        )
+        return ClasswiseEntries(*(np.concatenate(parts) for parts in zip(*self.parts, strict=True)))
+
+
+def _column_sums(probabilities: Tensor) -> Tensor:
+    if len(probabilities) <= 1024:  # short enough for float32: the error stays below 1e-6 of the sum
+        return (probabilities.new_ones(len(probabilities)) @ probabilities).double()
+    return probabilities.sum(dim=0, dtype=torch.float64)
+
+
+class _PlacesAbove:
+    """The places of the numbers above an edge, in a flat tensor; NumPy finds them in a third of torch's time."""
+
+    def __init__(self, edge: float) -> None:
+        self.edge = edge
+        self.mask: Array = np.empty(0, dtype=bool)
+
+    def __call__(self, flat: Tensor) -> Tensor:
+        if flat.device.type != "cpu":
+            return (flat > self.edge).nonzero().flatten()
+        values = flat.numpy()
+        if len(self.mask) < len(values):
+            self.mask = np.empty(len(values), dtype=bool)
+        return torch.from_numpy(np.flatnonzero(np.greater(values, self.edge, out=self.mask[: len(values)])))
