@@ -46,6 +46,10 @@ class Devices:
         """Backward pass, scaled where the precision needs it."""
         self.accelerator.backward(loss)
 
+    def clear_gradients(self, optimizer: Any) -> None:
+        """Forget the gradients of a prepared optimiser, directly: accelerate's own call inspects a signature first."""
+        optimizer.optimizer.zero_grad(set_to_none=True)
+
     def clip(self, model: nn.Module, norm: float) -> None:
         """Bound the norm of the gradient."""
         self.accelerator.clip_grad_norm_(model.parameters(), norm)

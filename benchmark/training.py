@@ -142,7 +142,7 @@ class Trainer:
             images, targets = augmentation.mix(images, targets, self.generator)
         first, step = self.shard
         images, targets = images[first::step], targets[first::step]
-        self.optimizer.zero_grad(set_to_none=True)
+        self.devices.clear_gradients(self.optimizer)
         loss = self._backward(images, targets, size)
         if self.cell.training.clip:
             self.devices.clip(self.model, self.cell.training.clip)
@@ -159,7 +159,7 @@ class Trainer:
             except torch.cuda.OutOfMemoryError:
                 if self.micro_batch <= 1 or "whole-batch" in self.cell.recipe.objective.needs:
                     raise
-                self.optimizer.zero_grad(set_to_none=True)
+                self.devices.clear_gradients(self.optimizer)
                 torch.cuda.empty_cache()
                 self.micro_batch = math.ceil(min(self.micro_batch, len(images)) / 2)
                 self.log.append(f"CUDA out of memory: going on with micro-batches of {self.micro_batch}")

@@ -11,6 +11,13 @@ def divide_by(temperature: nn.Module, read: Tensor, logits: Tensor) -> tuple[Ten
 
     Outside of autocast: a temperature in bfloat16 would have two to three digits.
     """
-    with torch.autocast(logits.device.type, enabled=False):
-        scale = temperature(full_precision(read))
-        return full_precision(logits) / scale[:, None], scale
+    device = logits.device.type
+    if torch.is_autocast_enabled(device):  # only then: the context costs as much as a layer of the temperature itself
+        with torch.autocast(device, enabled=False):
+            return _divided(temperature, read, logits)
+    return _divided(temperature, read, logits)
+
+
+def _divided(temperature: nn.Module, read: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    scale = temperature(full_precision(read))
+    return full_precision(logits) / scale[:, None], scale

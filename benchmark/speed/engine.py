@@ -13,15 +13,19 @@ import pandas as pd
 from .measure import Measurement, group, measure
 
 STEPS = 40
-WIDE = {"width": 192, "heads": 6, "depth": 4}
-"""A network of the size that papers call tiny: on the micro networks a head's fixed cost shows."""
+NETWORKS = {
+    "vit-micro, 5 tokens": {"patch": 4},
+    "vit-micro, 17 tokens": {"patch": 2},
+    "vit-micro, 17 tokens, 192 wide": {"patch": 2, "width": 192, "heads": 6, "depth": 4},
+}
+"""From the quick suite's own to the width that papers call tiny: on the smallest a head's fixed cost shows."""
 
 
 @group("training", "Training a step: the loop beside its bare forward and backward passes, CalAttn beside no head")
 def training(quick: bool, repeats: int) -> Iterator[Measurement]:
-    """Steps of 64 images of 8 x 8 pixels, patches of 2; all lines take the same number of steps."""
+    """Steps of 64 images of 8 x 8 pixels; all lines take the same number of steps."""
     steps = STEPS // 4 if quick else STEPS
-    for name, options in {"vit-micro": {}, "vit-micro, 192 wide": WIDE}.items():
+    for name, options in NETWORKS.items():
         trainers = {entry: _trainer(entry, steps, options) for entry in ("cross-entropy-brier", "calattn")}
         bare = _bare_passes(trainers["cross-entropy-brier"])
         calls: dict[str, Callable[[], Any]] = {"bare passes and optimiser": bare}
@@ -53,7 +57,7 @@ def _trainer(entry: str, steps: int, options: dict[str, int]) -> Any:
     from ..training_config import TrainingConfig
 
     dataset = datasets.create("overlap", train=64 * steps * 5 // 4, test=10)
-    backbone = backbones.create("vit-micro", patch=2, **options)
+    backbone = backbones.create("vit-micro", **options)
     config = TrainingConfig(epochs=10**6, batch_size=64, augment=False)
     cell = Cell(dataset, "", backbone, parse_entry(entry).recipe, 0, config, 0.2, ("last",))
     return Trainer(cell, prepare_data(cell, Path()), make_devices("auto", "auto"))
