@@ -45,6 +45,7 @@ def minimise(
     point = start
     value, gradient = function(point)
     pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=MEMORY)
+    step = 1.0
     for _ in range(max_iterations):
         direction = -_two_loops(gradient, pairs, precondition)
         slope = float((direction * gradient).sum())
@@ -52,7 +53,8 @@ def minimise(
             return Solution(point, value, True)
         if value < enough:
             return Solution(point, value, False)
-        found = _line_search(function, point, value, slope, direction)
+        # Unit steps end a fit; where the curvature grows along the way, the last step tells how far to reach.
+        found = _line_search(function, point, value, slope, direction, min(1.0, 4 * step))
         if found is None:
             return Solution(point, value, -slope / 2 <= ROUNDING)
         step, value, new_gradient = found
@@ -77,13 +79,13 @@ def _two_loops(gradient: Tensor, pairs: deque[tuple[Tensor, Tensor]], preconditi
 
 
 def _line_search(
-    function: ValueGradient, point: Tensor, value: float, slope: float, direction: Tensor
+    function: ValueGradient, point: Tensor, value: float, slope: float, direction: Tensor, step: float
 ) -> tuple[float, float, Tensor] | None:
-    """A step that meets the approximate Wolfe conditions (Hager and Zhang 2005), or None.
+    """A step, tried from `step` on, that meets the approximate Wolfe conditions (Hager and Zhang 2005), or None.
 
     They ask for slopes, not for a decrease of the value, which rounding hides near the optimum.
     """
-    low, high, step = 0.0, float("inf"), 1.0
+    low, high = 0.0, float("inf")
     slack = 1e-9 * (1 + abs(value))
     best = None
     for _ in range(25):

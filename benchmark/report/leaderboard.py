@@ -29,13 +29,13 @@ class Block:
 
 
 def leaderboard(results: Results, metric: str = "ece") -> list[Block]:
-    """The leaderboard, ranked by `metric` (an error in per cent): a block a pair, then one over all pairs.
+    """The leaderboard, ranked by `metric` (an error in per cent): a block a pair, then one over several pairs.
 
     Missing cells stay, with their reason; the oracle stands apart, unranked.
     """
     view = View(results)
     blocks = [Block(dataset, backbone, pair_table(view, dataset, backbone, metric)) for dataset, backbone in view.pairs]
-    if not blocks or not view.entries:
+    if len(blocks) < 2 or not view.entries:
         return blocks
     return [*blocks, Block(None, None, overall_table(view, metric))]
 

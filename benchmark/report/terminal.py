@@ -11,12 +11,14 @@ from .tables import MARKS, Cell, Column, Table
 
 LONG = 250
 """Rows above which the terminal shows the part over all cells alone."""
+NOTES = 12
+"""Notes of the run that the terminal shows; run.json and leaderboard.md have all."""
 NAME_WIDTH = 14
 """Columns kept for an entry's name before numbers are folded."""
 
 
 def render_terminal(results: Results, metric: str = "ece") -> RenderableType:
-    """The protocol and the leaderboard, the part over all cells last, where the prompt is.
+    """The protocol and the leaderboard, the part over all cells and the run's notes last, where the prompt is.
 
     A long leaderboard is shown by that last part alone.
     """
@@ -26,7 +28,13 @@ def render_terminal(results: Results, metric: str = "ece") -> RenderableType:
         protocol.append(Text("Too long for the terminal: leaderboard.md and index.html hold all parts."))
         shown = [block for block in shown if block.dataset is None]
     blocks = [terminal_table(block.table) for block in shown]
-    return Group(Text(str(results.run.get("title") or results.run.get("suite", "")), style="bold"), *protocol, *blocks)
+    title = Text(str(results.run.get("title") or results.run.get("suite", "")), style="bold")
+    return Group(title, *protocol, *blocks, *_run_notes(results.run.get("notes") or []))
+
+
+def _run_notes(notes: list[str]) -> list[Text]:
+    more = [f"and {len(notes) - NOTES} more notes in run.json"] if len(notes) > NOTES else []
+    return [Text(note, style="dim") for note in [*map(str, notes[:NOTES]), *more]]
 
 
 def terminal_table(table: Table) -> RenderableType:
