@@ -10,6 +10,12 @@ from .temperature_scaling import optimal_temperature
 HESSIAN_ROWS = 20
 """Rows per parameter, at most, that the Hessian is estimated from."""
 
+STAGES = (6, 25, 50, 125)
+"""Iterations between which the Hessian is taken anew."""
+
+SMALL = 2**17
+"""Elements of the logits up to which arithmetic in float64 costs nothing that anybody would notice."""
+
 
 def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> tuple[Tensor, Tensor, bool]:
     """The weights w and biases b that minimise the NLL of softmax(w * z + b), from the optimal temperature on.
@@ -22,6 +28,8 @@ def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> 
     Returns:
         w (1,) or (K,), b (K,) with mean zero, both float64, and whether the optimum was reached.
     """
+    if logits.numel() <= SMALL:
+        logits = logits.double()
     num_classes = logits.shape[1]
     size = 1 if shared_scale else num_classes
     start = torch.zeros(size + num_classes, dtype=torch.float64, device=logits.device)
@@ -38,11 +46,14 @@ def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> 
 
 
 def _minimise(function: ValueGradient, rows: Tensor, start: Tensor, size: int) -> Solution:
-    """A few iterations with the Hessian of the start, the rest with that of where they led."""
-    first = minimise(function, start, cholesky_solver(_hessian(rows, start, size)), max_iterations=6)
-    if first.converged:
-        return first
-    return minimise(function, first.point, cholesky_solver(_hessian(rows, first.point, size)))
+    """A few iterations with the Hessian of the start, the rest with those of where they led."""
+    for iterations in STAGES:
+        step = cholesky_solver(_hessian(rows, start, size))
+        solution = minimise(function, start, step, max_iterations=iterations)
+        if solution.converged:
+            break
+        start = solution.point
+    return solution
 
 
 def _own_statistics(logits: Tensor, labels: Tensor, shared_scale: bool) -> Tensor:

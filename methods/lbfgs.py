@@ -1,5 +1,6 @@
 """L-BFGS for smooth convex functions, started from a user's preconditioner; on whatever device the parameters are."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ ValueGradient = Callable[[Tensor], tuple[float, Tensor]]
 Solve = Callable[[Tensor], Tensor]
 MEMORY = 12
 ROUNDING = 1e-7
-"""Expected excess over the minimum below which a failed line search means that float32 resolves no more."""
+"""Expected excess over the minimum below which a step that gains nothing means that float32 resolves no more."""
 
 
 @dataclass
@@ -30,7 +31,7 @@ def minimise(
     *,
     tolerance: float = 1e-10,
     max_iterations: int = 200,
-    enough: float = float("-inf"),
+    enough: float = -math.inf,
 ) -> Solution:
     """Minimise a convex `function` from `start`.
 
@@ -54,10 +55,13 @@ def minimise(
         if value < enough:
             return Solution(point, value, False)
         # Unit steps end a fit; where the curvature grows along the way, the last step tells how far to reach.
-        found = _line_search(function, point, value, slope, direction, min(1.0, 4 * step))
+        found = _line_search(function, point, value, slope, direction, min(1.0, 2 * step))
         if found is None:
             return Solution(point, value, -slope / 2 <= ROUNDING)
-        step, value, new_gradient = found
+        step, new_value, new_gradient = found
+        if new_value >= value and -slope / 2 <= ROUNDING:
+            return Solution(point, value, True)
+        value = new_value
         moved, changed = step * direction, new_gradient - gradient
         if float((moved * changed).sum()) > 0:
             pairs.append((moved, changed))
@@ -85,20 +89,26 @@ def _line_search(
 
     They ask for slopes, not for a decrease of the value, which rounding hides near the optimum.
     """
-    low, high = 0.0, float("inf")
+    low, low_slope, high, high_slope = 0.0, slope, math.inf, math.inf
     slack = 1e-9 * (1 + abs(value))
     best = None
     for _ in range(25):
         new_value, gradient = function(point + step * direction)
         new_slope = float((gradient * direction).sum())
         if not new_value <= value + slack or new_slope > 0.8 * -slope:
-            high = step
+            high, high_slope = step, new_slope
         elif new_slope < 0.9 * slope:
-            low, best = step, (step, new_value, gradient)
+            low, low_slope, best = step, new_slope, (step, new_value, gradient)
         else:
             return step, new_value, gradient
-        step = 2 * step if high == float("inf") else (low + high) / 2
+        step = 2 * step if high == math.inf else low + (high - low) * _share(low_slope, high_slope)
     return best
+
+
+def _share(low: float, high: float) -> float:
+    """Where between two steps the slope, `low` at one and `high` at the other, would be zero were it linear."""
+    share = low / (low - high) if high > 0 else 0.5
+    return min(max(share, 0.1), 0.9) if math.isfinite(share) else 0.5
 
 
 def cholesky_solver(hessian: Tensor, ridge: float = 1e-6) -> Solve:

@@ -11,7 +11,7 @@ from .nll import blocks
 
 Inputs = Callable[[Tensor], Tensor]
 STAGES = (10, 20, 40, 80, 150)
-"""Iterations between which the preconditioner is made anew."""
+"""Iterations between which the preconditioner is made anew; beyond `MANY_CLASSES` the first three alone."""
 
 TOLERANCE = 1e-9
 """Nats of the objective above its minimum at which to stop."""
@@ -35,7 +35,7 @@ def fit_matrix(
     off_diagonal: float,
     intercept: float,
     tolerance: float = TOLERANCE,
-    stages: tuple[int, ...] = STAGES,
+    stages: tuple[int, ...] | None = None,
 ) -> Solution:
     """Minimise the NLL of softmax(W x + b) plus ODIR over [W | b].
 
@@ -49,7 +49,7 @@ def fit_matrix(
         off_diagonal: strength of the penalty on W outside its diagonal.
         intercept: strength of the penalty on b.
         tolerance: nats of the objective above its minimum at which to stop.
-        stages: iterations between which the preconditioner is made anew.
+        stages: iterations between which the preconditioner is made anew; None for `STAGES`.
 
     Returns:
         The solution, whose point is [W | b] (K, K + 1) in float64.
@@ -63,7 +63,7 @@ def fit_matrix(
         return _value_and_gradient(logits, labels, inputs, penalty, point)
 
     point = start
-    for iterations in stages:
+    for iterations in stages or (STAGES if num_classes <= MANY_CLASSES else STAGES[:3]):
         step = _precondition(logits, inputs, penalty, point)
         solution = minimise(function, point, step, tolerance=tolerance, max_iterations=iterations, enough=SEPARATED)
         if solution.converged or solution.value < SEPARATED:

@@ -95,6 +95,28 @@ def test_never_worse_than_a_long_reference_optimisation(name, data):
         assert np.abs(gradient).max() < 2e-4
 
 
+@pytest.mark.parametrize(
+    ("name", "margin"),
+    [("vector-scaling", 4.0), ("vector-scaling", 6.0), ("bias-corrected-ts", 4.0), ("bias-corrected-ts", 6.0),
+     ("matrix-scaling", 4.0), ("dirichlet", 4.0), ("dirichlet", 6.0)],
+)  # fmt: skip
+def test_small_calibration_splits_are_fitted_to_the_optimum_without_a_warning(name, margin):
+    generator = torch.Generator().manual_seed(1)
+    logits, labels = 1.5 * torch.randn(290, 6, generator=generator), torch.randint(0, 6, (290,), generator=generator)
+    logits[torch.arange(290), labels] += margin
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrator = registry.create(name, **({"intercept": 0.1} if name == "dirichlet" else {})).fit(logits, labels)
+    point = fitted_point(name, calibrator).double().requires_grad_()
+    value = mapped_nll(name, point, logits.double(), labels)
+    if name == "dirichlet":
+        weight, bias = point[:36].view(6, 6), point[36:]
+        value = value + calibrator.strength_ / 30 * ((weight - weight.diag().diag()) ** 2).sum()
+        value = value + 0.1 / 6 * (bias**2).sum()
+    value.backward()
+    assert point.grad.abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("shape", [(2000, 10), (5000, 100)])
 def test_the_temperature_is_exact(shape):
     true = normal(*shape, scale=3)
