@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import metrics, statistics
+from . import environment, metrics, statistics
 from .entry import Entry
-from .evaluate import Evaluation, evaluation_name
-from .plan import Work
+from .errors import InputError
+from .evaluate import Evaluation, evaluation_names
+from .plan import Work, digest
 from .record import method_records, stamped
 from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
 from .store import DamagedError, Store
@@ -41,12 +42,37 @@ class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
         return len(self.where)
 
 
+def inputs_digest(suite: Suite, plan: list[Work]) -> str:
+    """A hash of all that results follow from, once every cell of the plan is there: the suite, the plan, the code."""
+    said = _said_of(suite) | {
+        "code": environment.code_digest(),
+        "versions": environment.versions(),
+        "evaluations": list(evaluation_names(suite.entries, suite.protocol).values()),
+        "keys": [work.cell.key for work in plan],
+    }
+    return digest(said)
+
+
+def standing_results(store: Store, suite: Suite, inputs: str) -> Results | None:
+    """The results that were written from the same `inputs`, where they can be read: then there is nothing to collect.
+
+    They are looked for in a local folder alone.
+    """
+    if not store.folder.is_local:
+        return None
+    try:
+        results = Results.load(store.folder.local_path(suite.name))
+    except InputError:
+        return None
+    return results if results.run.get("inputs") == inputs else None
+
+
 def collect(suite: Suite, plan: list[Work], store: Store, command: str, seconds: float) -> Results:
     """Read what the store holds of a plan; missing and failed cells are listed with their reasons."""
     collector = _Collector(suite, store)
     for work in plan:
         collector.add(work)
-    table = pd.DataFrame(collector.rows, columns=RESULT_COLUMNS)
+    table = pd.DataFrame(collector.columns, columns=RESULT_COLUMNS)
     comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
     if len(table):
         directions = {name: metrics.registry[name].better for name in suite.protocol.metrics}
@@ -54,6 +80,7 @@ def collect(suite: Suite, plan: list[Work], store: Store, command: str, seconds:
             table, collector.replicates, suite.baseline, expected_seeds=len(suite.seeds), directions=directions
         )
     run = run_record(suite, collector.cells, collector.notes(), command, seconds)
+    run["inputs"] = inputs_digest(suite, plan)
     return Results(table, comparisons, run, collector.diagrams, collector.curves)
 
 
@@ -61,7 +88,8 @@ class _Collector:
     def __init__(self, suite: Suite, store: Store) -> None:
         self.suite = suite
         self.store = store
-        self.rows: list[dict[str, Any]] = []
+        self.names = evaluation_names(suite.entries, suite.protocol)
+        self.columns: dict[str, list[Any]] = {name: [] for name in RESULT_COLUMNS}
         self.diagrams: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
         self.cells: list[dict[str, Any]] = []
@@ -98,9 +126,8 @@ class _Collector:
         }
         curve = {"epochs": manifest.get("history", []), "checkpoints": manifest.get("checkpoints", {})}
         self.curves.append(where | {"recipe": cell.recipe.name, "seed": cell.seed} | curve)
-        names = {entry.name: evaluation_name(entry, self.suite.protocol) for entry in work.entries}
         failures = {
-            entry.name: self._entry(work, where, names[entry.name], entry.name, entry.calibrator_name)
+            entry.name: self._entry(work, where, self.names[entry.name], entry.name, entry.calibrator_name)
             for entry in work.entries
         }
         reasons = [f"{entry}: {failure}" for entry, failure in failures.items() if failure]
@@ -122,7 +149,8 @@ class _Collector:
         labels = where | {"entry": entry, "recipe": recipe, "calibrator": calibrator, "seed": cell.seed}
         evaluation = Evaluation.from_stored(*stored)
         self.warnings.update((entry, warning) for warning in evaluation.warnings)
-        self.rows += [labels | row for row in evaluation.rows]
+        for name, column in self.columns.items():  # lists share the names: a dict a row takes five times as much memory
+            column += [labels[name] if name in labels else row.get(name) for row in evaluation.rows]
         self.diagrams += [where | {"entry": entry, "seed": cell.seed} | diagram for diagram in evaluation.diagrams]
         for checkpoint, split in evaluation.replicates:
             address = (where["dataset"], where["backbone"], entry, cell.seed, checkpoint, split)
@@ -140,8 +168,19 @@ def run_record(
     suite: Suite, cells: list[dict[str, Any]], notes: list[str], command: str, seconds: float
 ) -> dict[str, Any]:
     """What stands in ``run.json``: everything that a reader needs to judge or repeat the run."""
+    found = {
+        "datasets": list(dict.fromkeys(cell["dataset"] for cell in cells)),
+        "backbones": list(dict.fromkeys(cell["backbone"] for cell in cells)),
+        "cells": cells,
+        "notes": notes,
+    }
+    return stamped(command, seconds, _said_of(suite) | found)
+
+
+def _said_of(suite: Suite) -> dict[str, Any]:
+    """The part of the record that is known before anything is run."""
     protocol = suite.protocol
-    said = {
+    return {
         "suite": suite.name,
         "title": suite.config.title or suite.name,
         "description": suite.config.description,
@@ -149,15 +188,10 @@ def run_record(
         "protocol": protocol.model_dump(mode="json"),
         "protocol_text": protocol.lines(list(suite.seeds), suite.baseline),
         "baseline": suite.baseline,
-        "datasets": list(dict.fromkeys(cell["dataset"] for cell in cells)),
-        "backbones": list(dict.fromkeys(cell["backbone"] for cell in cells)),
         "entries": [_entry_record(entry) for entry in suite.entries],
         "seeds": list(suite.seeds),
         "metrics": [metrics.registry[name].describe() for name in _shown_metrics(suite)],
-        "cells": cells,
-        "notes": notes,
     }
-    return stamped(command, seconds, said)
 
 
 def _shown_metrics(suite: Suite) -> list[str]:

@@ -1,5 +1,6 @@
 """What a run was made with: versions, commit and hardware, without paths, user names or host names."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -33,6 +34,17 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head[:12]}-dirty" if dirty else head[:12]
+
+
+@cache
+def code_digest() -> str:
+    """A hash of calbench's own source files: equal where the code that made a result is the code that runs."""
+    root, found = Path(__file__).parent.parent, hashlib.sha256()
+    for part in ("benchmark", "methods", "datasets"):
+        for path in sorted((root / part).rglob("*")):
+            if path.suffix in (".py", ".yaml"):
+                found.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()
 
 
 def _git(folder: Path, *arguments: str) -> str:

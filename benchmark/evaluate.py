@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -71,6 +72,11 @@ def evaluation_name(entry: Entry, protocol: Protocol) -> str:
             "checkpoints": protocol.checkpoints,
         }
     )
+
+
+def evaluation_names(entries: Iterable[Entry], protocol: Protocol) -> dict[str, str]:
+    """The name of the evaluation of each entry, the same in all cells."""
+    return {entry.name: evaluation_name(entry, protocol) for entry in entries}
 
 
 def resampling_seed(*parts: Any) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..datasets import Dataset
-from .collect import collect
+from .collect import collect, inputs_digest, standing_results
 from .errors import InputError
-from .evaluate import evaluation_name
+from .evaluate import evaluation_names
 from .execution import default_jobs, run_processes, run_serial
 from .plan import Work, make_plan
 from .progress import Reporter
@@ -96,6 +96,7 @@ def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions) ->
     counts, todo = Counter(), []
     seconds: dict[tuple[str, str], list[float]] = {}
     sizes: list[int] = []
+    names = evaluation_names(suite.entries, suite.protocol)
     for work in plan:
         state = store.status(work.cell.key)
         if options.cache == "refresh":
@@ -103,7 +104,7 @@ def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions) ->
         if state == "done":
             if len(sizes) < _SAMPLED:
                 _sample(work, store, seconds, sizes)
-            state = state if _evaluated(work, suite, store) else "to evaluate"
+            state = state if _evaluated(work, names, suite, store) else "to evaluate"
         counts[state] += 1
         if state != "done" and (state != "failed" or options.retry_failed):
             todo.append(work)
@@ -127,11 +128,11 @@ def _kind(work: Work) -> tuple[str, str]:
     return work.cell.dataset.spelled(), work.cell.backbone.spelled()
 
 
-def _evaluated(work: Work, suite: Suite, store: Store) -> bool:
-    names = [evaluation_name(entry, suite.protocol) for entry in work.entries]
+def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store) -> bool:
+    wanted = [names[entry.name] for entry in work.entries]
     if work.oracle:
-        names.append(oracle_name(suite.protocol))
-    return all(store.has_evaluation(work.cell.key, name) for name in names)
+        wanted.append(oracle_name(suite.protocol))
+    return all(store.has_evaluation(work.cell.key, name) for name in wanted)
 
 
 def _estimate(todo: list[Work], seconds: dict[tuple[str, str], list[float]]) -> float | None:
@@ -173,6 +174,10 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
     reporter.plan(suite, found.line())
     if RANK == 0:
         store.folder.check_writable()
+    if not found.todo and not found.counts["failed"]:
+        standing = standing_results(store, suite, inputs_digest(suite, plan))
+        if standing is not None:
+            return standing
     if options.cache != "only" and found.todo:
         if options.retry_failed:
             for work in found.todo:

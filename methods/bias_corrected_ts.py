@@ -11,7 +11,7 @@ from .calibrator import Calibrator
 from .class_scaling import fit_class_scaling
 
 
-@register("bias-corrected-ts", label="BCTS", paper="alexandari2020maximum")
+@register("bias-corrected-ts", label="BCTS", paper="alexandari2020maximum", version=2)
 @dataclass
 class BiasCorrectedTS(Calibrator):
     """softmax(z / T + b), with T and b (K,) minimising the NLL of the calibration split.

@@ -15,7 +15,7 @@ from .matrix_fit import choose_strength, fit_matrix, scaled_identity
 from .temperature_scaling import optimal_temperature
 
 
-@register("dirichlet", label="Dirichlet (ODIR)", paper="kull2019beyond")
+@register("dirichlet", label="Dirichlet (ODIR)", paper="kull2019beyond", version=2)
 @dataclass
 class Dirichlet(Calibrator):
     """softmax(W log p + b), with W (K, K) and b (K,) minimising the NLL plus ODIR.

@@ -14,7 +14,7 @@ from .matrix_fit import SEPARATED, fit_matrix, scaled_identity
 from .temperature_scaling import optimal_temperature
 
 
-@register("matrix-scaling", label="MS", paper="guo2017calibration")
+@register("matrix-scaling", label="MS", paper="guo2017calibration", version=2)
 @dataclass
 class MatrixScaling(Calibrator):
     """softmax(W z + b), with W (K, K) and b (K,) minimising the NLL of the calibration split.

@@ -11,7 +11,7 @@ from .calibrator import Calibrator
 from .class_scaling import fit_class_scaling
 
 
-@register("vector-scaling", label="VS", paper="guo2017calibration")
+@register("vector-scaling", label="VS", paper="guo2017calibration", version=2)
 @dataclass
 class VectorScaling(Calibrator):
     """softmax(w * z + b), with w and b (K,) minimising the NLL of the calibration split.

@@ -39,3 +39,20 @@ def run(tmp_path):
         return run_suite(suite, RunOptions(results_dir=str(results_dir or tmp_path / "results"), jobs=1, **options))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def statuses():
+    """The statuses of the cells of results."""
+    return lambda results: [cell["status"] for cell in results.run["cells"]]
+
+
+@pytest.fixture(scope="session")
+def value():
+    """All values of one metric of one entry in results."""
+
+    def of(results, entry, metric):
+        table = results.table
+        return table[(table.entry == entry) & (table.metric == metric)].value.to_numpy()
+
+    return of

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+
+from calbench.benchmark import training
+from calbench.benchmark.errors import InputError
+
+
+def test_training_starts_from_the_same_weights_for_every_recipe(tiny):
+    from calbench.benchmark.entry import parse_entry
+    from calbench.benchmark.model import build_classifier
+    from calbench.benchmark.suite import load_suite
+
+    suite = load_suite(tiny)
+    models = [
+        build_classifier(suite.datasets[0], suite.backbones[0], parse_entry(e).recipe, 3) for e in ("brier", "calattn")
+    ]
+    for first, second in zip(*(model.backbone.parameters() for model in models), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_best_checkpoints_follow_the_calibration_split(tiny, run, tmp_path):
+    settings = [
+        "training.epochs=5",
+        "protocol.checkpoint=best-ece",
+        "protocol.also_checkpoints=[last, best-accuracy, best-nll]",
+    ]
+    results = run(tiny, settings=settings, entries=["cross-entropy"])
+    curve = results.curves[0]
+    for rule, (metric, pick) in {
+        "best-ece": ("ece", min),
+        "best-nll": ("nll", min),
+        "best-accuracy": ("accuracy", max),
+    }.items():
+        best = pick(epoch[metric] for epoch in curve["epochs"])
+        chosen = next(epoch for epoch in curve["epochs"] if epoch["epoch"] == curve["checkpoints"][rule])
+        assert chosen[metric] == best
+    assert curve["checkpoints"]["last"] == 5
+    assert set(results.table.checkpoint) == {"best-ece", "last", "best-accuracy", "best-nll"}
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_mixed_precision_trains_on_the_cpu(tiny, run, precision, statuses):
+    results = run(tiny, settings=[f"training.precision={precision}"], entries=["calattn(hidden=8)"])
+    assert statuses(results) == ["done", "done"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", ["cosine", "multistep", "constant"])
+def test_learning_rates_follow_the_schedule(schedule, optimizer):
+    from calbench.benchmark.optimization import make_optimizer, make_schedule
+    from calbench.benchmark.training_config import TrainingConfig
+
+    config = TrainingConfig(
+        epochs=10, optimizer=optimizer, lr=1.0, schedule=schedule, milestones=(5, 8), decay_rate=0.1, warmup_epochs=2
+    )
+    model = torch.nn.Linear(2, 2)
+    optimizer = make_optimizer(model, config)
+    steps = make_schedule(optimizer, config, 4)
+    rates = []
+    for update in range(40):
+        steps.step_update(update)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) <= 1.0
+    assert rates[:8] == sorted(rates[:8])
+    expected = {
+        "constant": [1.0] * 3,
+        "multistep": [1.0, 0.1, 0.01],
+        "cosine": [(1 + np.cos(np.pi * u / 40)) / 2 for u in (12, 24, 36)],
+    }[schedule]
+    np.testing.assert_allclose([rates[12], rates[24], rates[36]], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay_all", [False, True])
+def test_weight_decay_spares_biases_and_norms_unless_told_otherwise(decay_all):
+    from calbench.benchmark.optimization import make_optimizer
+    from calbench.benchmark.training_config import TrainingConfig
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))
+    optimizer = make_optimizer(model, TrainingConfig(weight_decay=0.1, decay_all=decay_all))
+    decayed = sum(p.numel() for group in optimizer.param_groups if group["weight_decay"] for p in group["params"])
+    assert decayed == (10 if decay_all else 4)
+
+
+def test_devices_and_optimisers_that_are_not_there(tiny, run, statuses):
+    from calbench.benchmark.devices import make_devices
+
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="no CUDA device"):
+            make_devices("cuda", "auto")
+    results = run(tiny, settings=["training.optimizer=adamm"])
+    assert statuses(results) == ["failed", "failed"]
+    assert "adamm" in results.run["cells"][0]["reason"]
+
+
+def test_a_large_batch_is_the_sum_of_its_micro_batches(tiny, run, tmp_path, value):
+    whole = run(tiny, results_dir=tmp_path / "a", entries=["mixup"])
+    parts = run(tiny, results_dir=tmp_path / "b", entries=["mixup"], settings=["training.micro_batch=50"])
+    np.testing.assert_allclose(value(whole, "mixup", "nll"), value(parts, "mixup", "nll"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["vit-micro", "deit-micro", "swin-micro"])
+def test_the_backbone_runs_forward_once_a_batch_with_calattn(tiny, tmp_path, backbone):
+    from pathlib import Path
+
+    from calbench.benchmark.devices import make_devices
+    from calbench.benchmark.runner import RunOptions, plan_suite
+    from calbench.benchmark.splits import prepare_data
+    from calbench.benchmark.suite import load_suite
+
+    suite = load_suite(tiny, settings=[f"backbones=[{backbone}]"], entries=["calattn(hidden=8)"])
+    cell = plan_suite(suite, RunOptions(results_dir=str(tmp_path)))[-1].cell
+    assert cell.recipe.head is not None
+    trainer = training.Trainer(cell, prepare_data(cell, Path(tmp_path)), make_devices("cpu", "auto"))
+    calls = {"backbone": 0, "first layer": 0}
+
+    def count(name):
+        def hook(*_):
+            calls[name] += 1
+
+        return hook
+
+    trainer.model.backbone.register_forward_hook(count("backbone"))
+    layer = next(m for m in trainer.model.backbone.modules() if isinstance(m, torch.nn.Conv2d))
+    layer.register_forward_hook(count("first layer"))
+    trainer.train_epoch()
+    batches = len(trainer.batches)
+    assert calls == {"backbone": batches, "first layer": batches}
