@@ -11,6 +11,8 @@ from rich.table import Table
 from .errors import InputError
 
 if TYPE_CHECKING:  # the commands import what they need: --help should not wait for torch
+    from .estimate import Cost
+    from .plan import Work
     from .results import Results
     from .runner import RunOptions
     from .suite import Suite
@@ -48,7 +50,7 @@ def run(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")] = False,
     data_dir: DataDir = DEFAULT_DATA,
     smoke: Annotated[bool, typer.Option("--smoke", help="The suite's smoke form, in seconds.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it costs.")] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
     from .runner import RunOptions, run_suite
@@ -92,12 +94,18 @@ def _load(
 
 
 def _dry_run(suite: "Suite", options: "RunOptions") -> int:
+    from .estimate import probe_cell
     from .runner import plan_suite, status
     from .store import Store
 
+    def probe(work: "Work") -> "Cost":
+        kind = f"{work.cell.dataset.spelled()} / {work.cell.backbone.spelled()}"
+        Console(stderr=True, highlight=False).print(f"timing a few steps: {kind}", markup=False, soft_wrap=True)
+        return probe_cell(work, options.data_root, options.device)
+
     store = Store(options.results_dir)
     plan = plan_suite(suite, options)
-    found = status(plan, suite, store, options)
+    found = status(plan, suite, store, options, probe)
     console = Console(highlight=False)
     for work in found.todo:
         console.print(f"{work.cell.key}  {work.cell.describe()}", markup=False, soft_wrap=True)

@@ -1,6 +1,5 @@
 """A run: plan, status, work, results. What the command line calls, and what a notebook may call."""
 
-import statistics as stats
 import sys
 import time
 from collections import Counter
@@ -10,12 +9,13 @@ from pathlib import Path
 from ..datasets import Dataset
 from .collect import collect, inputs_digest, standing_results
 from .errors import InputError
+from .estimate import Cost, Estimate, Probe
 from .evaluate import evaluation_names
 from .execution import default_jobs, run_processes, run_serial
 from .plan import Work, make_plan
 from .progress import Reporter
 from .results import Results
-from .store import DamagedError, Store
+from .store import Store
 from .suite import Suite
 from .work import RANK, WORLD, CacheMode, Context, oracle_name
 
@@ -60,22 +60,20 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Status:
-    """What is done and what is to do of a plan, with an estimate from finished cells of the same kind."""
+    """What is done and what is to do of a plan, and what that will cost, where it can be told."""
 
     counts: Counter[str]
     todo: list[Work]
-    seconds: float | None
-    bytes: int | None
+    cost: Cost | None
 
     def line(self) -> str:
         """One line for people."""
         total = sum(self.counts.values())
         parts = [f"{total} cells: {self.counts['done']} done"]
         parts += [f"{self.counts[name]} {word}" for name, word in _STATUS_WORDS.items() if self.counts[name]]
-        if self.todo and self.seconds is not None:
-            parts.append(f"about {duration(self.seconds)} of one process to go")
-        if self.todo and self.bytes is not None:
-            parts.append(f"about {self.bytes / 1e6:.0f} MB to write")
+        if self.cost is not None:
+            parts.append(f"about {duration(self.cost.seconds)} of one process to go")
+            parts.append(f"about {self.cost.bytes / 1e6:.0f} MB to write")
         return ", ".join(parts)
 
 
@@ -91,41 +89,21 @@ def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
     return make_plan(suite, fingerprint)
 
 
-def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions) -> Status:
-    """Look what the store holds of `plan`."""
-    counts, todo = Counter(), []
-    seconds: dict[tuple[str, str], list[float]] = {}
-    sizes: list[int] = []
+def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, probe: Probe | None = None) -> Status:
+    """Look what the store holds of `plan`; `probe` tells the cost of cells of which nothing is known yet."""
+    counts, todo, estimate = Counter(), [], Estimate()
     names = evaluation_names(suite.entries, suite.protocol)
     for work in plan:
         state = store.status(work.cell.key)
         if options.cache == "refresh":
             state = "missing"
         if state == "done":
-            if len(sizes) < _SAMPLED:
-                _sample(work, store, seconds, sizes)
+            estimate.sample(work, store)
             state = state if _evaluated(work, names, suite, store) else "to evaluate"
         counts[state] += 1
         if state != "done" and (state != "failed" or options.retry_failed):
             todo.append(work)
-    return Status(counts, todo, _estimate(todo, seconds), _bytes(todo, sizes))
-
-
-_SAMPLED = 200
-"""Finished cells whose manifests an estimate looks at; more would cost time and tell nothing new."""
-
-
-def _sample(work: Work, store: Store, seconds: dict[tuple[str, str], list[float]], sizes: list[int]) -> None:
-    try:
-        manifest = store.manifest(work.cell.key)
-    except DamagedError:
-        return
-    seconds.setdefault(_kind(work), []).append(float(manifest.get("seconds", 0.0)))
-    sizes.append(int(manifest.get("predictions", {}).get("bytes", 0)))
-
-
-def _kind(work: Work) -> tuple[str, str]:
-    return work.cell.dataset.spelled(), work.cell.backbone.spelled()
+    return Status(counts, todo, estimate.total(todo, probe) if todo else None)
 
 
 def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store) -> bool:
@@ -133,18 +111,6 @@ def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store) ->
     if work.oracle:
         wanted.append(oracle_name(suite.protocol))
     return all(store.has_evaluation(work.cell.key, name) for name in wanted)
-
-
-def _estimate(todo: list[Work], seconds: dict[tuple[str, str], list[float]]) -> float | None:
-    known = [stats.median(values) for values in seconds.values()]
-    if not known:
-        return None
-    per_kind = {kind: stats.median(values) for kind, values in seconds.items()}
-    return sum(per_kind.get(_kind(work), stats.mean(known)) for work in todo)
-
-
-def _bytes(todo: list[Work], sizes: list[int]) -> int | None:
-    return int(stats.mean(sizes) * len(todo)) if sizes else None
 
 
 def duration(seconds: float) -> str:

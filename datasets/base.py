@@ -81,6 +81,15 @@ class Dataset(Component, ABC):
     def fingerprint(self, root: Path) -> str:
         """A short hash of the content, cheap to take; part of every cache key."""
 
+    def num_samples(self, root: Path) -> tuple[int, int]:
+        """How many images the training pool and the test split hold; a subclass that knows loads nothing for it.
+
+        Raises:
+            InputError: files are missing or damaged; the message says what to do.
+        """
+        splits = self.load(root)
+        return len(splits.train), len(splits.test)
+
 
 registry: Registry[type[Dataset]] = Registry("dataset")
 register = registry.register

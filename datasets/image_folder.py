@@ -63,6 +63,10 @@ class ImageFolder(LocalDataset):
             *[decoded_split(p, size, folder / name, resize=resize) for p, name in zip(listings, names, strict=True)]
         )
 
+    def num_samples(self, root: Path) -> tuple[int, int]:
+        """The numbers of files."""
+        return len(self._listing("train").labels), len(self._listing("test").labels)
+
     def fingerprint(self, root: Path) -> str:
         """The hash of the names and sizes of all files."""
         return "-".join(self._listing(split).digest(sizes=True) for split in ("train", "test"))

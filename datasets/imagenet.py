@@ -40,6 +40,10 @@ class ImageNet(LocalDataset):
         """List the files; the pixels are read when they are needed."""
         return Splits(*[self._split(self._listing(part)) for part in ("train", "val")])
 
+    def num_samples(self, root: Path) -> tuple[int, int]:
+        """The numbers of files."""
+        return len(self._listing("train").labels), len(self._listing("val").labels)
+
     def fingerprint(self, root: Path) -> str:
         """The hash of the names of all files: their sizes would take minutes on a network file system."""
         return "-".join(self._listing(part).digest(sizes=False) for part in ("train", "val"))

@@ -31,6 +31,10 @@ class SVHN(Dataset):
         files = [RemoteFile(name, md5, (url,)) for url, name, md5 in listed]
         return Splits(*[_read(path) for path in ensure_files(root, self.spec.name, files)])
 
+    def num_samples(self, root: Path) -> tuple[int, int]:
+        """The published sizes."""
+        return 73_257, 26_032
+
     def fingerprint(self, root: Path) -> str:
         """A constant, since every load checks the published checksums."""
         return "svhn-32x32"

@@ -49,6 +49,10 @@ class TinyImageNet(Dataset):
         caches = [root / "cache" / f"{self.spec.name}-{part.digest(sizes=True)}.safetensors" for part in listings]
         return Splits(*[decoded_split(p, self.image_size, c) for p, c in zip(listings, caches, strict=True)])
 
+    def num_samples(self, root: Path) -> tuple[int, int]:
+        """The published sizes."""
+        return 100_000, 10_000
+
     def fingerprint(self, root: Path) -> str:
         """A constant: the archive is checked against its published checksum before it is unpacked."""
         return "tiny-imagenet-200"

@@ -128,7 +128,7 @@ def test_status_counts_what_is_done_partly_done_and_failed(tiny, run, tmp_path):
     found = status(plan, suite, store, options)
     assert found.counts == Counter({"to evaluate": 1, "failed": 1, "partial": 1, "missing": 1})
     assert len(found.todo) == 3
-    assert found.seconds is not None
+    assert found.cost is not None
     assert "about" in found.line()
 
 

@@ -4,7 +4,7 @@ Nothing here imports timm: a run that finds everything cached never pays for it.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -42,6 +42,10 @@ class Backbone(Component, ABC):
         Raises:
             InputError: options that do not fit together, or pretrained weights that cannot be had.
         """
+
+    def without_weights(self, dataset: Dataset) -> Self:
+        """The same network for the same input, without given weights: to time it, say."""
+        return self
 
     def data_config(self, dataset: Dataset) -> DataConfig:
         """How the images of `dataset` become this backbone's input: at their own size and statistics."""

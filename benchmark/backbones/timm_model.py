@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import torch
 from pydantic import Field
@@ -48,6 +48,11 @@ class TimmNetwork(Backbone, ABC):
         if self.image_size is not None:
             return self.image_size
         return weights.pretrained_config(self.timm_name).input_size[-1] if self.has_weights else dataset_size
+
+    def without_weights(self, dataset: Dataset) -> Self:
+        """The same network at the same input size, without given weights."""
+        size = self.input_size(dataset.image_size) if self.has_weights else self.image_size
+        return replace(self, pretrained=False, checkpoint=None, image_size=size)
 
     def model_options(self, size: int) -> dict[str, Any]:
         """Options of the model's constructor for an input of `size` pixels."""
