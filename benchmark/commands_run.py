@@ -94,7 +94,7 @@ def _load(
 
 
 def _dry_run(suite: "Suite", options: "RunOptions") -> int:
-    from .estimate import probe_cell
+    from .probe import probe_cell
     from .runner import plan_suite, status
     from .store import Store
 

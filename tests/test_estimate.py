@@ -6,7 +6,8 @@ import pytest
 
 from calbench.benchmark import backbones
 from calbench.benchmark.backbones import weights
-from calbench.benchmark.estimate import SAMPLED, Cost, Estimate, probe_cell
+from calbench.benchmark.estimate import SAMPLED, Cost, Estimate
+from calbench.benchmark.probe import probe_cell
 from calbench.benchmark.runner import RunOptions, plan_suite, status
 from calbench.benchmark.store import Store
 from calbench.benchmark.suite import load_suite
