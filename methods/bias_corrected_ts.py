@@ -23,10 +23,10 @@ class BiasCorrectedTS(Calibrator):
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``inverse_temperature_`` and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""
-        weight, bias, converged = fit_class_scaling(logits, labels, shared_scale=True)
-        if not converged:
+        found = fit_class_scaling(logits, labels, shared_scale=True)
+        if not found.converged:
             warnings.warn("bias-corrected-ts: stopped short of the optimum", ConvergenceWarning, stacklevel=3)
-        self.inverse_temperature_, self.bias_ = float(weight), bias.to(logits.dtype)
+        self.inverse_temperature_, self.bias_ = float(found.weight), found.bias.to(logits.dtype)
         return self
 
     def transform(self, logits: Any) -> Any:

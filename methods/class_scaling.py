@@ -1,5 +1,7 @@
 """Maps that scale and shift the logits class by class, fitted to the optimum of the (convex) NLL."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,9 @@ from .temperature_scaling import optimal_temperature
 HESSIAN_ROWS = 20
 """Rows per parameter, at most, that the Hessian is estimated from."""
 
+UNBOUNDED = 10.0
+"""Times the inverse of the optimal temperature from which on a class's weight tells of separation, not of scale."""
+
 STAGES = (6, 25, 50, 125)
 """Iterations between which the Hessian is taken anew."""
 
@@ -17,16 +22,31 @@ SMALL = 2**17
 """Elements of the logits up to which arithmetic in float64 costs nothing that anybody would notice."""
 
 
-def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> tuple[Tensor, Tensor, bool]:
+@dataclass
+class ClassScaling:
+    """What `fit_class_scaling` found.
+
+    Attributes:
+        weight: w (1,) or (K,), float64.
+        bias: b (K,) with mean zero, float64.
+        converged: whether the optimum was reached.
+        separates: whether a weight is `UNBOUNDED` times the one that fits all classes alike: then the calibration split
+            separates a class from the others, or nearly so, and the NLL falls as long as its weight grows.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    converged: bool
+    separates: bool
+
+
+def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> ClassScaling:
     """The weights w and biases b that minimise the NLL of softmax(w * z + b), from the optimal temperature on.
 
     Args:
         logits: checked logits (N, K).
         labels: labels (N,).
         shared_scale: one w for all classes, instead of one each.
-
-    Returns:
-        w (1,) or (K,), b (K,) with mean zero, both float64, and whether the optimum was reached.
     """
     if logits.numel() <= SMALL:
         logits = logits.double()
@@ -42,7 +62,8 @@ def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> 
     step = max(1, len(logits) // (HESSIAN_ROWS * len(start)))
     solution = _minimise(function, logits[::step], start, size)
     weight, bias = solution.point[:size], solution.point[size:]
-    return weight, bias - bias.mean(), solution.converged
+    separates = float(weight.max()) > UNBOUNDED * float(start[0])
+    return ClassScaling(weight, bias - bias.mean(), solution.converged, separates)
 
 
 def _minimise(function: ValueGradient, rows: Tensor, start: Tensor, size: int) -> Solution:

@@ -25,10 +25,15 @@ class VectorScaling(Calibrator):
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``weight_`` and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""
-        weight, bias, converged = fit_class_scaling(logits, labels, shared_scale=False)
-        if not converged:
+        found = fit_class_scaling(logits, labels, shared_scale=False)
+        if not found.converged:
             warnings.warn("vector-scaling: stopped short of the optimum", ConvergenceWarning, stacklevel=3)
-        self.weight_, self.bias_ = weight.to(logits.dtype), bias.to(logits.dtype)
+        elif found.separates:
+            said = (
+                "vector-scaling: the calibration split separates a class, or nearly so: its weight grows without bound"
+            )
+            warnings.warn(said, ConvergenceWarning, stacklevel=3)
+        self.weight_, self.bias_ = found.weight.to(logits.dtype), found.bias.to(logits.dtype)
         return self
 
     def transform(self, logits: Any) -> Any:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 from torch.nn import functional
 
 from calbench.benchmark import metrics
@@ -115,6 +116,16 @@ def test_small_calibration_splits_are_fitted_to_the_optimum_without_a_warning(na
         value = value + 0.1 / 6 * (bias**2).sum()
     value.backward()
     assert point.grad.abs().max() < 1e-5
+
+
+def test_a_class_that_the_calibration_split_separates_is_warned_of():
+    logits = normal(400, 4)
+    labels = sample(logits)
+    labels[labels == 3] = 0
+    clear = logits[:, 3] > 1.5
+    labels[clear] = 3
+    with pytest.warns(ConvergenceWarning, match="separates a class, or nearly so"):
+        registry.create("vector-scaling").fit(logits, labels)
 
 
 @pytest.mark.parametrize("shape", [(2000, 10), (5000, 100)])
