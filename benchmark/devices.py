@@ -50,6 +50,15 @@ class Devices:
         """Forget the gradients of a prepared optimiser, directly: accelerate's own call inspects a signature first."""
         optimizer.optimizer.zero_grad(set_to_none=True)
 
+    def release(self) -> None:
+        """Let go of every model and optimiser that was prepared: accelerate keeps them as long as the process lives."""
+        if self.device.type == "cuda":
+            self.accelerator.free_memory()
+            return
+        # The same without its search for cycles, which takes longer than a small cell does.
+        self.accelerator._models.clear()
+        self.accelerator._optimizers.clear()
+
     def clip(self, model: nn.Module, norm: float) -> None:
         """Bound the norm of the gradient."""
         self.accelerator.clip_grad_norm_(model.parameters(), norm)

@@ -65,7 +65,10 @@ def _seconds_per_image(cell: Cell, devices: Devices) -> tuple[float, float]:
         devices.backward(cell.recipe.objective.loss(forward(images), labels))
         optimizer.step()
 
-    return _timed(step, devices) / batch, _timed(lambda: _evaluated(model, images, devices), devices) / batch
+    try:
+        return _timed(step, devices) / batch, _timed(lambda: _evaluated(model, images, devices), devices) / batch
+    finally:
+        devices.release()
 
 
 def _evaluated(model: nn.Module, images: Tensor, devices: Devices) -> None:

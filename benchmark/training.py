@@ -53,12 +53,21 @@ def train_cell(
         CellError: the training diverged.
     """
     devices = make_devices(device, cell.training.precision)
-    data = prepare_data(cell, data_root)
-    trainer = Trainer(cell, data, devices)
+    try:
+        trainer = Trainer(cell, prepare_data(cell, data_root), devices)
+        _run(trainer, store, on_epoch)
+        return trainer.predictions(), trainer.record()
+    finally:
+        devices.release()
+
+
+def _run(trainer: "Trainer", store: Store, on_epoch: OnEpoch) -> None:
+    """Train from where the cell was left to its last epoch, with its state saved now and then."""
+    cell = trainer.cell
     saved = store.state(cell.key)
     if saved is not None:
         trainer.restore(saved)
-    leader, last_saved, epochs = devices.rank == 0, time.perf_counter(), cell.training.epochs
+    leader, last_saved, epochs = trainer.devices.rank == 0, time.perf_counter(), cell.training.epochs
     try:
         while trainer.epoch < epochs:
             trainer.train_epoch()
@@ -71,7 +80,6 @@ def train_cell(
     finally:
         if leader:
             store.write_log(cell.key, trainer.log)
-    return trainer.predictions(), trainer.record()
 
 
 @dataclass

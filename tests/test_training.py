@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +130,22 @@ def test_the_backbone_runs_forward_once_a_batch_with_calattn(tiny, tmp_path, bac
     trainer.train_epoch()
     batches = len(trainer.batches)
     assert calls == {"backbone": batches, "first layer": batches}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_finished_cell_leaves_no_model_behind(tiny, run, monkeypatch, fails, statuses):
+    """accelerate keeps what it prepared: a study would end where the memory ends."""
+    made = []
+    init = training.Trainer.__post_init__
+
+    def watched(self):
+        init(self)
+        made.append(weakref.ref(self.model))
+
+    monkeypatch.setattr(training.Trainer, "__post_init__", watched)
+    if fails:
+        monkeypatch.setattr(training, "predict", None)
+    assert statuses(run(tiny)) == ["failed" if fails else "done"] * 2
+    gc.collect()
+    assert len(made) == 2
+    assert not any(model() for model in made)
