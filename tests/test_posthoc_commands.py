@@ -195,6 +195,14 @@ def test_what_cannot_be_fitted_stands_in_the_notes(predictions):
     )
 
 
+def test_the_terminal_ends_with_what_was_left_out_and_shows_one_cell_once(predictions):
+    arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "calattn-frozen", "-m", "vector-scaling"]
+    result = CliRunner().invoke(app, [*arguments, "--bootstrap", "0"])
+    assert result.exit_code == 0, result.output
+    assert "calattn-frozen: left out: calattn-frozen needs pooled features" in result.stdout.splitlines()[-1]
+    assert "All datasets and backbones" not in result.stdout
+
+
 def test_every_calibrator_is_compared_by_default():
     names = {chain[0].spec.name for chain in every_chain()}
     assert {"temperature-scaling", "enir", "structured-matrix-scaling"} <= names
