@@ -149,8 +149,8 @@ class _Collector:
         labels = where | {"entry": entry, "recipe": recipe, "calibrator": calibrator, "seed": cell.seed}
         evaluation = Evaluation.from_stored(*stored)
         self.warnings.update((entry, warning) for warning in evaluation.warnings)
-        for name, column in self.columns.items():  # lists share the names: a dict a row takes five times as much memory
-            column += [labels[name] if name in labels else row.get(name) for row in evaluation.rows]
+        for column, values in self.columns.items():  # their names are shared: a dict a row takes five times the memory
+            values += [labels[column] if column in labels else row.get(column) for row in evaluation.rows]
         self.diagrams += [where | {"entry": entry, "seed": cell.seed} | diagram for diagram in evaluation.diagrams]
         for checkpoint, split in evaluation.replicates:
             address = (where["dataset"], where["backbone"], entry, cell.seed, checkpoint, split)

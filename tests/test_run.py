@@ -22,6 +22,16 @@ def test_a_run_leaves_tables_predictions_and_its_record(tiny, run, tmp_path, sta
     assert loaded.curves[0]["epochs"][1]["epoch"] == 2
 
 
+def test_every_comparison_has_its_interval_and_a_verdict(tiny, run):
+    """They come from replicates in the store: were those not found, a table without intervals would look finished."""
+    comparisons = run(tiny, settings=["protocol.bootstrap=50"]).comparisons
+    ece = comparisons[comparisons.metric == "ece"]
+    assert len(ece) == 3
+    assert ece[["low", "high", "change_low", "change_high", "reduction_low", "reduction_high"]].notna().all(axis=None)
+    assert (ece.low <= ece.high).all()
+    assert ece[["differs", "tied_with_best", "calibrated"]].isin([True, False]).all(axis=None)
+
+
 def test_every_number_follows_from_the_stored_predictions(tiny, run, tmp_path, value):
     results = run(tiny)
     cell = next(cell for cell in results.run["cells"] if cell["recipe"] == "cross-entropy")
