@@ -67,8 +67,17 @@ def standing_results(store: Store, suite: Suite, inputs: str) -> Results | None:
     return results if results.run.get("inputs") == inputs else None
 
 
-def collect(suite: Suite, plan: list[Work], store: Store, command: str, seconds: float) -> Results:
-    """Read what the store holds of a plan; missing and failed cells are listed with their reasons."""
+def collect(suite: Suite, plan: list[Work], store: Store, inputs: str, command: str, seconds: float) -> Results:
+    """Read what the store holds of a plan; missing and failed cells are listed with their reasons.
+
+    Args:
+        suite: the suite.
+        plan: its cells.
+        store: where they are.
+        inputs: what `inputs_digest` gives, for the record.
+        command: the command line, for the record.
+        seconds: how long the run took, for the record.
+    """
     collector = _Collector(suite, store)
     for work in plan:
         collector.add(work)
@@ -80,7 +89,7 @@ def collect(suite: Suite, plan: list[Work], store: Store, command: str, seconds:
             table, collector.replicates, suite.baseline, expected_seeds=len(suite.seeds), directions=directions
         )
     run = run_record(suite, collector.cells, collector.notes(), command, seconds)
-    run["inputs"] = inputs_digest(suite, plan)
+    run["inputs"] = inputs
     return Results(table, comparisons, run, collector.diagrams, collector.curves)
 
 

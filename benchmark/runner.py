@@ -141,8 +141,9 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
     reporter.plan(suite, found.line())
     if RANK == 0:
         store.folder.check_writable()
+    inputs = inputs_digest(suite, plan)
     if not found.todo and not found.counts["failed"]:
-        standing = standing_results(store, suite, inputs_digest(suite, plan))
+        standing = standing_results(store, suite, inputs)
         if standing is not None:
             return standing
     if options.cache != "only" and found.todo:
@@ -152,7 +153,7 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
         with reporter.working(found.todo):
             execute(found.todo, suite, options, reporter)
     command = " ".join(["calbench", *sys.argv[1:]])
-    results = collect(suite, plan, store, command, time.perf_counter() - started)
+    results = collect(suite, plan, store, inputs, command, time.perf_counter() - started)
     if RANK == 0:
         with store.folder.publishing(suite.name) as folder:
             results.save(folder)

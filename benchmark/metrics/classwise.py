@@ -1,5 +1,6 @@
 """The residual sums of classwise calibration error: per class and bin, or as coordinates for a bootstrap."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,40 +54,64 @@ class Classwise(Part):
         return ClasswiseEntries(*(np.concatenate(column) for column in columns))
 
 
-class _SumCollector(Collector):
+class _ClasswiseCollector(Collector):
+    """Gathers the probabilities above the first edge, and hands them on many blocks at a time."""
+
     def __init__(self, source: Source, bins: int) -> None:
         self.source, self.bins, self.classes, device = source, bins, source.num_classes, source.values.device
         self.places = _PlacesAbove(float(bin_edges(bins, source.dtype)[0]) if bins > 1 else 2.0)
-        self.columns = torch.zeros(self.classes, dtype=torch.float64, device=device)
-        self.sums = torch.zeros(self.classes * bins, dtype=torch.float64, device=device)
         self.label_probability = torch.empty(source.num_rows, dtype=source.dtype, device=device)
         self.pending: list[tuple[Tensor, Tensor]] = []
+        self.waiting = 0
 
     def add(self, block: Block) -> None:
         flat = block.probabilities.reshape(-1)
         places = self.places(flat)
         self.pending.append((places + block.start * self.classes, flat[places]))
+        self.waiting += len(places)
         self.label_probability[block.rows] = block.label_probability
-        self.columns += _column_sums(block.probabilities)
-        if sum(len(places) for places, _ in self.pending) > _PENDING:
+        if self.waiting > _PENDING:
             self._flush()
 
     def _flush(self) -> None:
         if self.pending:
             places, above = (torch.cat(parts) for parts in zip(*self.pending, strict=True))
-            self.pending = []
-            self._place(places, above)
+            self.pending, self.waiting = [], 0
+            first = places.remainder(self.classes).mul_(self.bins)
+            self._place(places, first, first + bin_index(above, self.bins), above.double())
 
-    def _place(self, places: Tensor, above: Tensor) -> None:
-        """Take probabilities out of the first bin, where the column sums have them, into their own."""
-        first = places.remainder(self.classes).mul_(self.bins)
-        above64 = above.double()
-        self.sums.index_add_(0, first + bin_index(above, self.bins), above64, alpha=-1)
-        self.sums.index_add_(0, first, above64)
+    @abstractmethod
+    def _place(self, places: Tensor, first: Tensor, own: Tensor, above: Tensor) -> None:
+        """Take probabilities out of the first bin of their class into their own.
+
+        Args:
+            places: their places in the flat predictions.
+            first: the cell of the first bin of each one's class.
+            own: the cell of its own bin.
+            above: the probabilities, float64.
+        """
 
     def _label_cells(self) -> Tensor:
         return self.source.labels * self.bins + bin_index(self.label_probability, self.bins)
 
+
+class _SumCollector(_ClasswiseCollector):
+    def __init__(self, source: Source, bins: int) -> None:
+        super().__init__(source, bins)
+        self.columns = torch.zeros(self.classes, dtype=torch.float64, device=source.values.device)
+        self.sums = torch.zeros(self.classes * bins, dtype=torch.float64, device=source.values.device)
+
+    @override
+    def add(self, block: Block) -> None:
+        super().add(block)
+        self.columns += _column_sums(block.probabilities)
+
+    @override
+    def _place(self, places: Tensor, first: Tensor, own: Tensor, above: Tensor) -> None:
+        self.sums.index_add_(0, own, above, alpha=-1)
+        self.sums.index_add_(0, first, above)
+
+    @override
     def result(self) -> Array:
         self._flush()
         self.sums += torch.bincount(self._label_cells(), minlength=len(self.sums))
@@ -95,21 +120,15 @@ class _SumCollector(Collector):
         return sums.cpu().numpy()
 
 
-class _EntryCollector(_SumCollector):
+class _EntryCollector(_ClasswiseCollector):
     def __init__(self, source: Source, bins: int) -> None:
         super().__init__(source, bins)
         self.parts: list[tuple[Array, Array, Array]] = []
 
     @override
-    def _place(self, places: Tensor, above: Tensor) -> None:
+    def _place(self, places: Tensor, first: Tensor, own: Tensor, above: Tensor) -> None:
         rows = torch.div(places, self.classes, rounding_mode="floor")
-        first = (places - rows * self.classes) * self.bins
-        above64 = above.double()
-        self._keep(
-            torch.cat([rows, rows]),
-            torch.cat([first + bin_index(above, self.bins), first]),
-            torch.cat([-above64, above64]),
-        )
+        self._keep(torch.cat([rows, rows]), torch.cat([own, first]), torch.cat([-above, above]))
 
     def _keep(self, rows: Tensor, cells: Tensor, values: Tensor) -> None:
         self.parts.append(tuple(part.cpu().numpy() for part in (rows + self.source.offset, cells, values)))
@@ -118,9 +137,8 @@ class _EntryCollector(_SumCollector):
     def result(self) -> ClasswiseEntries:
         self._flush()
         labels = self.source.labels
-        self._keep(
-            torch.arange(len(labels), device=labels.device), self._label_cells(), torch.ones_like(labels).double()
-        )
+        rows = torch.arange(len(labels), device=labels.device)
+        self._keep(rows, self._label_cells(), torch.ones_like(labels, dtype=torch.float64))
         return ClasswiseEntries(*(np.concatenate(parts) for parts in zip(*self.parts, strict=True)))
 
 

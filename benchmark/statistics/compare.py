@@ -174,7 +174,7 @@ class _Block:
             "change": own - base,
             "change_low": change_low,
             "change_high": change_high,
-            "reduction": 100 * (base - own) / base if base else float("nan"),
+            "reduction": float(_reduction(own, base)),
             "reduction_low": reduction_low,
             "reduction_high": reduction_high,
             "differs": None if np.isnan(change_low) else not change_low <= 0 <= change_high,
@@ -208,6 +208,9 @@ def _intervals(drawn: list[np.ndarray]) -> list[tuple[float, float]]:
 
 
 def _reduction(value: Any, base: Any) -> Any:
+    """100 (base - value) / base, NaN for a base of 0: of two numbers, or of arrays."""
+    if isinstance(base, float):  # once a row of a large table, where NumPy's calls would be most of the cost
+        return 100 * (base - value) / base if base else float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(
             np.equal(base, 0), np.nan, 100 * np.subtract(base, value) / np.where(np.equal(base, 0), 1, base)
