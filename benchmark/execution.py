@@ -83,6 +83,7 @@ class _Pool:
                 self._listen(channels[channel])
 
     def close(self) -> None:
+        store = Store(self.context.results_dir)
         for worker in self.workers:
             worker.connection.close()
             worker.process.terminate()
@@ -90,6 +91,9 @@ class _Pool:
             worker.process.join(timeout=5)
             if worker.process.is_alive():
                 worker.process.kill()
+                worker.process.join()
+            if worker.work is not None:
+                _sweep(worker.work, store)
 
     def _hand_out(self) -> None:
         for worker in self.workers:
@@ -128,6 +132,13 @@ class _Pool:
         error = RuntimeError(f"the worker process died {ATTEMPTS} times ({_cause(worker.process.exitcode)})")
         Store(self.context.results_dir).write_failure(key, failure_record(work, error))
         self.event(work, "end", "failed")
+
+
+def _sweep(work: Work, store: Store) -> None:
+    """Remove what a worker that was ended in the middle of a write has left, unless another run has the cell by now."""
+    with store.lock(work.cell.key) as held:
+        if held:
+            store.sweep(work.cell.key)
 
 
 def _cause(exitcode: int | None) -> str:

@@ -12,6 +12,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from .errors import InputError
 
+WRITING = ".writing-"
+"""How the temporary files begin that become whole ones by a rename."""
+
 
 class Folder:
     """A results folder: atomic writes, reads, listings, and locks that a dead process leaves open.
@@ -34,8 +37,8 @@ class Folder:
     def check_writable(self) -> None:
         """Raise an `InputError` where files cannot be written here: better now than after an hour of training."""
         try:
-            self.write(".writing-check", b"")
-            self.remove(".writing-check")
+            self.write(f"{WRITING}check", b"")
+            self.remove(f"{WRITING}check")
         except OSError as error:
             raise InputError(f"results folder {Path(self.root).name}: {_reason(error)}") from error
 
@@ -126,7 +129,7 @@ class Folder:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path` through a temporary file beside it, flushed to disk and renamed into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -16,7 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 from .errors import InputError
-from .folder import Folder
+from .folder import WRITING, Folder
 from .predictions import Predictions
 
 FORMAT = 1
@@ -151,6 +151,12 @@ class Store:
         """Remove everything about a cell."""
         self.folder.remove(f"cache/{key}")
 
+    def sweep(self, key: str) -> None:
+        """Remove the temporary files that a killed process left in a cell; for whoever holds the cell's lock."""
+        for name in self.folder.names(f"cache/{key}"):
+            if name.startswith(WRITING):
+                self.folder.remove(self._name(key, name))
+
     def forget_failure(self, key: str) -> None:
         """Remove the recorded failure of a cell, so that it is tried again."""
         self.folder.remove(self._name(key, FAILURE))
@@ -181,15 +187,14 @@ class Store:
         removed = []
         for key in self.cells():
             unwanted = keep is not None and key not in keep
-            if key in damaged or unwanted or self.status(key) in ("failed", "missing"):
-                with self.lock(key) as held:
-                    if held:
-                        self.forget(key)
-                        removed.append(key)
-            else:
-                for name in self.folder.names(f"cache/{key}"):
-                    if name.startswith(".writing-"):
-                        self.folder.remove(self._name(key, name))
+            with self.lock(key) as held:
+                if not held:  # somebody is at work on it
+                    continue
+                if key in damaged or unwanted or self.status(key) in ("failed", "missing"):
+                    self.forget(key)
+                    removed.append(key)
+                else:
+                    self.sweep(key)
         return removed
 
     def bytes_of(self, key: str) -> int:

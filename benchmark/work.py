@@ -55,6 +55,7 @@ def process(work: Work, store: Store, context: Context, progress: Progress) -> O
     with store.lock(key) as held:
         if not held:
             return "busy"
+        store.sweep(key)
         if context.refresh:
             store.forget(key)
         try:

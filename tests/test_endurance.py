@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from calbench.benchmark import training
-from calbench.benchmark.folder import Folder
+from calbench.benchmark.folder import WRITING, Folder
 from calbench.benchmark.results import Results
 from calbench.benchmark.runner import RunOptions, run_suite
 from calbench.benchmark.store import Store
@@ -78,6 +78,7 @@ def test_kills_at_random_moments_lose_nothing(tiny, run, tmp_path):
     assert kills >= KILLS
     results = run(tiny, results_dir=folder, settings=settings, entries=entries)
     assert tidy(results).equals(tidy(undisturbed))
+    assert not list(folder.rglob(f"{WRITING}*"))
 
 
 def test_two_runs_on_one_folder_share_the_work(tiny, tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -75,6 +76,56 @@ def test_a_cell_that_kills_its_worker_again_and_again_is_a_failure(tiny, tmp_pat
     assert cells["cross-entropy"]["status"] == "done"
     assert cells["mortal"]["status"] == "failed"
     assert "SIGKILL" in cells["mortal"]["reason"]
+
+
+STUCK = """\
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from calbench.methods import Objective, register
+
+@register("stuck")
+@dataclass
+class Stuck(Objective):
+    '''Stops for a minute in its second epoch, as in the middle of a write to the file that its option names.'''
+
+    unfinished: str
+    steps = 0
+
+    def loss(self, outputs, targets):
+        self.steps += outputs.logits.requires_grad
+        if Path(self.unfinished).parent.exists() and self.steps > 40:
+            Path(Path(self.unfinished).read_text()).write_bytes(b"half")
+            time.sleep(60)
+        return outputs.logits.square().mean()
+"""
+
+
+def test_workers_ended_in_the_middle_of_a_write_leave_no_half_file(tiny, tmp_path):
+    from calbench.benchmark.registry import Plugin
+
+    plugin, where = tmp_path / "stuck.py", tmp_path / "where"
+    plugin.write_text(STUCK)
+    Plugin.load(plugin)
+    suite = load_suite(tiny, settings=["training.epochs=40"], entries=[f"stuck(unfinished={where})"])
+    options = RunOptions(results_dir=str(tmp_path / "r"), jobs=2, plugins=(plugin,))
+    plan = [work for work in plan_suite(suite, options) if work.cell.recipe.name.startswith("stuck")]
+    cell = tmp_path / "r" / "cache" / plan[0].cell.key
+    cell.mkdir(parents=True)
+    half = cell / ".writing-half"
+    where.write_text(str(half))
+
+    def interrupt(work, kind, value):
+        deadline = time.monotonic() + 60
+        while not half.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert half.exists()
+        raise KeyboardInterrupt
+
+    context = Context(options.results_dir, Path(tmp_path), suite.protocol, plugins=(plugin,))
+    with pytest.raises(KeyboardInterrupt):
+        run_processes(plan, context, interrupt, jobs=2)
+    assert not half.exists()
 
 
 def test_a_cell_that_another_process_holds_is_done_after_it_is_free(tiny, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from calbench.benchmark.errors import InputError
-from calbench.benchmark.folder import Folder, write_atomically
+from calbench.benchmark.folder import WRITING, Folder, write_atomically
 from calbench.benchmark.predictions import Predictions, SplitPredictions
 from calbench.benchmark.state_io import pack, unpack
 from calbench.benchmark.store import DamagedError, Store
@@ -86,6 +86,19 @@ def test_prune_keeps_what_it_is_told_to(tmp_path, predictions):
         store.write(key, predictions, {})
     assert store.prune(keep={KEY}) == ["f" * 24]
     assert store.cells() == [KEY]
+
+
+def test_prune_sweeps_up_after_killed_writers_and_leaves_alone_who_is_at_work(tmp_path, predictions):
+    store = Store(tmp_path)
+    store.write(KEY, predictions, {})
+    half = tmp_path / "cache" / KEY / f"{WRITING}abc"
+    half.write_bytes(b"half")
+    with Store(tmp_path).lock(KEY):
+        assert store.prune(keep=set()) == []
+        assert half.exists()
+    assert store.prune() == []
+    assert not half.exists()
+    assert store.status(KEY) == "done"
 
 
 def test_a_lock_is_held_once_and_freed(tmp_path):
