@@ -1,19 +1,25 @@
+import dataclasses
 import gc
 import weakref
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from calbench.benchmark import training
+from calbench.benchmark.batches import TrainBatches
+from calbench.benchmark.devices import make_devices
+from calbench.benchmark.entry import parse_entry
 from calbench.benchmark.errors import InputError
+from calbench.benchmark.model import build_classifier
+from calbench.benchmark.runner import RunOptions, plan_suite
+from calbench.benchmark.splits import prepare_data
+from calbench.benchmark.suite import load_suite
+from calbench.methods import registry
 
 
 def test_training_starts_from_the_same_weights_for_every_recipe(tiny):
-    from calbench.benchmark.entry import parse_entry
-    from calbench.benchmark.model import build_classifier
-    from calbench.benchmark.suite import load_suite
-
     suite = load_suite(tiny)
     models = [
         build_classifier(suite.datasets[0], suite.backbones[0], parse_entry(e).recipe, 3) for e in ("brier", "calattn")
@@ -87,8 +93,6 @@ def test_weight_decay_spares_biases_and_norms_unless_told_otherwise(decay_all):
 
 
 def test_devices_and_optimisers_that_are_not_there(tiny, run, statuses):
-    from calbench.benchmark.devices import make_devices
-
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no CUDA device"):
             make_devices("cuda", "auto")
@@ -105,17 +109,10 @@ def test_a_large_batch_is_the_sum_of_its_micro_batches(tiny, run, tmp_path, valu
 
 @pytest.mark.parametrize("backbone", ["vit-micro", "deit-micro", "swin-micro"])
 def test_the_backbone_runs_forward_once_a_batch_with_calattn(tiny, tmp_path, backbone):
-    from pathlib import Path
-
-    from calbench.benchmark.devices import make_devices
-    from calbench.benchmark.runner import RunOptions, plan_suite
-    from calbench.benchmark.splits import prepare_data
-    from calbench.benchmark.suite import load_suite
-
     suite = load_suite(tiny, settings=[f"backbones=[{backbone}]"], entries=["calattn(hidden=8)"])
     cell = plan_suite(suite, RunOptions(results_dir=str(tmp_path)))[-1].cell
     assert cell.recipe.head is not None
-    trainer = training.Trainer(cell, prepare_data(cell, Path(tmp_path)), make_devices("cpu", "auto"))
+    trainer = training.Trainer(cell, prepare_data(cell, tmp_path), make_devices("cpu", "auto"))
     calls = {"backbone": 0, "first layer": 0}
 
     def count(name):
@@ -130,6 +127,35 @@ def test_the_backbone_runs_forward_once_a_batch_with_calattn(tiny, tmp_path, bac
     trainer.train_epoch()
     batches = len(trainer.batches)
     assert calls == {"backbone": batches, "first layer": batches}
+
+
+TRAINED = [name for name in registry if registry[name].kind != "calibrator"]
+
+
+@pytest.mark.parametrize("backbone", ["vit-micro", "deit-micro", "swin-micro", "resnet110-32"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_stays_on_its_device_and_never_waits_for_it(tiny, tmp_path, monkeypatch, name, backbone):
+    """On torch's device without memory, a tensor left on the CPU and a value that is read are errors.
+
+    So no GPU is needed to know that a step neither mixes devices nor makes the CPU wait for the GPU.
+    """
+    entry = f"tempnet + {name}" if "temperature" in registry[name].needs else name
+    suite = load_suite(tiny, settings=[f"backbones=[{backbone}]"], entries=[entry])
+    cell = plan_suite(suite, RunOptions(results_dir=str(tmp_path)))[-1].cell
+    data = prepare_data(cell, tmp_path)
+    # Autocast does not know this device.
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
+    model = build_classifier(cell.dataset, cell.backbone, cell.recipe, seed=0).to("meta")
+    generator = torch.Generator().manual_seed(0)
+    config = dataclasses.replace(data.config, crop_padding=1, horizontal_flip=True)
+    batches = TrainBatches(data.train, config, 16, augment=True, generator=generator, device="meta")
+    images, targets = next(iter(batches))
+    for augmentation in cell.recipe.augmentations:
+        images, targets = augmentation.mix(images, one_hot(targets, 10).float(), generator)
+    loss = cell.recipe.objective.loss(model(images), targets)
+    loss.backward()
+    assert loss.is_meta
+    assert all(p.grad is not None and p.grad.is_meta for p in model.parameters())
 
 
 @pytest.mark.parametrize("fails", [False, True])
