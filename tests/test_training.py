@@ -54,6 +54,23 @@ def test_mixed_precision_trains_on_the_cpu(tiny, run, precision, statuses):
     assert statuses(results) == ["done", "done"]
 
 
+def test_a_compiled_model_trains_as_the_plain_one(tiny, run, tmp_path, monkeypatch, value):
+    plain = run(tiny, results_dir=tmp_path / "plain", entries=["calattn(hidden=8)"])
+    compiled = []
+
+    def traced(model):  # all of torch.compile but the generated C++, which takes a minute
+        compiled.append(model)
+        return compile_model(model, backend="aot_eager")
+
+    compile_model = torch.compile
+    monkeypatch.setattr(torch, "compile", traced)
+    settings = ["training.compile=true"]
+    again = run(tiny, results_dir=tmp_path / "compiled", entries=["calattn(hidden=8)"], settings=settings)
+    assert len(compiled) == 2
+    name = "calattn(hidden=8)"
+    np.testing.assert_allclose(value(again, name, "nll"), value(plain, name, "nll"), rtol=1e-4)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("schedule", ["cosine", "multistep", "constant"])
 def test_learning_rates_follow_the_schedule(schedule, optimizer):
