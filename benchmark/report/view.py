@@ -1,8 +1,7 @@
 """Reading `Results` for reports: the value of each cell, what is known of it, and why it is missing."""
 
-import math
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Container, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -46,10 +45,12 @@ class Stat:
     seeds: int = 0
 
 
-_NUMBERS = [
-    "value", "low", "high", "change", "change_low", "change_high", "reduction", "reduction_low", "reduction_high",
-]  # fmt: skip
-_FLAGS = ["differs", "tied_with_best", "calibrated"]
+Key = tuple[str, str, str, str]
+"""Dataset, backbone, entry, metric."""
+
+_KEY = ["dataset", "backbone", "entry", "metric"]
+_NUMBERS = [field.name for field in fields(Stat) if field.type == float | None]
+_FLAGS = [field.name for field in fields(Stat) if field.type == bool | None]
 
 
 @dataclass
@@ -97,39 +98,38 @@ class View:
         return frame[at_split & at_rule]
 
     @cached_property
-    def stats(self) -> dict[tuple[str, str, str, str], Stat]:
+    def stats(self) -> dict[Key, Stat]:
         """Every known value; where no comparison is stored, the plain mean over the seeds, without an interval."""
-        stats = self._plain_stats()
-        numbers = self.comparisons.assign(
-            **{name: pd.to_numeric(self.comparisons[name], errors="coerce") for name in [*_NUMBERS, "seeds"]}
-        )
-        for row in numbers.to_dict("records"):
-            known = {name: _finite(row[name]) for name in _NUMBERS} | {name: _flag(row[name]) for name in _FLAGS}
-            if known["value"] is None:
-                continue
-            key = (row["dataset"], row["backbone"], row["entry"], row["metric"])
-            stats[key] = Stat(**known, seeds=int(_finite(row["seeds"]) or 0))
-        return stats
+        compared = self._compared_stats()
+        return self._plain_stats(compared.keys()) | compared
 
-    def _plain_stats(self) -> dict[tuple[str, str, str, str], Stat]:
-        keys = ["dataset", "backbone", "entry", "metric"]
+    def _compared_stats(self) -> dict[Key, Stat]:
+        frame = self.comparisons
+        columns = [_known(frame[name]) for name in _NUMBERS] + [map(_flag, frame[name].tolist()) for name in _FLAGS]
+        seeds = pd.to_numeric(frame["seeds"], errors="coerce").fillna(0).astype(int).tolist()
+        stats = zip(_keys(frame), zip(*columns, seeds, strict=True), strict=True)
+        return {key: Stat(*values) for key, values in stats if values[0] is not None}
+
+    def _plain_stats(self, known: Container[Key]) -> dict[Key, Stat]:
         shown = ("value", "low", "high")
         table = self.table.assign(**{n: pd.to_numeric(self.table[n], errors="coerce").astype(float) for n in shown})
         table = table[np.isfinite(table["value"])]
-        means = table.groupby(keys, sort=False).agg(
+        means = table.groupby(_KEY, sort=False).agg(
             value=("value", "mean"), low=("low", "first"), high=("high", "first"), seeds=("value", "size")
         )
         base_values = means["value"].to_dict()
         stats = {}
-        for key, value, low, high, seeds in means.itertuples():
+        for key, value, low, high, seeds in zip(means.index, *(_known(means[n]) for n in means), strict=True):
+            if key in known:
+                continue
             base = base_values.get((key[0], key[1], self.baseline, key[3]))
             stats[key] = Stat(
                 value=value,
-                low=_finite(low) if seeds == 1 else None,
-                high=_finite(high) if seeds == 1 else None,
+                low=low if seeds == 1 else None,
+                high=high if seeds == 1 else None,
                 change=None if base is None else value - base,
                 reduction=100 * (base - value) / base if base else None,
-                seeds=seeds,
+                seeds=int(seeds),
             )
         return stats
 
@@ -288,8 +288,14 @@ def _unique(names: Iterable[Hashable]) -> list:
     return list(dict.fromkeys(names))
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if value is not None and not pd.isna(value) and math.isfinite(value) else None
+def _keys(frame: pd.DataFrame) -> Iterator[Key]:
+    return zip(*(frame[name].tolist() for name in _KEY), strict=True)
+
+
+def _known(column: pd.Series) -> list[float | None]:
+    """Numbers as pandas may have kept them, text included; None where there is none or it is not finite."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    return [v if ok else None for v, ok in zip(values.tolist(), np.isfinite(values).tolist(), strict=True)]
 
 
 def _flag(value: Any) -> bool | None:
