@@ -4,33 +4,56 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from .measure import Measurement, group, measure
 
 STEPS = 40
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone to time in training, and the random 8-bit images that it gets."""
+
+    backbone: str
+    options: dict[str, Any]
+    channels: int = 1
+    pixels: int = 8
+    batch: int = 64
+
+
 NETWORKS = {
-    "vit-micro, 5 tokens": {"patch": 4},
-    "vit-micro, 17 tokens": {"patch": 2},
-    "vit-micro, 17 tokens, 192 wide": {"patch": 2, "width": 192, "heads": 6, "depth": 4},
+    "vit-micro, 5 tokens": Network("vit-micro", {"patch": 4}),
+    "vit-micro, 17 tokens": Network("vit-micro", {"patch": 2}),
+    "vit-micro, 17 tokens, 192 wide": Network("vit-micro", {"patch": 2, "width": 192, "heads": 6, "depth": 4}),
 }
 """From the quick suite's own to the width that papers call tiny: on the smallest a head's fixed cost shows."""
+
+GPU_NETWORKS = {"ViT-B/16, 32-pixel images at 224": Network("vit-b16-224", {"pretrained": False}, 3, 32, 128)}
+"""What the CalAttn paper trains, where there is a GPU; compiled too."""
 
 
 @group("training", "Training a step: the loop beside its bare forward and backward passes, CalAttn beside no head")
 def training(quick: bool, repeats: int) -> Iterator[Measurement]:
-    """Steps of 64 images of 8 x 8 pixels; all lines take the same number of steps."""
+    """Steps on images that lie on the device; all lines of a task take the same number of steps."""
     steps = STEPS // 4 if quick else STEPS
-    for name, options in NETWORKS.items():
-        trainers = {entry: _trainer(entry, steps, options) for entry in ("cross-entropy-brier", "calattn")}
-        bare = _bare_passes(trainers["cross-entropy-brier"])
+    gpu = torch.cuda.is_available()
+    for name, network in (NETWORKS | GPU_NETWORKS if gpu else NETWORKS).items():
+        trainers = {f"loop, {entry}": _trainer(entry, network, steps) for entry in ("cross-entropy-brier", "calattn")}
+        if gpu:
+            trainers["loop, calattn, compiled"] = _trainer("calattn", network, steps, compiled=True)
+        bare = _bare_passes(trainers["loop, cross-entropy-brier"])
         calls: dict[str, Callable[[], Any]] = {"bare passes and optimiser": bare}
-        calls |= {f"loop, {entry}": trainer.train_epoch for entry, trainer in trainers.items()}
-        yield from alternating(f"{steps} steps of {name}", calls, repeats)
+        calls |= {who: trainer.train_epoch for who, trainer in trainers.items()}
+        task = f"{steps} steps of {name}"
+        for line in alternating(task, calls, repeats):
+            yield replace(line, note=f"{steps * network.batch / line.seconds:,.0f} images a second")
 
 
 def alternating(task: str, calls: dict[str, Callable[[], Any]], repeats: int) -> Iterator[Measurement]:
@@ -46,7 +69,7 @@ def alternating(task: str, calls: dict[str, Callable[[], Any]], repeats: int) ->
         yield Measurement(task, name, float(np.median(values)), min(values), float("nan"))
 
 
-def _trainer(entry: str, steps: int, options: dict[str, int]) -> Any:
+def _trainer(entry: str, network: Network, steps: int, *, compiled: bool = False) -> Any:
     from ...datasets import registry as datasets
     from .. import backbones
     from ..devices import make_devices
@@ -56,11 +79,22 @@ def _trainer(entry: str, steps: int, options: dict[str, int]) -> Any:
     from ..training import Trainer
     from ..training_config import TrainingConfig
 
-    dataset = datasets.create("overlap", train=64 * steps * 5 // 4, test=10)
-    backbone = backbones.create("vit-micro", **options)
-    config = TrainingConfig(epochs=10**6, batch_size=64, augment=False)
-    cell = Cell(dataset, "", backbone, parse_entry(entry).recipe, 0, config, 0.2, ("last",))
-    return Trainer(cell, prepare_data(cell, Path()), make_devices("auto", "auto"))
+    config = TrainingConfig(epochs=10**6, batch_size=network.batch, augment=False, compile=compiled)
+    backbone = backbones.create(network.backbone, **network.options)
+    with tempfile.TemporaryDirectory() as folder:
+        path = _random_images(Path(folder) / "images.npz", network, network.batch * steps * 5 // 4)
+        dataset = datasets.create("array-file", path=path, classes=10)
+        cell = Cell(dataset, "", backbone, parse_entry(entry).recipe, 0, config, 0.2, ("last",))
+        return Trainer(cell, prepare_data(cell, Path()), make_devices("auto", "auto"))
+
+
+def _random_images(path: Path, network: Network, count: int) -> Path:
+    rng, shape, arrays = np.random.default_rng(0), (network.channels, network.pixels, network.pixels), {}
+    for part, number in (("train", count), ("test", 10)):
+        arrays[f"{part}_images"] = rng.integers(0, 256, (number, *shape), np.uint8)
+        arrays[f"{part}_labels"] = np.arange(number) % 10
+    np.savez(path, **arrays)
+    return path
 
 
 def _bare_passes(trainer: Any) -> Callable[[], None]:
@@ -68,10 +102,14 @@ def _bare_passes(trainer: Any) -> Callable[[], None]:
     batches = list(trainer.batches)
 
     def call() -> None:
+        total = torch.zeros((), device=trainer.devices.device)
         for images, labels in batches:
             trainer.optimizer.zero_grad(set_to_none=True)
-            trainer.cell.recipe.objective.loss(trainer.model(images), labels).backward()
+            loss = trainer.cell.recipe.objective.loss(trainer.forward(images), labels)
+            loss.backward()
             trainer.optimizer.step()
+            total += loss.detach()
+        total.item()  # a GPU works on until something is read
 
     return call
 

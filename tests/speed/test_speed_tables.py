@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from calbench.benchmark.speed import __main__ as command
+from calbench.benchmark.speed import engine
 from calbench.benchmark.speed import measure as module
 from calbench.benchmark.speed import metrics as speed_metrics
 from calbench.benchmark.speed.measure import GROUPS, Measurement, group, measure
@@ -91,3 +92,19 @@ def test_the_metric_groups_run_on_small_data(monkeypatch):
 
 
 LOGITS = speed_metrics._logits.__wrapped__
+
+
+def test_training_is_timed_beside_its_bare_passes(monkeypatch):
+    small = engine.Network("vit-micro", {"width": 8, "heads": 1, "depth": 1, "patch": 8}, channels=3, pixels=16)
+    monkeypatch.setattr(engine, "NETWORKS", {"small": small})
+    monkeypatch.setattr(engine, "STEPS", 8)
+    lines = list(engine.training(quick=True, repeats=1))
+    assert [line.who for line in lines[:3]] == [
+        "bare passes and optimiser",
+        "loop, cross-entropy-brier",
+        "loop, calattn",
+    ]
+    for line in lines[:3]:
+        assert line.task == "2 steps of small"
+        rate = float(line.note.removesuffix(" images a second").replace(",", ""))
+        assert rate == pytest.approx(2 * 64 / line.seconds, abs=1)
