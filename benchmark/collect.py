@@ -84,10 +84,8 @@ def collect(suite: Suite, plan: list[Work], store: Store, inputs: str, command: 
     table = pd.DataFrame(collector.columns, columns=RESULT_COLUMNS)
     comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
     if len(table):
-        directions = {name: metrics.registry[name].better for name in suite.protocol.metrics}
-        comparisons = statistics.compare(
-            table, collector.replicates, suite.baseline, expected_seeds=len(suite.seeds), directions=directions
-        )
+        seeds = len(suite.seeds)
+        comparisons = statistics.compare(table, collector.replicates, suite.baseline, expected_seeds=seeds)
     run = run_record(suite, collector.cells, collector.notes(), command, seconds)
     run["inputs"] = inputs
     return Results(table, comparisons, run, collector.diagrams, collector.curves)

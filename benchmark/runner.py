@@ -1,5 +1,6 @@
 """A run: plan, status, work, results. What the command line calls, and what a notebook may call."""
 
+import shlex
 import sys
 import time
 from collections import Counter
@@ -152,7 +153,7 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
                 store.forget_failure(work.cell.key)
         with reporter.working(found.todo):
             execute(found.todo, suite, options, reporter)
-    command = " ".join(["calbench", *sys.argv[1:]])
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     results = collect(suite, plan, store, inputs, command, time.perf_counter() - started)
     if RANK == 0:
         with store.folder.publishing(suite.name) as folder:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from .sample import PointView, Sample, View
 from .source import Source
 
 Need = Literal["posterior", "out-of-distribution"]
+V = TypeVar("V")
+Better = Literal["lower", "higher", "zero"]
+"""The direction in which a metric is good; ``"zero"``: the nearer to it the better, from either side."""
 
 registry: Registry[type["Described"]] = Registry("metric")
 register = registry.register
@@ -26,7 +29,7 @@ class Described(Component):
     """
 
     unit: ClassVar[str] = "%"
-    better: ClassVar[Literal["lower", "higher"]] = "lower"
+    better: ClassVar[Better] = "lower"
     decimals: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset()
 
@@ -91,6 +94,17 @@ def make(name: str, bins: int) -> Metric:
     return registry.create(name, **({"bins": bins} if has_bins else {}))
 
 
-def better_direction(name: str) -> Literal["lower", "higher"]:
-    """Which direction of the metric `name` is good: what its class says, lower for a name that is not registered."""
-    return registry[name].better if name in registry else "lower"
+def cost(values: V, better: str | None) -> V:
+    """`values` of a metric (a number, an array or a frame) as costs, of which less is better.
+
+    Args:
+        values: in the metric's unit.
+        better: ``"lower"`` or None for the values themselves, ``"higher"`` for their negative, ``"zero"`` for their
+            distance from it.
+    """
+    return abs(values) if better == "zero" else -values if better == "higher" else values
+
+
+def better_direction(name: str) -> Better | None:
+    """Which direction of `name` is good; None for what is no registered metric, such as a temperature."""
+    return registry[name].better if name in registry else None

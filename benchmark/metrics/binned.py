@@ -37,6 +37,7 @@ class ECE(Metric):
 class SignedGap(Metric):
     """Mean confidence minus accuracy: over-confidence is positive. Per cent."""
 
+    better = "zero"
     lowest = -100.0
 
     @override

@@ -40,6 +40,7 @@ _ESCAPES = {
     "`": r"\textasciigrave{}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
     "Δ": r"$\Delta$",
     "≈": r"$\approx$",
     "▼": r"$\nabla$",

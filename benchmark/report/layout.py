@@ -271,14 +271,14 @@ def _column(view: View, layout: Layout, key: tuple) -> Column:
     heads = [_label(view, layout, n, str(v)) for n, v in zip(layout.column_dimensions, key[:-1], strict=True)]
     if len(layout.show) > 1:
         heads.append(QUANTITY_LABELS[quantity])
-    reduction = quantity in ("reduction", "paired-reduction")
+    reduction, change = quantity in ("reduction", "paired-reduction"), quantity in ("change", "difference")
     return Column(
         "/".join(map(str, key)),
         tuple(heads),
-        "%" if reduction else info.unit,
+        "%" if reduction else info.unit_of_changes if change else info.unit,
         "higher" if reduction else info.better if quantity in ("value", "published") else None,
         1 if reduction else info.decimals,
-        signed=quantity in ("change", "difference") or reduction,
+        signed=change or reduction,
         interval=layout.intervals and quantity in ("value", "change", "reduction"),
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..metrics.base import cost
 from ..results import Results
 from .overall import overall_table
 from .tables import Cell, Column, Mark, Row, Table
@@ -99,11 +100,11 @@ def _as_reference(cell: Cell) -> Cell:
 
 def _ranked(view: View, dataset: str, backbone: str, metric: str) -> list[str]:
     """The entries from the best to the worst; those without a value last, in the suite's order."""
-    sign = -1 if view.metric(metric).better == "higher" else 1
+    better = view.metric(metric).better
 
     def position(entry: str) -> float:
         value = view.stat(dataset, backbone, entry, metric).value
-        return math.inf if value is None else sign * value
+        return math.inf if value is None else cost(value, better)
 
     return sorted(view.entries, key=position)
 
@@ -123,7 +124,7 @@ def _pair_fields(view: View, metric: str, truth: list[str]) -> list[_Field]:
     if view.knows("accuracy"):
         fields.append(_Field(_column(accuracy), lambda stat, entry: _value(stat("accuracy"))))
         change = (f"Δ {accuracy.label}",)
-        column = Column("accuracy_change", change, "points", "higher", accuracy.decimals, signed=True)
+        column = Column("accuracy_change", change, accuracy.unit_of_changes, "higher", accuracy.decimals, signed=True)
         fields.append(_Field(column, lambda stat, entry: _change(stat("accuracy"), entry == view.baseline)))
     fields.append(_Field(_column(info, interval=True), lambda stat, entry: _value(stat(metric))))
     if metric == "ece" and view.knows(NOISE_FLOOR):

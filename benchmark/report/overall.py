@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..metrics.base import cost
 from ..statistics import aggregate, rank_tests
 from .tables import Cell, Column, Mark, Row, Table
 from .view import View
@@ -22,13 +23,12 @@ def overall_table(view: View, metric: str = "ece") -> Table:
     summary = aggregate(view.table, expected=len(view.pairs), **options)
     by_entry = {row["entry"]: row for row in summary.to_dict("records")}
     columns = _columns(view, metric)
-    sign = -1 if info.better == "higher" else 1
     drawn = []
     for entry in view.entries:
         cells = _accuracy_cells(view, entry) | _metric_cells(view, entry, metric, by_entry.get(entry, {}))
         kind = "baseline" if entry == view.baseline else "entry"
         row = Row((entry,), (view.labels[entry],), tuple(cells[column.key] for column in columns), kind)
-        drawn.append((_position(cells["mean"], sign), row))
+        drawn.append((_position(cells["mean"], info.better), row))
     rows = tuple(row for _, row in sorted(drawn, key=lambda each: each[0]))
     title = f"All datasets and backbones ({len(view.pairs)} cells)"
     return Table("overall", title, ("entry",), columns, rows, caption=_rank_line(view.table, options))
@@ -39,7 +39,8 @@ def _columns(view: View, metric: str) -> tuple[Column, ...]:
     columns = []
     if view.knows("accuracy"):
         change = ("", f"mean Δ {accuracy.label}")
-        columns.append(Column("accuracy_change", change, "points", "higher", accuracy.decimals, signed=True))
+        unit = accuracy.unit_of_changes
+        columns.append(Column("accuracy_change", change, unit, "higher", accuracy.decimals, signed=True))
         columns.append(Column("accuracy_losses", ("", f"{accuracy.label} lost on")))
     columns.append(Column("mean", ("", f"mean {info.label}"), info.unit, info.better, info.decimals))
     if view.baseline:
@@ -52,9 +53,9 @@ def _columns(view: View, metric: str) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _position(mean: Cell, sign: int) -> tuple[bool, float]:
+def _position(mean: Cell, better: str | None) -> tuple[bool, float]:
     """Entries with every cell by their mean, then those without."""
-    return ("partial" in mean.marks or mean.value is None, math.inf if mean.value is None else sign * mean.value)
+    return ("partial" in mean.marks or mean.value is None, math.inf if mean.value is None else cost(mean.value, better))
 
 
 def _accuracy_cells(view: View, entry: str) -> dict[str, Cell]:

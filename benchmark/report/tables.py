@@ -60,7 +60,7 @@ class Column:
         key: name in CSV files, unique in the table.
         heads: the head's levels from the top; neighbours with equal upper levels share them.
         unit: ``"%"``, ``"nats"``, ``"points"`` or ``""``.
-        better: ``"higher"``, ``"lower"`` or None.
+        better: ``"higher"``, ``"lower"``, ``"zero"`` or None.
         decimals: digits after the point.
         signed: show a plus sign.
         interval: show the interval beside the value.
@@ -76,8 +76,8 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """``↑``, ``↓`` or nothing: the direction in which the column is better."""
-        return {"higher": "↑", "lower": "↓"}.get(self.better or "", "")
+        """``↑``, ``↓``, ``→ 0`` or nothing: the direction in which the column is better."""
+        return {"higher": "↑", "lower": "↓", "zero": "→ 0"}.get(self.better or "", "")
 
     def title(self, separator: str = ", ") -> str:
         """The head in one line, with unit and direction."""

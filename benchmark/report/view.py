@@ -22,8 +22,13 @@ class MetricInfo:
     name: str
     label: str
     unit: str = ""
-    better: str = "lower"
+    better: str | None = None
     decimals: int = 2
+
+    @property
+    def unit_of_changes(self) -> str:
+        """Of a difference of two values: percentages differ in points."""
+        return "points" if self.unit == "%" else self.unit
 
 
 @dataclass(frozen=True)

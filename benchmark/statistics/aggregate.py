@@ -40,7 +40,8 @@ def aggregate(
             seeds; of one split and one checkpoint rule.
         metric: the metric's name.
         baseline: the entry that reductions refer to; None where there is none.
-        better: ``"lower"`` or ``"higher"``; what the metric registry says by default.
+        better: ``"lower"``, ``"higher"`` or ``"zero"`` (then all is of absolute values); what the metric registry says
+            by default, and lower for what is not registered.
         expected: how many cells there should be; by default those where any entry has a value.
 
     Returns:
@@ -49,8 +50,9 @@ def aggregate(
     Raises:
         ValueError: columns are missing, or values of several splits or checkpoint rules are mixed.
     """
-    values = cell_values(table, metric)
-    sign = -1 if (better or better_direction(metric)) == "higher" else 1
+    better = better or better_direction(metric)
+    values = cell_values(table, metric, better)
+    sign = -1 if better == "higher" else 1
     pivot = values.groupby(level=["cell", "entry"], sort=False).mean().unstack("entry")
     ranks = average_ranks(pivot * sign)
     wins = _win_rates(pivot * sign)
@@ -61,8 +63,10 @@ def aggregate(
     return pd.DataFrame(rows, columns=AGGREGATE_COLUMNS)
 
 
-def cell_values(table: pd.DataFrame, metric: str) -> pd.Series:
+def cell_values(table: pd.DataFrame, metric: str, better: str | None) -> pd.Series:
     """Values of `metric` by ``(cell, entry, seed)``, finite ones alone and without the oracle.
+
+    Where ``better`` is ``"zero"`` they are distances from it.
 
     Raises:
         ValueError: columns are missing, values of several splits or checkpoint rules are mixed, or one is listed twice.
@@ -82,7 +86,8 @@ def cell_values(table: pd.DataFrame, metric: str) -> pd.Series:
     if part.duplicated(["cell", "entry", "seed"]).any():
         twice = part[part.duplicated(["cell", "entry", "seed"])].iloc[0]
         raise ValueError(f"table: {metric} of {twice['entry']!r} is listed twice for {twice['cell']}")
-    return part.set_index(["cell", "entry", "seed"])["value"]
+    values = part.set_index(["cell", "entry", "seed"])["value"]
+    return values.abs() if better == "zero" else values
 
 
 def _paired_means(values: pd.Series, entries: Sequence[str], baseline: str | None) -> dict[str, pd.DataFrame]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metrics.base import better_direction
+from ..metrics.base import better_direction, cost
 from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS
 
 Address = tuple[str, str, str, int, str, str]
@@ -29,7 +29,6 @@ def compare(
     baseline: str,
     *,
     expected_seeds: int,
-    directions: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare every entry with the baseline and with the best entry of its dataset and backbone.
@@ -45,13 +44,12 @@ def compare(
             there are none, as for results read from a paper, intervals are NaN and nothing is said of significance.
         baseline: the entry that changes and reductions refer to.
         expected_seeds: how many seeds an entry should have.
-        directions: metric to ``"lower"`` or ``"higher"``; what the metric registry says where it is not given.
         seed: of the draws of seeds.
 
     Returns:
         One row per dataset, backbone, entry, split, checkpoint and metric, with `COMPARISON_COLUMNS`. ``differs`` and
-        ``tied_with_best`` are True, False or None, where replicates do not say; ``calibrated`` is None for every metric
-        but ``ece``.
+        ``tied_with_best`` are True, False or None, where replicates do not say, or the metric is not registered and so
+        has no best; ``calibrated`` is None for every metric but ``ece``.
 
     Raises:
         ValueError: columns are missing, a value is listed twice, or replicates of one group differ in number.
@@ -73,8 +71,7 @@ def compare(
         loaded = _load(replicates, where, group[["entry", "seed"]].drop_duplicates().itertuples(index=False))
         floors = group[group["metric"] == _FLOOR].groupby("entry")["value"].mean().to_dict()
         for metric, part in group.groupby("metric", sort=False):
-            better = (directions or {}).get(metric) or better_direction(metric)
-            block = _Block(part, loaded, metric, better, baseline, seed)
+            block = _Block(part, loaded, metric, better_direction(metric), baseline, seed)
             rows += [
                 where | row | {"metric": metric, "baseline": baseline, "expected_seeds": expected_seeds}
                 for row in block.rows(floors if metric == "ece" else {})
@@ -104,7 +101,7 @@ class _Block:
     part: pd.DataFrame
     loaded: Mapping[tuple[str, int], Mapping[str, np.ndarray]]
     metric: str
-    better: str
+    better: str | None
     baseline: str
     seed: int
     _draws: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
@@ -132,9 +129,14 @@ class _Block:
         return [self._row(entry, best, ends, floors.get(entry)) for entry in self.values]
 
     def _best(self) -> str | None:
-        sign = -1 if self.better == "higher" else 1
-        ranked = {e: sign * self._mean(e, tuple(v)) for e, v in self.values.items() if e != ORACLE}
-        return min(ranked, key=ranked.__getitem__) if ranked else None
+        if self.better is None:
+            return None
+        costs = {e: cost(self._mean(e, tuple(v)), self.better) for e, v in self.values.items() if e != ORACLE}
+        return min(costs, key=costs.__getitem__) if costs else None
+
+    def _reduction(self, own: Any, base: Any) -> Any:
+        """In per cent of the baseline's value, or of its distance from zero where that is what counts."""
+        return _reduction(*((abs(own), abs(base)) if self.better == "zero" else (own, base)))
 
     def _all_drawn(self, entry: str, best: str | None) -> Iterator[tuple[str, np.ndarray]]:
         """The bootstrap distributions (R,) that replicates give: of the value and of its differences."""
@@ -147,13 +149,13 @@ class _Block:
         own, base = self._drawn(entry, shared), self._drawn(self.baseline, shared)
         if own is not None and base is not None:
             yield "change", own - base
-            yield "reduction", _reduction(own, base)
+            yield "reduction", self._reduction(own, base)
         if best is None or entry == ORACLE:
             return
         shared = self._common(entry, best)
         own, lead = self._drawn(entry, shared), self._drawn(best, shared)
         if own is not None and lead is not None:
-            yield "behind_best", own - lead
+            yield "behind_best", cost(own, self.better) - cost(lead, self.better)
 
     def _row(
         self, entry: str, best: str | None, ends: Mapping[tuple[str, str], tuple[float, float]], floor: float | None
@@ -174,7 +176,7 @@ class _Block:
             "change": own - base,
             "change_low": change_low,
             "change_high": change_high,
-            "reduction": float(_reduction(own, base)),
+            "reduction": float(self._reduction(own, base)),
             "reduction_low": reduction_low,
             "reduction_high": reduction_high,
             "differs": None if np.isnan(change_low) else not change_low <= 0 <= change_high,

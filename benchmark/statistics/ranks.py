@@ -47,8 +47,9 @@ def rank_tests(
     Raises:
         ValueError: as `aggregate`; fewer than two cells or two entries that have every cell.
     """
-    sign = -1 if (better or better_direction(metric)) == "higher" else 1
-    values = cell_values(table, metric).groupby(level=["cell", "entry"], sort=False).mean().unstack("entry")
+    better = better or better_direction(metric)
+    sign = -1 if better == "higher" else 1
+    values = cell_values(table, metric, better).groupby(level=["cell", "entry"], sort=False).mean().unstack("entry")
     complete = values.dropna(axis=1) * sign
     cells, entries = complete.shape
     if cells < 2 or entries < 2:

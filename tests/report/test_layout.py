@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -29,6 +31,9 @@ def stored(results, metric="ece", **where):
     for column, value in where.items():
         frame = frame[frame[column] == value]
     return frame.iloc[0]
+
+
+ONE = {"backbones": ["vit-micro"]}
 
 
 def test_rows_and_columns_follow_the_suite_and_hold_the_stored_values(results):
@@ -204,3 +209,15 @@ def test_wins_and_losses_over_all_published_cells():
     counts = summary(gains(frame, "calattn")).set_index("then")
     assert counts.loc["none", ["better", "worse", "equal"]].tolist() == [1, 1, 0]
     assert counts.loc["temperature-scaling", ["better", "worse", "equal"]].tolist() == [0, 0, 1]
+
+
+def test_changes_of_percentages_are_points(results):
+    layout = parse_layout({"name": "t", "columns": ["dataset"], "metrics": ["ece", "nll"], "show": ["change"]} | ONE)
+    assert [column.unit for column in layout_table(results, layout).columns] == ["points", "nats"] * 2
+
+
+def test_a_quantity_that_is_no_metric_has_no_direction(results):
+    part = results.table[results.table["metric"] == "ece"].assign(metric="temperature")
+    changed = replace(results, table=pd.concat([results.table, part]))
+    layout = parse_layout({"name": "t", "columns": ["dataset"], "metrics": ["temperature", "ece"]} | ONE)
+    assert [column.arrow for column in layout_table(changed, layout).columns] == ["", "↓"] * 2

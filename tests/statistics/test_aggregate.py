@@ -78,6 +78,16 @@ def test_higher_is_better_for_accuracy():
     assert found["worst"] == pytest.approx(100 * 5 / 90)  # a positive reduction of accuracy is a loss
 
 
+def test_nearer_to_zero_is_better_for_the_signed_gap():
+    values = table({"base": [-4.0, 2.0], "good": [1.0, -3.0]}, metric="signed-gap")
+    good = of(aggregate(values, metric="signed-gap", baseline="base"), "good")
+    assert good["mean"] == 2.0
+    assert good["ratio_of_means"] == pytest.approx(100 / 3)
+    assert good["worst"] == -50
+    assert good["worse"] == 1
+    assert good["win_rate"] == 50
+
+
 def test_seeds_are_averaged_and_paired_and_the_oracle_left_out():
     rows = [("base", 0, 4.0), ("base", 1, 8.0), ("new", 1, 6.0), ("oracle", 0, 0.1)]
     frame = pd.DataFrame([("d", "b", e, s, "ece", v) for e, s, v in rows])

@@ -78,8 +78,28 @@ def test_higher_is_better_for_accuracy():
     found = compare(results, replicates, "base", expected_seeds=1)
     assert one(found, "base", "accuracy")["tied_with_best"] is True
     assert one(found, "worse", "accuracy")["tied_with_best"] is False
-    flipped = compare(results, replicates, "base", expected_seeds=1, directions={"accuracy": "lower"})
-    assert one(flipped, "worse", "accuracy")["tied_with_best"] is True
+
+
+def test_nearer_to_zero_is_better_for_the_signed_gap():
+    values = {"over": 4.0, "under": -6.0, "near": -0.5}
+    results = table(*(row(e, 0, v, "signed-gap") for e, v in values.items()))
+    replicates = {address(e): {"signed-gap": spread(v, shared=0.05)} for e, v in values.items()}
+    found = compare(results, replicates, "over", expected_seeds=1)
+    tied = {entry: one(found, entry, "signed-gap")["tied_with_best"] for entry in values}
+    assert tied == {"over": False, "under": False, "near": True}
+    near = one(found, "near", "signed-gap")
+    assert near["change"] == -4.5
+    assert near["reduction"] == 100 * (4 - 0.5) / 4
+    assert near["reduction_low"] < near["reduction"] < near["reduction_high"]
+    assert one(found, "under", "signed-gap")["reduction"] == -50
+
+
+def test_a_quantity_that_is_no_metric_has_no_best():
+    results = table(row("base", 0, 1.5, "temperature"), row("other", 0, 0.7, "temperature"))
+    replicates = {address(e): {"temperature": spread(v)} for e, v in {"base": 1.5, "other": 0.7}.items()}
+    found = compare(results, replicates, "base", expected_seeds=1)
+    assert list(found["tied_with_best"]) == [None, None]
+    assert one(found, "other", "temperature")["differs"] is True
 
 
 def test_seeds_widen_the_interval():
