@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,21 +132,30 @@ def _pair(value: Any) -> Any:
     return value
 
 
+_NUMBERED = re.compile(r"(?P<stem>.*?)[_.-]?(?P<number>\d+)", re.DOTALL)
+
+
 def _read_table(read: Callable[[Path], pd.DataFrame]) -> Callable[[Path], Arrays]:
-    """Columns named alike but for a number at the end (``logit_0``, ``logit_1`` ...) make one matrix."""
+    """Columns named alike but for a number at the end (``logit_0``, ``logit_1`` ...) make one matrix, in that order.
+
+    Where the numbers do not run from 0 or 1 on without a gap, the columns stay apart: they cannot be all classes.
+    """
 
     def reader(path: Path) -> Arrays:
         frame = read(path)
-        groups: dict[str, list[str]] = {}
-        for column in map(str, frame.columns):
-            groups.setdefault(
-                column.rstrip("0123456789").rstrip("_.-") if column[-1:].isdigit() else column, []
-            ).append(column)
         frame.columns = frame.columns.map(str)
-        return {
-            name: frame[columns].to_numpy() if len(columns) > 1 else frame[columns[0]].to_numpy()
-            for name, columns in groups.items()
-        }
+        groups: dict[str, list[tuple[int, str]]] = {}
+        for column in frame.columns:
+            numbered = _NUMBERED.fullmatch(column)
+            if numbered is not None:
+                groups.setdefault(numbered["stem"], []).append((int(numbered["number"]), column))
+        arrays: Arrays = {column: frame[column].to_numpy() for column in frame.columns}
+        for stem, group in groups.items():
+            numbers, columns = zip(*sorted(group), strict=True)
+            if numbers in (tuple(range(len(group))), tuple(range(1, len(group) + 1))):
+                arrays = {name: array for name, array in arrays.items() if name not in columns}
+                arrays[stem] = frame[list(columns)].to_numpy()
+        return arrays
 
     return reader
 

@@ -22,7 +22,21 @@ Probabilities = Annotated[bool, typer.Option("--probabilities", help="The number
 Key = Annotated[str | None, typer.Option("--key", help="Name of the logits or probabilities (HDF5: dataset/model).")]
 LabelsKey = Annotated[str | None, typer.Option("--labels-key", help="Name of the labels.")]
 LabelsFile = Annotated[Path | None, typer.Option("--labels", help="A file with the labels alone.")]
-Bootstrap = Annotated[int, typer.Option("--bootstrap", min=0, help="Bootstrap replicates of the intervals.")]
+
+
+def _replicates(value: int) -> int:
+    from .protocol import enough_replicates
+
+    try:
+        return enough_replicates(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Bootstrap = Annotated[
+    int,
+    typer.Option("--bootstrap", min=0, callback=_replicates, help="Bootstrap replicates of the intervals."),
+]
 Bins = Annotated[int, typer.Option("--bins", min=1, help="Bins of the binned metrics.")]
 
 
@@ -47,12 +61,17 @@ def calibrate(
     labels_key: LabelsKey = None,
     labels: LabelsFile = None,
 ) -> int:
-    """Compare post-hoc maps on predictions from files: fitted on one split, judged on the other."""
+    """Compare post-hoc maps on predictions from files: fitted on one split, judged on the other.
+
+    Exit status 1 where a method that was asked for could not be fitted; the table says why.
+    """
     from .files import read_pair
-    from .posthoc import compare_calibrators, every_chain, parse_chain
+    from .posthoc import chain_name, compare_calibrators, every_chain, parse_chain
     from .protocol import Protocol
     from .report import render_terminal, write_reports
 
+    if in_order and split is None:
+        raise InputError("--in-order says how to split: give --split too")
     chains = [parse_chain(text) for text in methods] if methods else every_chain()
     chosen = None if in_order else seed
     source = _source(logits, probabilities, key, labels_key, labels)
@@ -71,7 +90,8 @@ def calibrate(
     if output is not None:
         results.save(output)
         console.print(f"written: {', '.join(path.name for path in write_reports(results, output))}", markup=False)
-    return 0
+    compared = {entry["entry"] for entry in results.run["entries"]}
+    return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Anybody's predictions: read from a file, checked, as logits and labels."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -80,13 +81,18 @@ def read_pair(
         seed: of the random split; None takes the first rows for calibration.
 
     Raises:
-        InputError: as for `read_predictions`; or no way to tell the two splits.
+        InputError: as for `read_predictions`; no way to tell the two splits, or a way too many.
     """
     path, source = Path(path), source or Source()
     splits = read_splits(path, source)
+    if split is not None and (test_path is not None or len(splits) > 1):
+        where = "the test split has a file of its own" if test_path is not None else f"{path.name} holds two splits"
+        raise InputError(f"nothing to split: {where}")
     if test_path is not None:
         if len(splits) > 1 or len(read := read_splits(Path(test_path), source)) > 1:
             raise InputError("a file holds two splits already: give it alone")
+        if os.path.samefile(path, test_path):
+            raise InputError(f"{path.name}: a map is not judged on the rows that it was fitted on; see --split")
         calibration, test = next(iter(splits.values())), next(iter(read.values()))
         if calibration.logits.shape[1] != test.logits.shape[1]:
             raise InputError(
@@ -192,7 +198,7 @@ def _find(arrays: Arrays, known: tuple[str, ...], what: str, where: str) -> str:
         return found[0]
     state = f"both {found[0]!r} and {found[1]!r} could be the" if found else "no"
     names = ", ".join(name or "one array" for name in arrays)
-    raise InputError(f"{where}: {state} {what}; the file has: {names}. Give the name")
+    raise InputError(f"{where}: {state} {what}; the file has: {names}. Give the name (of columns: prob_0, prob_1 ...)")
 
 
 def _sums_to_one(values: np.ndarray) -> bool:

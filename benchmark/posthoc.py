@@ -12,7 +12,7 @@ from .entry import make_component, split_outside_brackets
 from .errors import InputError
 from .evaluate import evaluate_entry
 from .predictions import Predictions
-from .protocol import Protocol
+from .protocol import Protocol, reduction_line
 from .record import method_records, stamped
 from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
 
@@ -41,6 +41,11 @@ def every_chain() -> list[Chain]:
     return [(registry.create(name),) for name in registry if issubclass(registry[name], Calibrator)]
 
 
+def chain_name(chain: Chain) -> str:
+    """The entry that a chain is in the tables."""
+    return " + ".join(calibrator.spelled() for calibrator in chain)
+
+
 def compare_calibrators(
     predictions: Predictions, chains: Iterable[Chain], *, protocol: Protocol, name: str, how: str, command: str = "",
     progress: Progress = lambda line: None,
@@ -62,8 +67,8 @@ def compare_calibrators(
     start = time.perf_counter()
     where = {"dataset": name, "backbone": "given predictions"}
     rows, diagrams, replicates, entries, notes = [], [], {}, [], []
-    for chain in ((), *chains):
-        entry = " + ".join(calibrator.spelled() for calibrator in chain) or BASELINE
+    named = {chain_name(chain): chain for chain in chains}
+    for entry, chain in ({BASELINE: ()} | named).items():
         progress(entry)
         try:
             evaluation = evaluate_entry(predictions, chain, protocol)
@@ -116,8 +121,8 @@ def _run_record(
         "protocol": protocol.model_dump(mode="json"),
         "protocol_text": [
             how,
-            f"{protocol.bins} bins; 95 % intervals from {protocol.bootstrap} paired bootstrap replicates over test "
-            f"samples. Baseline of every reduction: {BASELINE}; reduction = 100 x (baseline - entry) / baseline.",
+            f"{protocol.bins} bins; {protocol.intervals_over('test samples')}.",
+            reduction_line(BASELINE),
         ],
         "baseline": BASELINE,
         "datasets": [name],

@@ -5,12 +5,22 @@ from functools import cache
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .errors import check_names
 from .training_config import CheckpointRule
 
+FEWEST_REPLICATES = 20
+"""With fewer, the ends of a 95 % interval would be the extremes of what was drawn."""
+
 DEFAULT_METRICS = ("accuracy", "nll", "brier", "ece", "mce", "adaece", "classwise-ece", "signed-gap")
+
+
+def enough_replicates(value: int) -> int:
+    """`value` where it is a number of bootstrap replicates that intervals can be made of, or 0; else a ValueError."""
+    if value != 0 and value < FEWEST_REPLICATES:
+        raise ValueError(f"expected 0 (no intervals) or at least {FEWEST_REPLICATES} bootstrap replicates, got {value}")
+    return value
 
 
 class Protocol(BaseModel):
@@ -24,7 +34,7 @@ class Protocol(BaseModel):
         method_options: options by method name that hold unless an entry says otherwise.
         metrics: names of the metric registry.
         bins: number of bins of the binned metrics.
-        bootstrap: number of bootstrap replicates (0: no intervals).
+        bootstrap: number of bootstrap replicates, at least `FEWEST_REPLICATES` (or 0: no intervals).
         training: training options that the protocol sets.
     """
 
@@ -38,13 +48,19 @@ class Protocol(BaseModel):
     method_options: dict[str, dict[str, Any]] = {}
     metrics: tuple[str, ...] = DEFAULT_METRICS
     bins: Annotated[int, Field(ge=1)] = 15
-    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    bootstrap: Annotated[int, AfterValidator(enough_replicates)] = 1000
     training: dict[str, Any] = {}
 
     @property
     def checkpoints(self) -> tuple[CheckpointRule, ...]:
         """All rules that a run records, the protocol's own first."""
         return tuple(dict.fromkeys((self.checkpoint, *self.also_checkpoints)))
+
+    def intervals_over(self, resampled: str) -> str:
+        """How the intervals of the tables came about, or that there are none."""
+        if not self.bootstrap:
+            return "no intervals"
+        return f"95 % intervals from {self.bootstrap} paired bootstrap replicates over {resampled}"
 
     def lines(self, seeds: list[int], baseline: str) -> list[str]:
         """What stands above every table."""
@@ -54,12 +70,16 @@ class Protocol(BaseModel):
             f"Protocol {self.name}: {self.description}".rstrip(": "),
             f"Calibration split {100 * self.calibration_fraction:g} % of the training pool, stratified, under the test "
             f"transform; checkpoint: {rule}, for every entry alike{beside}.",
-            f"Seeds {', '.join(map(str, seeds))}; {self.bins} bins; 95 % intervals from {self.bootstrap} paired "
-            "bootstrap replicates over test samples and seeds.",
-            f"Baseline of every reduction: {baseline}; reduction = 100 x (baseline - entry) / baseline.",
+            f"Seeds {', '.join(map(str, seeds))}; {self.bins} bins; {self.intervals_over('test samples and seeds')}.",
+            reduction_line(baseline),
         ]
         options = [f"{name}: {key} = {value}" for name, o in self.method_options.items() for key, value in o.items()]
         return lines + ([f"Method options of the protocol: {'; '.join(options)}."] if options else [])
+
+
+def reduction_line(baseline: str) -> str:
+    """What the reductions of a table are of."""
+    return f"Baseline of every reduction: {baseline}; reduction = 100 x (baseline - entry) / baseline."
 
 
 def _rule(checkpoint: CheckpointRule) -> str:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from .entry import parse_entry, split_outside_brackets
 from .errors import InputError, check_names
 from .metrics import registry as metric_registry
+from .results import as_numbers
 from .statistics import aggregate
 
 REFERENCE_COLUMNS = ["source", "dataset", "backbone", "entry", "metric", "value", "suspect", "note"]
@@ -138,7 +139,7 @@ def _own_file(path: Path) -> pd.DataFrame:
     if missing:
         raise InputError(f"reference {path.name}: the column {missing[0]!r} is missing")
     suspect = frame["suspect"].astype(str).str.lower().isin(["true", "1", "1.0", "yes"])
-    frame = frame.assign(suspect=suspect, value=pd.to_numeric(frame["value"], errors="coerce"))
+    frame = frame.assign(suspect=suspect, value=as_numbers(frame["value"], f"reference {path.name}"))
     return frame.assign(entry=[entry_name(str(entry)) for entry in frame["entry"]]).dropna(subset=["value"])
 
 

@@ -86,24 +86,43 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     """Read a CSV with at least `columns`.
 
     Raises:
-        InputError: the file is missing, is no CSV, or lacks a column.
+        InputError: the file is missing, is no CSV, lacks a column, or has a value that is no number.
     """
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT_COLUMNS, "str"), keep_default_na=True)
     except FileNotFoundError:
-        raise InputError(f"{path.parent.name}/{path.name}: no such file") from None
+        raise InputError(f"{_shown(path)}: no such file") from None
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.parent.name}/{path.name}: not a readable table: {error}") from None
+        raise InputError(f"{_shown(path)}: not a readable CSV: {error}") from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise InputError(f"{path.parent.name}/{path.name}: the column {missing[0]!r} is missing")
-    return table
+        raise InputError(f"{_shown(path)}: the column {missing[0]!r} is missing")
+    return table.assign(value=as_numbers(table["value"], _shown(path))) if "value" in columns else table
+
+
+def as_numbers(values: pd.Series, where: str) -> pd.Series:
+    """A column of a CSV as floats, NaN where a cell is empty.
+
+    Raises:
+        InputError: a cell holds something else; the message starts with `where` and names the line.
+    """
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    wrong = values.index[values.notna() & numbers.isna()]
+    if len(wrong):
+        line = values.index.get_loc(wrong[0]) + 2  # the head is the first
+        raise InputError(f"{where}, line {line}: the value {values[wrong[0]]!r} is no number")
+    return numbers
+
+
+def _shown(path: Path) -> str:
+    """A file in its folder: enough to find it, and no path of somebody's machine."""
+    return "/".join(filter(None, (path.parent.name, path.name)))
 
 
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path.parent.name}/{path.name}: no such file") from None
+        raise InputError(f"{_shown(path)}: no such file") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path.parent.name}/{path.name}: truncated or not JSON") from None
+        raise InputError(f"{_shown(path)}: truncated or not JSON") from None

@@ -43,6 +43,21 @@ def test_every_format_gives_the_same(tmp_path):
         check(read_predictions(tmp_path / f"a.{suffix}"), probabilities=True)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_columns_of_a_table_are_classes_by_their_numbers(tmp_path, first):
+    wide = np.random.default_rng(0).normal(size=(len(Y), 12)).astype(np.float32)
+    frame = pd.DataFrame({f"logit_{k + first}": wide[:, k] for k in range(12)} | {"label": Y})
+    frame[sorted(frame.columns)].to_csv(tmp_path / "sorted.csv", index=False)  # logit_0, logit_1, logit_10 ...
+    np.testing.assert_allclose(read_predictions(tmp_path / "sorted.csv").logits, wide, rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [["logit_0", "logit_2", "label"], ["0", "-0", "1"], ["logit_2", "logit_3", "y"]])
+def test_columns_that_cannot_be_all_classes_are_not_taken_for_them(tmp_path, columns):
+    pd.DataFrame([[0.5, -0.5, 1]], columns=columns).to_csv(tmp_path / "gap.csv", index=False)
+    with pytest.raises(InputError, match="no logits or probabilities; the file has: .*prob_0, prob_1"):
+        read_predictions(tmp_path / "gap.csv")
+
+
 def test_npy_takes_its_labels_from_another_file(tmp_path):
     np.save(tmp_path / "z.npy", Z)
     np.save(tmp_path / "y.npy", Y)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from calbench.benchmark.cli import main
 from calbench.benchmark.commands_posthoc import app
 from calbench.benchmark.errors import InputError
 from calbench.benchmark.export import export
@@ -18,7 +19,7 @@ from calbench.benchmark.posthoc import compare_calibrators, every_chain, parse_c
 from calbench.benchmark.protocol import Protocol
 from calbench.methods import Calibrator, registry
 
-SHARED = Path("/work/shared/data/predictions")
+SHARED = Path(__file__).parents[2] / "shared/data/predictions"
 NAMES = [name for name in registry if registry[name].kind == "calibrator" and not name.startswith("structured")]
 
 
@@ -174,6 +175,9 @@ def test_export_writes_what_loads(tmp_path, predictions):
         (["calibrate", "{}", "--split", "0.5", "-m", "focal"], "no post-hoc map"),
         (["calibrate", "{}", "--split", "0.5", "-m", "temprature-scaling"], "did you mean 'temperature-scaling'"),
         (["calibrate", "{}"], "holds one split"),
+        (["calibrate", "{}", "{}"], "not judged on the rows that it was fitted on"),
+        (["calibrate", "{}", "{}", "--split", "0.5"], "nothing to split"),
+        (["calibrate", "{}", "--in-order"], "give --split too"),
         (["evaluate", "{}", "--logits", "--probabilities"], "exclude each other"),
         (["export", "{}", "-m", "temperature-scaling + isotonic", "-o", "x"], "one calibrator"),
         (["export", "{}", "-m", "calattn-frozen", "-o", "x"], "needs pooled features"),
@@ -195,12 +199,26 @@ def test_what_cannot_be_fitted_stands_in_the_notes(predictions):
     )
 
 
-def test_the_terminal_ends_with_what_was_left_out_and_shows_one_cell_once(predictions):
+def test_the_terminal_ends_with_what_was_left_out_and_shows_one_cell_once(predictions, capsys):
     arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "calattn-frozen", "-m", "vector-scaling"]
-    result = CliRunner().invoke(app, [*arguments, "--bootstrap", "0"])
+    assert main([*arguments, "--bootstrap", "0"]) == 1
+    shown = capsys.readouterr().out
+    assert "calattn-frozen: left out: calattn-frozen needs pooled features" in shown.splitlines()[-1]
+    assert "All datasets and backbones" not in shown
+
+
+def test_a_method_named_twice_is_compared_once_and_without_replicates_no_interval_is_promised(predictions):
+    arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "temperature-scaling", "-m"]
+    result = CliRunner().invoke(app, [*arguments, "temperature-scaling()", "--bootstrap", "0"])
     assert result.exit_code == 0, result.output
-    assert "calattn-frozen: left out: calattn-frozen needs pooled features" in result.stdout.splitlines()[-1]
-    assert "All datasets and backbones" not in result.stdout
+    assert "15 bins; no intervals." in result.stdout
+    assert "95 %" not in result.stdout
+
+
+def test_too_few_replicates_are_refused(predictions):
+    result = CliRunner().invoke(app, ["evaluate", str(predictions), "--bootstrap", "19"])
+    assert result.exit_code == 2
+    assert "at least 20" in result.output
 
 
 def test_every_calibrator_is_compared_by_default():

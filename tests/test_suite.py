@@ -58,7 +58,7 @@ def test_cells_are_shared_by_entries_of_one_recipe(write):
         ("training.epochs=3", 4),
         ("protocol.calibration_fraction=0.2", 4),
         ("protocol.bins=10", 0),
-        ("protocol.bootstrap=10", 0),
+        ("protocol.bootstrap=30", 0),
         ("training.save_seconds=1", 0),
         ("title=other", 0),
         ("entries=[cross-entropy, temperature-scaling(criterion=ece), calattn(hidden=8)]", 2),

@@ -105,6 +105,17 @@ def cost(values: V, better: str | None) -> V:
     return abs(values) if better == "zero" else -values if better == "higher" else values
 
 
+def make_all(names: Sequence[str], bins: int) -> dict[str, Metric]:
+    """Make every metric of `names`, by name; see `make`.
+
+    Raises:
+        TypeError: `names` is one string.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"metrics: expected a sequence of names, got the string {names!r}")
+    return {name: make(name, bins) for name in names}
+
+
 def better_direction(name: str) -> Better | None:
     """Which direction of `name` is good; None for what is no registered metric, such as a temperature."""
     return registry[name].better if name in registry else None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .base import make
+from .base import make_all
 from .sample import Sample
 from .source import Source
 
@@ -40,7 +40,7 @@ def evaluate(
         ValueError: both or neither of logits and probabilities, an unknown metric, NaN or infinite logits, a row that
             is no distribution, labels out of range; the message says what and where.
     """
-    made = {name: make(name, bins) for name in (PANEL if metrics is None else metrics)}
+    made = make_all(PANEL if metrics is None else metrics, bins)
     sample = Sample(Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior))
     sample.collect([part for metric in made.values() for part in metric.parts()])
     return {name: metric.value(sample) for name, metric in made.items()}

@@ -35,12 +35,11 @@ def as_labels(labels: Any, num_rows: int, num_classes: int) -> Tensor:
     if tensor.is_floating_point() and (tensor != tensor.round()).any():
         row = int((tensor != tensor.round()).nonzero()[0])
         raise ValueError(f"labels: row {row} holds {tensor[row].item()}, not a class number")
-    tensor = tensor.long()
     bad = ((tensor < 0) | (tensor >= num_classes)).nonzero().flatten()
     if len(bad):
         row = int(bad[0])
-        raise ValueError(f"labels: row {row} holds {int(tensor[row])}, outside 0..{num_classes - 1}")
-    return tensor
+        raise ValueError(f"labels: row {row} holds {tensor[row].item()}, outside 0..{num_classes - 1}")
+    return tensor.long()
 
 
 def as_matrix(values: Any, what: str) -> Tensor:
@@ -102,8 +101,10 @@ def _as_tensor(values: Any, what: str) -> Tensor:
         raise ValueError(f"{what}: expected numbers, got {array.dtype} values")
     if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    if array.dtype == np.longdouble:
+    if array.dtype == np.longdouble or array.dtype == np.uint64:
         array = array.astype(np.float64)
+    elif array.dtype.kind == "u":  # torch can do little with these
+        array = array.astype(np.int64)
     with warnings.catch_warnings():  # a read-only array is fine: nothing here writes to its input
         warnings.filterwarnings("ignore", message=".*not writable.*")
         return torch.from_numpy(array)

@@ -166,7 +166,8 @@ class Source:
                 probabilities = torch.softmax(scores, dim=1, out=buffer[: len(raw)])
             else:
                 check_probabilities(raw, first)
-                scores = probabilities = raw.to(self.dtype)
+                # What the tolerance lets through must not carry a score out of its range.
+                scores = probabilities = torch.clamp(raw.to(self.dtype), 0, 1, out=buffer[: len(raw)])
             posterior = None
             if self.posterior is not None:
                 posterior = self.posterior[start : start + size]

@@ -30,15 +30,23 @@ def external_results(path: Path, baseline: str) -> Results:
     """Anybody's tidy table as results: columns dataset, backbone, entry, metric and value; others where they are known.
 
     Raises:
-        InputError: a column is missing, or the baseline is none of the entries.
+        InputError: a column is missing, a value is no number or listed twice, or the baseline is none of the entries.
     """
     table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
     if baseline:
         check_names("baseline", [baseline], dict.fromkeys(table["entry"]))
     table = table.reindex(columns=RESULT_COLUMNS)
     table = table.astype({"split": object, "checkpoint": object}).fillna({"split": "test", "checkpoint": "unknown"})
+    told = [column for column in RESULT_COLUMNS if column not in ("value", "low", "high")]
+    twice = table.index[table.duplicated(told)]
+    if len(twice):
+        raise InputError(f"{path.name}, line {twice[0] + 2}: {_told(table.loc[twice[0], told])} is listed twice")
     run = {"suite": path.stem, "title": path.stem, "baseline": baseline or None, "protocol_text": []}
     return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
+
+
+def _told(row: pd.Series) -> str:
+    return ", ".join(f"{name} {value}" for name, value in row.dropna().items())
 
 
 def report_command(

@@ -50,8 +50,8 @@ def protocol_lines(results: Results) -> list[str]:
             f"Relative reductions refer to {view.baseline}; over several cells they are given as ratio of means, mean "
             "of ratios and median, which can differ in sign."
         )
-    if view.comparisons.empty:
-        lines.append("These results hold no comparisons: nothing is known of significance, so nothing is bold.")
+    if view.comparisons["low"].isna().all():
+        lines.append("These results hold no replicates: nothing is known of significance, so nothing is bold.")
     else:
         lines.append("Brackets: 95 % bootstrap intervals. Bold: the best, and all that are not significantly worse.")
     return lines

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.base import Metric, make
+from ..metrics.base import Metric, make_all
 from ..metrics.classwise import Classwise
 from ..metrics.evaluation import PANEL
 from ..metrics.sample import ResampledView, Sample, column_sums
@@ -67,7 +67,7 @@ def bootstrap(
     """
     if replicates < 1:
         raise ValueError(f"bootstrap: replicates={replicates} must be at least 1")
-    made = {name: make(name, bins) for name in (PANEL if metrics is None else metrics)}
+    made = make_all(PANEL if metrics is None else metrics, bins)
     live = {name: metric for name, metric in made.items() if metric.resampled}
     sample = Sample(Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior))
     parts = {part for metric in live.values() for part in metric.parts()}

@@ -198,3 +198,29 @@ def test_wilson_interval_is_statsmodels():
     assert (last.accuracy_low, last.accuracy_high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
     with pytest.raises(ValueError, match="bins=0"):
         reliability(probabilities=p, labels=[0] * 10, bins=0)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [(np.inf, "holds inf, outside 0..1"), (2**63, "outside 0..1"), (np.nan, "not a class number"), (-1, "holds -1")],
+)
+def test_labels_that_are_none(label, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(logits=[[1.0, 2.0]], labels=[label])
+
+
+def test_unsigned_labels():
+    for kind in (np.uint16, np.uint32, np.uint64):
+        assert evaluate(logits=[[1.0, 2.0]], labels=np.array([1], dtype=kind))["accuracy"] == 100
+
+
+@pytest.mark.parametrize("row", [np.array([1.00005, -5e-5]), np.array([1.004, -0.004], dtype=np.float16)])
+def test_what_rounding_lets_through_leaves_no_score_out_of_its_range(row):
+    found = evaluate(probabilities=row[None], labels=[1])
+    assert found["brier"] == 2
+    assert found["classwise-ece"] == found["ece"] == 100
+
+
+def test_one_name_is_no_sequence_of_names():
+    with pytest.raises(TypeError, match="the string 'ece'"):
+        evaluate(logits=[[1.0, 2.0]], labels=[0], metrics="ece")
