@@ -5,6 +5,4 @@ import sys
 from calbench.benchmark.cli import main
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    named = bool(arguments) and not arguments[0].startswith("-")
-    sys.exit(main(["run", *([] if named else ["quick"]), *arguments]))
+    sys.exit(main(["run", *sys.argv[1:]]))

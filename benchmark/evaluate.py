@@ -21,6 +21,9 @@ EVALUATION_FORMAT = 1
 """Raised when the code of metrics, intervals or diagrams changes their values; part of every evaluation's name."""
 
 HISTOGRAM_BINS = 30
+NOISE_FLOORS = ("noise-floor", "noise-floor-95")
+"""Of every evaluation, from one simulation: its mean and its 95th percentile."""
+
 Values = dict[str, np.ndarray]
 
 
@@ -59,14 +62,15 @@ class Evaluation:
         return evaluation
 
 
-def evaluation_name(entry: Entry, protocol: Protocol) -> str:
+def evaluation_name(calibrators: Iterable[Calibrator], protocol: Protocol) -> str:
     """The name of an evaluation in a cell's folder: a hash of everything that determines it."""
-    metric_identity = {name: metrics.registry[name].spec.version for name in protocol.metrics}
+    known = metrics.registry
+    unasked = (name for name in known if known[name].needs or name in NOISE_FLOORS)
     return digest(
         {
             "format": EVALUATION_FORMAT,
-            "calibrators": [calibrator.identity() for calibrator in entry.calibrators],
-            "metrics": metric_identity,
+            "calibrators": [calibrator.identity() for calibrator in calibrators],
+            "metrics": {name: known[name].spec.code for name in (*protocol.metrics, *unasked)},
             "bins": protocol.bins,
             "bootstrap": protocol.bootstrap,
             "checkpoints": protocol.checkpoints,
@@ -76,7 +80,7 @@ def evaluation_name(entry: Entry, protocol: Protocol) -> str:
 
 def evaluation_names(entries: Iterable[Entry], protocol: Protocol) -> dict[str, str]:
     """The name of the evaluation of each entry, the same in all cells."""
-    return {entry.name: evaluation_name(entry, protocol) for entry in entries}
+    return {entry.name: evaluation_name(entry.calibrators, protocol) for entry in entries}
 
 
 def resampling_seed(*parts: Any) -> int:
@@ -143,7 +147,8 @@ def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tupl
     names = [
         name
         for name in dict.fromkeys((*protocol.metrics, *_posterior_metrics(part)))
-        if "posterior" not in metrics.registry[name].needs or part.posterior is not None
+        if name not in NOISE_FLOORS
+        and ("posterior" not in metrics.registry[name].needs or part.posterior is not None)
     ]
     inputs = {"logits": part.logits, "labels": part.labels, "bins": protocol.bins, "posterior": part.posterior}
     values = metrics.evaluate(metrics=names, **inputs)
@@ -153,7 +158,7 @@ def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tupl
         replicates = statistics.bootstrap(metrics=names, replicates=protocol.bootstrap, seed=seed, **inputs)
     rows = [{"metric": name, "value": values[name]} | _interval(replicates.get(name)) for name in names]
     floor = statistics.noise_floor(logits=part.logits, seed=seed, bins=protocol.bins)
-    rows += [{"metric": "noise-floor", "value": floor.mean}, {"metric": "noise-floor-95", "value": floor.q95}]
+    rows += [{"metric": name, "value": v} for name, v in zip(NOISE_FLOORS, (floor.mean, floor.q95), strict=True)]
     return [{"low": None, "high": None} | row for row in rows], replicates
 
 

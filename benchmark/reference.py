@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from .entry import parse_entry, split_outside_brackets
 from .errors import InputError, check_names
 from .metrics import registry as metric_registry
+from .metrics.base import cost, relative_reduction
 from .results import as_numbers
 from .statistics import aggregate
 
@@ -234,8 +235,7 @@ def gains(reference: pd.DataFrame, method: str) -> pd.DataFrame:
         other = known.get((*where, parts[: places[0]] + parts[places[0] + 1 :]))
         if other is None:
             continue
-        sign = -1 if metric_registry[row["metric"]].better == "higher" else 1
-        gain = sign * round(other["value"] - row["value"], 9)
+        better = metric_registry[row["metric"]].better
         rows.append(
             {k: row[k] for k in keys}
             | {
@@ -243,8 +243,8 @@ def gains(reference: pd.DataFrame, method: str) -> pd.DataFrame:
                 "then": " + ".join(parts[places[0] + 1 :]) or "none",
                 "without": other["value"],
                 "with": row["value"],
-                "gain": gain,
-                "reduction": 100 * gain / other["value"] if other["value"] else float("nan"),
+                "gain": round(cost(other["value"], better) - cost(row["value"], better), 9),
+                "reduction": relative_reduction(float(row["value"]), float(other["value"]), better),
                 "suspect": row["suspect"] or other["suspect"],
             }
         )

@@ -26,9 +26,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 class Spec:
     """What a declaration says about itself, beside its options.
 
-    ``label`` stands in tables, ``paper`` is a key of ``results/reference/papers.bib``, ``version`` counts changes of
-    the code that change results and is part of every cache key. ``digest`` is set for plug-in files alone: the hash of
-    their text, so that an edited plug-in is computed again without anybody remembering to raise a version.
+    ``label`` stands in tables, ``paper`` is a key of a file in ``results/reference/papers``, ``version`` counts changes
+    of the code that change results and is part of every cache key. ``digest`` is set for plug-in files alone: the hash
+    of their text, so that an edited plug-in is computed again without anybody remembering to raise a version.
     """
 
     name: str
@@ -36,6 +36,11 @@ class Spec:
     paper: str | None = None
     version: int = 1
     digest: str | None = None
+
+    @property
+    def code(self) -> int | str:
+        """What tells one state of the declaration's code from another, as it stands in keys."""
+        return self.version if self.digest is None else f"{self.version}-{self.digest}"
 
 
 class Component:
@@ -64,9 +69,7 @@ class Component:
 
     def identity(self) -> dict[str, Any]:
         """What determines this component's part of a result: name, version and every option, as plain data."""
-        spec = self.spec
-        version = spec.version if spec.digest is None else f"{spec.version}-{spec.digest}"
-        return {"name": spec.name, "version": version, "options": self.options()}
+        return {"name": self.spec.name, "version": self.spec.code, "options": self.options()}
 
     def spelled(self) -> str:
         """The component as a suite spells it: ``name`` or ``name(option=value)`` with the changed options."""

@@ -158,7 +158,7 @@ def _make(work: Work, store: Store, context: Context, progress: Progress) -> Non
 def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:
     key, predictions = work.cell.key, None
     for entry in work.entries:
-        name = evaluation_name(entry, protocol)
+        name = evaluation_name(entry.calibrators, protocol)
         if store.evaluation(key, name) is not None:
             continue
         predictions = predictions or store.predictions(key)
@@ -188,15 +188,7 @@ def _oracle(predictions: Predictions, protocol: Protocol) -> Evaluation:
 
 def oracle_name(protocol: Protocol) -> str:
     """The name under which the evaluation of the Bayes posterior lies in a cell's folder."""
-    return f"{ORACLE}-{evaluation_name(_NO_CALIBRATOR, protocol)}"
-
-
-@dataclass(frozen=True)
-class _Plain:
-    calibrators: tuple[()] = ()
-
-
-_NO_CALIBRATOR: Any = _Plain()
+    return f"{ORACLE}-{evaluation_name((), protocol)}"
 
 
 def _names(cell: Cell | FileCell) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path):
 
 def test_run_all_is_calbench_run(tiny, tmp_path):
     done = subprocess.run(
-        [sys.executable, ROOT / "run_all.py", tiny, "--dry-run"], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, ROOT / "run_all.py", "--dry-run", tiny], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0
     assert "tiny: 2 cells" in done.stdout

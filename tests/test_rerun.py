@@ -3,6 +3,7 @@ import json
 import pytest
 
 from calbench.benchmark import environment, runner, training, work
+from calbench.benchmark.registry import Plugin
 from calbench.benchmark.store import Store
 
 
@@ -128,3 +129,34 @@ def test_results_of_other_inputs_are_collected_again(tiny, run, tmp_path, monkey
         assert again.run["baseline"] == "temperature-scaling"
     if change == "failed":
         assert again.run["cells"][0]["reason"] == "out of luck"
+
+
+METRIC = """\
+from dataclasses import dataclass
+import numpy as np
+from calbench.benchmark.metrics import Metric, register
+
+@register("always")
+@dataclass
+class Always(Metric):
+    '''A constant.'''
+
+    def values(self, view):
+        return np.full_like(view.mean(view.sample.confidence), VALUE)
+"""
+
+
+def test_an_edited_metric_is_taken_again_and_nothing_is_trained(tiny, run, tmp_path, monkeypatch, value):
+    path, settings = tmp_path / "always.py", ["protocol.metrics=[ece, always]"]
+    for number in ("1.0", "2.0"):
+        path.write_text(METRIC.replace("VALUE", number))
+        Plugin.load(path)
+        results = run(tiny, settings=settings)
+        assert list(value(results, "cross-entropy", "always")) == [float(number)]
+        monkeypatch.setattr(work, "produce", None)
+
+
+def test_a_noise_floor_that_is_asked_for_is_there_once(tiny, run, value):
+    results = run(tiny, settings=["protocol.metrics=[ece, noise-floor, noise-floor-95]"])
+    assert len(value(results, "cross-entropy", "noise-floor")) == 1
+    assert len(value(results, "cross-entropy", "noise-floor-95")) == 1

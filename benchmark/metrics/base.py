@@ -24,12 +24,12 @@ register = registry.register
 class Described(Component):
     """What tables must know of a metric.
 
-    ``unit`` is ``"%"``, ``"nats"`` or ``""``; ``better`` says which direction is good; ``decimals`` how many a table
-    prints; ``needs`` what the caller must have beside predictions and labels.
+    ``unit`` is ``"%"``, ``"nats"`` or ``""``; ``better`` says which direction is good (None: neither); ``decimals`` how
+    many a table prints; ``needs`` what the caller must have beside predictions and labels.
     """
 
     unit: ClassVar[str] = "%"
-    better: ClassVar[Better] = "lower"
+    better: ClassVar[Better | None] = "lower"
     decimals: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset()
 
@@ -105,6 +105,23 @@ def cost(values: V, better: str | None) -> V:
     return abs(values) if better == "zero" else -values if better == "higher" else values
 
 
+def relative_reduction(value: V, base: V, better: str | None) -> V:
+    """How much less `value` costs than `base`, in per cent of the size of `base`: positive is better.
+
+    For an error 100 (base - value) / base. NaN where the base is 0.
+
+    Args:
+        value: a number or an array.
+        base: the baseline's, of the same shape.
+        better: see `cost`.
+    """
+    gain = cost(base, better) - cost(value, better)
+    if isinstance(base, float):  # once a row of a large table, where NumPy's calls would be most of the cost
+        return 100 * gain / abs(base) if base else float("nan")
+    zero = np.equal(base, 0)
+    return np.where(zero, np.nan, 100 * gain / np.where(zero, 1, np.abs(base)))
+
+
 def make_all(names: Sequence[str], bins: int) -> dict[str, Metric]:
     """Make every metric of `names`, by name; see `make`.
 
@@ -117,5 +134,5 @@ def make_all(names: Sequence[str], bins: int) -> dict[str, Metric]:
 
 
 def better_direction(name: str) -> Better | None:
-    """Which direction of `name` is good; None for what is no registered metric, such as a temperature."""
+    """Which direction of `name` is good; None for what is neither, nor a registered metric, such as a temperature."""
     return registry[name].better if name in registry else None

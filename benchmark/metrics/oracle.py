@@ -58,6 +58,7 @@ class NoiseFloor(Metric):
     Simulated with a fixed seed; see `calbench.benchmark.statistics.noise_floor`.
     """
 
+    better = None
     bins: Bins = 15
     draws: int = 1000
     seed: int = 0

@@ -9,9 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import InputError
+from ..metrics.base import relative_reduction
 from ..results import Results
 from .tables import Cell, Column, Mark, Row, Table
-from .view import Stat, View
+from .view import MetricInfo, Stat, View
 
 Dimension = Literal[
     "dataset", "backbone", "entry", "recipe", "objective", "augmentation", "head", "calibrator", "checkpoint", "split",
@@ -176,7 +177,7 @@ def _records(results: Results, layout: Layout, reference: pd.DataFrame | None) -
                     reasons = tuple(view.reasons(dataset, backbone, entry)) or ("not in the results",)
                     other = paired.value(dataset, backbone, entry, metric)
                     for quantity in layout.show:
-                        cell = _cell(quantity, stat, theirs, other, metric)
+                        cell = _cell(quantity, stat, theirs, other, view.metric(metric))
                         if quantity in ("change", "reduction") and entry == view.baseline:
                             cell = Cell(text="")
                         if cell.missing and quantity == "value":
@@ -234,7 +235,7 @@ def _published(reference: pd.DataFrame | None) -> dict[tuple[str, str, str, str]
     return {tuple(row[k] for k in keys): row for row in reference.to_dict("records")}
 
 
-def _cell(quantity: Quantity, stat: Stat, theirs: dict[str, Any], other: float | None, metric: str) -> Cell:
+def _cell(quantity: Quantity, stat: Stat, theirs: dict[str, Any], other: float | None, info: MetricInfo) -> Cell:
     published = theirs.get("value")
     published = None if published is None or pd.isna(published) else float(published)
     marks: tuple[Mark, ...] = ("suspect",) if theirs.get("suspect") in (True, "true", "True", 1) else ()
@@ -246,13 +247,14 @@ def _cell(quantity: Quantity, stat: Stat, theirs: dict[str, Any], other: float |
         known = published is not None and stat.value is not None
         return Cell(stat.value - published, marks=marks) if known else Cell(text="")
     if quantity == "paired-reduction":
-        return Cell(100 * (other - stat.value) / other) if other and stat.value is not None else Cell(text="")
+        known = other and stat.value is not None
+        return Cell(relative_reduction(stat.value, other, info.better)) if known else Cell(text="")
     same: tuple[Mark, ...] = ("same",) if stat.differs is False else ()
     if quantity == "reduction":
         return Cell(stat.reduction, stat.reduction_low, stat.reduction_high, marks=same)
     if quantity == "change":
         return Cell(stat.change, stat.change_low, stat.change_high, marks=same)
-    lost = metric == "accuracy" and bool(stat.differs) and (stat.change or 0) < 0
+    lost = info.name == "accuracy" and bool(stat.differs) and (stat.change or 0) < 0
     own: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
     own += ("accuracy-loss",) if lost else ()
     return Cell(stat.value, stat.low, stat.high, marks=own, bold=bool(stat.tied_with_best))

@@ -131,7 +131,7 @@ def _pair_fields(view: View, metric: str, truth: list[str]) -> list[_Field]:
         floor = Column("noise_floor", ("Noise floor",), info.unit, None, info.decimals)
         fields.append(_Field(floor, lambda stat, entry: Cell(stat(NOISE_FLOOR).value)))
     if view.baseline:
-        column = Column("reduction", (f"{info.label} reduction",), "%", "higher", 1, signed=True, interval=True)
+        column = Column("reduction", (info.reduction_label,), "%", "higher", 1, signed=True, interval=True)
         fields.append(_Field(column, lambda stat, entry: _reduction(stat(metric), entry == view.baseline)))
     for name in PROPER_SCORES:
         if view.knows(name):

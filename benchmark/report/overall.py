@@ -44,7 +44,7 @@ def _columns(view: View, metric: str) -> tuple[Column, ...]:
         columns.append(Column("accuracy_losses", ("", f"{accuracy.label} lost on")))
     columns.append(Column("mean", ("", f"mean {info.label}"), info.unit, info.better, info.decimals))
     if view.baseline:
-        group = f"{info.label} reduction"
+        group = info.reduction_label
         columns += [Column(k, (group, label), "%", "higher", 1, signed=True) for k, label in _REDUCTIONS.items()]
         columns.append(Column("worse", ("", "worse than baseline on")))
     columns.append(Column("win_rate", ("", "wins against others"), "%", "higher", 0))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metrics.base import registry
+from ..metrics.base import registry, relative_reduction
 from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
 
 ORACLE = "oracle"
@@ -24,6 +24,11 @@ class MetricInfo:
     unit: str = ""
     better: str | None = None
     decimals: int = 2
+
+    @property
+    def reduction_label(self) -> str:
+        """What its relative improvement is called."""
+        return f"{self.label} {'gain' if self.better == 'higher' else 'reduction'}"
 
     @property
     def unit_of_changes(self) -> str:
@@ -128,12 +133,13 @@ class View:
             if key in known:
                 continue
             base = base_values.get((key[0], key[1], self.baseline, key[3]))
+            better = self.metric(key[3]).better
             stats[key] = Stat(
                 value=value,
                 low=low if seeds == 1 else None,
                 high=high if seeds == 1 else None,
                 change=None if base is None else value - base,
-                reduction=100 * (base - value) / base if base else None,
+                reduction=relative_reduction(value, base, better) if base else None,
                 seeds=int(seeds),
             )
         return stats

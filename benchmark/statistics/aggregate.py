@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..metrics.base import better_direction
+from ..metrics.base import better_direction, cost, relative_reduction
 from .compare import ORACLE
 
 AGGREGATE_COLUMNS = [
@@ -52,14 +52,12 @@ def aggregate(
     """
     better = better or better_direction(metric)
     values = cell_values(table, metric, better)
-    sign = -1 if better == "higher" else 1
-    pivot = values.groupby(level=["cell", "entry"], sort=False).mean().unstack("entry")
-    ranks = average_ranks(pivot * sign)
-    wins = _win_rates(pivot * sign)
+    costs = cost(values.groupby(level=["cell", "entry"], sort=False).mean().unstack("entry"), better)
+    ranks, wins = average_ranks(costs), _win_rates(costs)
     entries = list(dict.fromkeys(values.index.get_level_values("entry")))
     paired = _paired_means(values, entries, baseline)
-    size = len(pivot) if expected is None else expected
-    rows = [_row(entry, paired[entry], sign, size, wins[entry], ranks.get(entry, np.nan)) for entry in entries]
+    size = len(costs) if expected is None else expected
+    rows = [_row(entry, paired[entry], better, size, wins[entry], ranks.get(entry, np.nan)) for entry in entries]
     return pd.DataFrame(rows, columns=AGGREGATE_COLUMNS)
 
 
@@ -101,7 +99,9 @@ def _paired_means(values: pd.Series, entries: Sequence[str], baseline: str | Non
     return paired
 
 
-def _row(entry: str, cells: pd.DataFrame, sign: int, expected: int, win_rate: float, rank: float) -> dict[str, object]:
+def _row(
+    entry: str, cells: pd.DataFrame, better: str | None, expected: int, win_rate: float, rank: float
+) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(AGGREGATE_COLUMNS, np.nan)
     row |= {"entry": entry, "cells": len(cells), "expected": expected, "win_rate": win_rate, "average_rank": rank}
     if len(cells) == 0:
@@ -109,14 +109,14 @@ def _row(entry: str, cells: pd.DataFrame, sign: int, expected: int, win_rate: fl
     row["mean"] = cells["value"].mean()
     if "base" not in cells:
         return row
-    base = cells["base"].where(cells["base"] != 0)
-    reductions = 100 * (base - cells["value"]) / base
-    row["baseline_mean"] = mean = cells["base"].mean()
-    row["ratio_of_means"] = 100 * (mean - row["mean"]) / mean if mean else np.nan
-    row["mean_of_ratios"] = reductions.mean(skipna=False)
-    row["median"] = reductions.median(skipna=False)
-    row["worst"] = (sign * reductions).min(skipna=False) * sign
-    row["worse"] = int((sign * (cells["value"] - cells["base"]) > 0).sum())
+    value, base = cells["value"].to_numpy(), cells["base"].to_numpy()
+    reductions = relative_reduction(value, base, better)
+    row["baseline_mean"] = base.mean()
+    row["ratio_of_means"] = relative_reduction(float(value.mean()), float(base.mean()), better)
+    row["mean_of_ratios"] = reductions.mean()
+    row["median"] = np.median(reductions)
+    row["worst"] = reductions.min()
+    row["worse"] = int((cost(value, better) > cost(base, better)).sum())
     return row
 
 

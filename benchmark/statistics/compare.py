@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metrics.base import better_direction, cost
+from ..metrics.base import better_direction, cost, relative_reduction
 from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS
 
 Address = tuple[str, str, str, int, str, str]
@@ -134,10 +134,6 @@ class _Block:
         costs = {e: cost(self._mean(e, tuple(v)), self.better) for e, v in self.values.items() if e != ORACLE}
         return min(costs, key=costs.__getitem__) if costs else None
 
-    def _reduction(self, own: Any, base: Any) -> Any:
-        """In per cent of the baseline's value, or of its distance from zero where that is what counts."""
-        return _reduction(*((abs(own), abs(base)) if self.better == "zero" else (own, base)))
-
     def _all_drawn(self, entry: str, best: str | None) -> Iterator[tuple[str, np.ndarray]]:
         """The bootstrap distributions (R,) that replicates give: of the value and of its differences."""
         if not self.size:
@@ -149,7 +145,7 @@ class _Block:
         own, base = self._drawn(entry, shared), self._drawn(self.baseline, shared)
         if own is not None and base is not None:
             yield "change", own - base
-            yield "reduction", self._reduction(own, base)
+            yield "reduction", relative_reduction(own, base, self.better)
         if best is None or entry == ORACLE:
             return
         shared = self._common(entry, best)
@@ -176,7 +172,7 @@ class _Block:
             "change": own - base,
             "change_low": change_low,
             "change_high": change_high,
-            "reduction": float(self._reduction(own, base)),
+            "reduction": float(relative_reduction(own, base, self.better)),
             "reduction_low": reduction_low,
             "reduction_high": reduction_high,
             "differs": None if np.isnan(change_low) else not change_low <= 0 <= change_high,
@@ -207,13 +203,3 @@ def _intervals(drawn: list[np.ndarray]) -> list[tuple[float, float]]:
         return []
     low, high = np.quantile(np.stack(drawn), [0.025, 0.975], axis=1)
     return list(zip(low.tolist(), high.tolist(), strict=True))
-
-
-def _reduction(value: Any, base: Any) -> Any:
-    """100 (base - value) / base, NaN for a base of 0: of two numbers, or of arrays."""
-    if isinstance(base, float):  # once a row of a large table, where NumPy's calls would be most of the cost
-        return 100 * (base - value) / base if base else float("nan")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(
-            np.equal(base, 0), np.nan, 100 * np.subtract(base, value) / np.where(np.equal(base, 0), 1, base)
-        )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import friedmanchisquare, studentized_range, wilcoxon
 
-from ..metrics.base import better_direction
+from ..metrics.base import better_direction, cost
 from .aggregate import average_ranks, cell_values
 
 
@@ -48,9 +48,8 @@ def rank_tests(
         ValueError: as `aggregate`; fewer than two cells or two entries that have every cell.
     """
     better = better or better_direction(metric)
-    sign = -1 if better == "higher" else 1
     values = cell_values(table, metric, better).groupby(level=["cell", "entry"], sort=False).mean().unstack("entry")
-    complete = values.dropna(axis=1) * sign
+    complete = cost(values.dropna(axis=1), better)
     cells, entries = complete.shape
     if cells < 2 or entries < 2:
         raise ValueError(f"rank tests need two cells and two entries that have every cell; got {cells} and {entries}")

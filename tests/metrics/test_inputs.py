@@ -147,7 +147,7 @@ def test_every_metric_describes_itself():
         described = registry[name].describe()
         assert described["name"] == name
         assert described["unit"] in ("%", "nats", "")
-        assert described["better"] in ("lower", "higher", "zero")
+        assert described["better"] in ("lower", "higher", "zero", None)
         assert described["label"]
         assert registry[name].__doc__
     assert set(PANEL) <= set(registry)

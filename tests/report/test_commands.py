@@ -95,7 +95,7 @@ def test_bad_external_tables(tmp_path):
     with pytest.raises(InputError, match="line 3: the value 'abc' is no number"):
         report("", suite="", results=path)
     path.write_text("dataset,backbone,entry,metric,value\nd,b,TS,ece,1\nd,b,none,ece,\nd,b,TS,ece,2\n")
-    with pytest.raises(InputError, match="line 4: dataset d, backbone b, entry TS, metric ece.* is listed twice"):
+    with pytest.raises(InputError, match="line 4: dataset d, backbone b, entry TS, .*metric ece is listed twice"):
         report("", suite="", results=path)
     path.write_text("dataset,backbone,entry,metric,value\nd,b,TS,ece,1\n")
     with pytest.raises(InputError, match="unknown baseline 'none'"):

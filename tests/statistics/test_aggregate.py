@@ -75,7 +75,8 @@ def test_higher_is_better_for_accuracy():
         aggregate(table({"base": [80, 90], "new": [82, 85]}, "accuracy"), metric="accuracy", baseline="base"), "new"
     )
     assert found["worse"] == 1
-    assert found["worst"] == pytest.approx(100 * 5 / 90)  # a positive reduction of accuracy is a loss
+    assert found["worst"] == pytest.approx(-100 * 5 / 90)  # a loss of accuracy is negative, as a gain of ECE is
+    assert found["mean_of_ratios"] == pytest.approx((100 * 2 / 80 - 100 * 5 / 90) / 2)
 
 
 def test_nearer_to_zero_is_better_for_the_signed_gap():

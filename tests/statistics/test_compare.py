@@ -78,6 +78,7 @@ def test_higher_is_better_for_accuracy():
     found = compare(results, replicates, "base", expected_seeds=1)
     assert one(found, "base", "accuracy")["tied_with_best"] is True
     assert one(found, "worse", "accuracy")["tied_with_best"] is False
+    assert one(found, "worse", "accuracy")["reduction"] == pytest.approx(-100 * 10 / 90)
 
 
 def test_nearer_to_zero_is_better_for_the_signed_gap():
