@@ -12,7 +12,7 @@ from .execution import Event
 from .plan import Work
 from .registry import Plugin
 from .store import Store
-from .work import Context, Outcome, failure_record, process
+from .work import Context, Outcome, failed, process
 
 CONNECT_SECONDS = "10s"
 RETRIES = 3
@@ -52,12 +52,13 @@ def run_dask(
         queue = as_completed(futures)
         for future in queue:
             work = futures[future]
-            outcome: Any = "failed"
-            if future.status == "finished":
-                outcome = future.result()
-            else:
-                error = future.exception()
-                Store(context.results_dir).write_failure(work.cell.key, failure_record(work, error))
+            if future.status in ("cancelled", "lost"):
+                raise InputError("the Dask scheduler is gone: what was finished stays, and the same command goes on")
+            outcome: Outcome = (
+                future.result()
+                if future.status == "finished"
+                else failed(work, Store(context.results_dir), future.exception())
+            )
             if outcome == "busy":
                 again = submit(work)
                 futures[again] = work
@@ -91,13 +92,20 @@ def _client(scheduler: str, options_file: Path | None) -> Any:
 
 
 def _slurm(options_file: Path | None) -> Any:
-    from dask_jobqueue import SLURMCluster
-
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise InputError("--scheduler slurm needs the extra: pip install 'calbench[dask]'") from None
     try:
         options = yaml.safe_load(options_file.read_text("utf-8")) if options_file else {}
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"--slurm-options: {error}") from error
+    if not isinstance(options, dict):
+        raise InputError(f"--slurm-options: expected options by name, got {type(options).__name__}")
     jobs = options.pop("jobs", 1)
-    cluster = SLURMCluster(**options)
+    try:
+        cluster = SLURMCluster(**options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--slurm-options: dask-jobqueue refuses them: {error}") from error
     cluster.scale(jobs=jobs)
     return cluster

@@ -14,9 +14,12 @@ from .evaluate import Evaluation, evaluation_names
 from .plan import Work, digest
 from .record import method_records, stamped
 from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
-from .store import DamagedError, Store
+from .store import DamagedError, Store, UnreadableError
 from .suite import Suite
 from .work import ORACLE, oracle_name
+
+TO_EVALUATE = "to evaluate"
+"""The status of a cell of which an evaluation was damaged: it is removed and can be made again."""
 
 Address = tuple[str, str, str, int, str, str]
 """Dataset, backbone, entry, seed, checkpoint, split."""
@@ -119,39 +122,39 @@ class _Collector:
     def _failure(self, key: str) -> str:
         try:
             return self.store.failure(key).get("reason", "unknown")
-        except DamagedError as error:
+        except UnreadableError as error:
             return str(error)
 
     def _done(self, work: Work, where: dict[str, str]) -> dict[str, Any]:
         cell = work.cell
         try:
             manifest = self.store.manifest(cell.key)
-        except DamagedError as error:
+        except UnreadableError as error:
             return {"status": "failed", "reason": str(error)}
         found: dict[str, Any] = {
             name: manifest.get(name) for name in ("seconds", "parameters", "extra_parameters_percent", "note")
         }
         curve = {"epochs": manifest.get("history", []), "checkpoints": manifest.get("checkpoints", {})}
         self.curves.append(where | {"recipe": cell.recipe.name, "seed": cell.seed} | curve)
-        failures = {
-            entry.name: self._entry(work, where, self.names[entry.name], entry.name, entry.calibrator_name)
-            for entry in work.entries
-        }
-        reasons = [f"{entry}: {failure}" for entry, failure in failures.items() if failure]
-        if reasons:
-            found |= {"status": "failed", "reason": "; ".join(reasons)}
-        if work.oracle:
-            self._entry(work, where, oracle_name(self.suite.protocol), ORACLE, "none")
-        return found
+        listed = [(entry.name, self.names[entry.name], entry.calibrator_name) for entry in work.entries]
+        listed += [(ORACLE, oracle_name(self.suite.protocol), "none")] if work.oracle else []
+        reasons = []
+        for entry, name, calibrator in listed:
+            try:
+                reason = self._entry(work, where, name, entry, calibrator)
+            except DamagedError as error:
+                self.store.forget_evaluation(cell.key, name)
+                found["status"], reason = TO_EVALUATE, str(error)
+            reasons += [f"{entry}: {reason}"] if reason else []
+        return ({"status": "failed", "reason": "; ".join(reasons)} if reasons else {}) | found
 
     def _entry(self, work: Work, where: dict[str, str], name: str, entry: str, calibrator: str) -> str | None:
         """Add the rows of one entry; returns the reason where there are none."""
         cell = work.cell
         stored = self.store.evaluation(cell.key, name)
         if stored is None:
-            return "not evaluated yet"
-        if "failure" in stored[0]:
-            return stored[0]["failure"]
+            failure = self.store.evaluation_failure(cell.key, name)
+            return "not evaluated yet" if failure is None else failure.get("reason", "unknown")
         recipe = ORACLE if entry == ORACLE else cell.recipe.name
         labels = where | {"entry": entry, "recipe": recipe, "calibrator": calibrator, "seed": cell.seed}
         evaluation = Evaluation.from_stored(*stored)

@@ -74,7 +74,7 @@ def run(
     results = run_suite(loaded, options)
     if RANK == 0:
         write_and_show(results, results_dir)
-    return 1 if any(cell["status"] == "failed" for cell in results.run["cells"]) else 0
+    return 1 if any(cell["status"] != "done" for cell in results.run["cells"]) else 0
 
 
 def _load(
@@ -153,7 +153,7 @@ def status(
 @cache.command("list")
 def cache_list(results_dir: ResultsDir = "results") -> int:
     """List the cells in the store."""
-    from .store import DamagedError, Store
+    from .store import Store, UnreadableError
 
     store = Store(results_dir)
     table = Table("key", "cell", "state", "seconds", "MB")
@@ -165,8 +165,8 @@ def cache_list(results_dir: ResultsDir = "results") -> int:
                 name, seconds = manifest.get("name", ""), f"{manifest.get('seconds', 0):.1f}"
             elif state == "failed":
                 name = store.failure(key).get("name", "")
-        except DamagedError:
-            state = "damaged"
+        except UnreadableError:
+            state = "unreadable"
         table.add_row(key, name, state, seconds, f"{store.bytes_of(key) / 1e6:.2f}")
     Console().print(table)
     return 0
@@ -179,9 +179,10 @@ def cache_verify(results_dir: ResultsDir = "results") -> int:
 
     store, console = Store(results_dir), Console(highlight=False)
     findings = store.verify()
+    mendable = [finding for finding in findings if finding.remedy is not None]
     for finding in findings:
         console.print(f"{finding.key}: {finding.problem}", markup=False, soft_wrap=True)
-    console.print(f"{len(store.cells())} cells, {len(findings)} damaged" + ("; prune mends it" if findings else ""))
+    console.print(f"{len(store.cells())} cells, {len(findings)} damaged" + ("; prune mends it" if mendable else ""))
     return 1 if findings else 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from .plan import Work
-from .store import DamagedError, Store
+from .store import Store, UnreadableError
 
 SAMPLED = 200
 """Finished cells whose manifests an estimate looks at; more would cost time and tell nothing new."""
@@ -36,7 +36,7 @@ class Estimate:
         self.sampled += 1
         try:
             manifest = store.manifest(work.cell.key)
-        except DamagedError:
+        except UnreadableError:
             return
         cost = Cost(float(manifest.get("seconds", 0.0)), float(manifest.get("predictions", {}).get("bytes", 0)))
         self.known.setdefault(_kind(work), []).append(cost)

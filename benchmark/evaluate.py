@@ -147,8 +147,7 @@ def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tupl
     names = [
         name
         for name in dict.fromkeys((*protocol.metrics, *_posterior_metrics(part)))
-        if name not in NOISE_FLOORS
-        and ("posterior" not in metrics.registry[name].needs or part.posterior is not None)
+        if name not in NOISE_FLOORS and ("posterior" not in metrics.registry[name].needs or part.posterior is not None)
     ]
     inputs = {"logits": part.logits, "labels": part.labels, "bins": protocol.bins, "posterior": part.posterior}
     values = metrics.evaluate(metrics=names, **inputs)

@@ -14,7 +14,7 @@ from typing import Any
 from .plan import Work
 from .registry import Plugin
 from .store import Store
-from .work import Context, Outcome, failure_record, process
+from .work import Context, Outcome, failed, process
 
 Event = Callable[[Work, str, Any], None]
 """Called with the work, ``"epoch"`` or ``"end"``, and (epoch, epochs) or the outcome."""
@@ -110,6 +110,8 @@ class _Pool:
         except (EOFError, ConnectionResetError):
             self._replace(worker)
             return
+        if kind == "stop":
+            raise value
         work = worker.work
         if kind == "end":
             worker.work = None
@@ -130,8 +132,7 @@ class _Pool:
             self.queue.appendleft(work)
             return
         error = RuntimeError(f"the worker process died {ATTEMPTS} times ({_cause(worker.process.exitcode)})")
-        Store(self.context.results_dir).write_failure(key, failure_record(work, error))
-        self.event(work, "end", "failed")
+        self.event(work, "end", failed(work, Store(self.context.results_dir), error))
 
 
 def _sweep(work: Work, store: Store) -> None:
@@ -186,7 +187,11 @@ def work_loop(connection: Connection, context: Context, index: int) -> None:
     while True:
         try:
             work: Work = connection.recv()
-            outcome: Outcome = process(work, store, context, report)
+            try:
+                outcome: Outcome = process(work, store, context, report)
+            except OSError as error:  # of the disk: it ends the whole run
+                connection.send(("stop", error))
+                return
             connection.send(("end", outcome))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return

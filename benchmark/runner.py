@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..datasets import Dataset
-from .collect import collect, inputs_digest, standing_results
+from .collect import TO_EVALUATE, collect, inputs_digest, standing_results
 from .errors import InputError
 from .estimate import Cost, Estimate, Probe
 from .evaluate import evaluation_names
@@ -78,7 +78,10 @@ class Status:
         return ", ".join(parts)
 
 
-_STATUS_WORDS = {"to evaluate": "to evaluate", "partial": "partly done", "failed": "failed before", "missing": "to do"}
+_STATUS_WORDS = {
+    TO_EVALUATE: "to evaluate", "partial": "partly done", "missing": "to do",
+    "failed": "failed before (--retry-failed tries again)",
+}  # fmt: skip
 
 
 def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
@@ -100,18 +103,19 @@ def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, pr
             state = "missing"
         if state == "done":
             estimate.sample(work, store)
-            state = state if _evaluated(work, names, suite, store) else "to evaluate"
+            state = _evaluated(work, names, suite, store)
         counts[state] += 1
         if state != "done" and (state != "failed" or options.retry_failed):
             todo.append(work)
     return Status(counts, todo, estimate.total(todo, probe) if todo else None)
 
 
-def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store) -> bool:
+def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store) -> str:
     wanted = [names[entry.name] for entry in work.entries]
     if work.oracle:
         wanted.append(oracle_name(suite.protocol))
-    return all(store.has_evaluation(work.cell.key, name) for name in wanted)
+    found = {store.evaluation_status(work.cell.key, name) for name in wanted}
+    return TO_EVALUATE if "missing" in found else "failed" if "failed" in found else "done"
 
 
 def duration(seconds: float) -> str:
@@ -150,11 +154,16 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
     if options.cache != "only" and found.todo:
         if options.retry_failed:
             for work in found.todo:
-                store.forget_failure(work.cell.key)
+                store.forget_failures(work.cell.key)
         with reporter.working(found.todo):
             execute(found.todo, suite, options, reporter)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     results = collect(suite, plan, store, inputs, command, time.perf_counter() - started)
+    again = [w for w, cell in zip(plan, results.run["cells"], strict=True) if cell["status"] == TO_EVALUATE]
+    if again and options.cache != "only":
+        with reporter.working(again):
+            execute(again, suite, options, reporter)
+        results = collect(suite, plan, store, inputs, command, time.perf_counter() - started)
     if RANK == 0:
         with store.folder.publishing(suite.name) as folder:
             results.save(folder)
@@ -166,14 +175,19 @@ def _absolute(results_dir: str) -> str:
     return results_dir if "://" in results_dir else str(Path(results_dir).resolve())
 
 
+def _from_anywhere(path: Path) -> Path:
+    """A folder as workers elsewhere find it: a home folder stays each one's own."""
+    return path if str(path).startswith("~") else path.resolve()
+
+
 def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Reporter) -> None:
     """Do the work where the options say."""
     context = Context(
         results_dir=_absolute(options.results_dir),
-        data_root=options.data_root,
+        data_root=_from_anywhere(options.data_root),
         protocol=suite.protocol,
         device=options.device,
-        plugins=options.plugins,
+        plugins=tuple(plugin.resolve() for plugin in options.plugins),
         refresh=options.cache == "refresh",
         tensorboard=options.tensorboard,
     )

@@ -1,14 +1,11 @@
 """Nested Python data with tensors in it, as safetensors: what a running cell saves, without pickle."""
 
-import json
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from .store import metadata_of
+from .sealed import seal, unseal
 
 _TENSOR = "__tensor__"
 _INT_KEYS = "__int_keys__"
@@ -20,19 +17,19 @@ def pack(value: Any) -> bytes:
     skeleton = _strip(value, tensors)
     # safetensors refuses tensors that share memory, and an empty file has no metadata: hence copies and a marker.
     tensors["marker"] = torch.zeros(1)
-    return safetensors.torch.save(tensors, {"skeleton": json.dumps(skeleton)})
+    return seal(tensors, skeleton)
 
 
 def unpack(data: bytes) -> Any:
     """What `pack` was given.
 
     Raises:
-        ValueError: the bytes are truncated or no such file.
+        ValueError: the bytes are truncated, altered or no such file.
     """
+    tensors, skeleton = unseal(data)
     try:
-        tensors = safetensors.torch.load(data)
-        return _fill(json.loads(metadata_of(data)["skeleton"]), tensors)
-    except (safetensors.SafetensorError, KeyError, RecursionError, AttributeError, TypeError) as error:
+        return _fill(skeleton, tensors)
+    except (KeyError, RecursionError, TypeError) as error:
         raise ValueError(f"no saved state: {error}") from error
 
 

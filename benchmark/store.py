@@ -7,19 +7,23 @@ and no manifest.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from .errors import InputError
 from .folder import WRITING, Folder
 from .predictions import Predictions
+from .sealed import seal, unseal
 
 FORMAT = 1
+CELL = ""
+"""The remedy that is the removal of a whole cell."""
+
 Status = Literal["done", "failed", "partial", "missing"]
 MANIFEST, PREDICTIONS, FAILURE, STATE, LOG = (
     "manifest.json",
@@ -30,16 +34,34 @@ MANIFEST, PREDICTIONS, FAILURE, STATE, LOG = (
 )
 
 
-class DamagedError(InputError):
-    """A stored file that is truncated, altered or from another version."""
+EVALUATION, SEALED = "evaluation-", ".safetensors"
+
+
+class UnreadableError(InputError):
+    """A stored file that this version cannot read."""
+
+
+class DamagedError(UnreadableError):
+    """A stored file that is truncated or altered: it can be made again."""
+
+
+class NewerError(UnreadableError):
+    """A stored file of a newer calbench: it is left alone."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that `Store.verify` found wrong."""
+    """One thing that `Store.verify` found wrong.
+
+    Attributes:
+        key: the cell.
+        problem: what is wrong.
+        remedy: what `Store.prune` removes: the whole cell, the name of one file in it, or None for nothing.
+    """
 
     key: str
     problem: str
+    remedy: str | None = CELL
 
 
 class Store:
@@ -91,13 +113,16 @@ class Store:
         """The manifest of a finished cell.
 
         Raises:
-            DamagedError: it cannot be read, or a newer calbench wrote it.
+            DamagedError: it is truncated or altered.
+            NewerError: a newer calbench wrote it.
         """
         manifest = self._read_json(key, MANIFEST)
-        if manifest.get("format") != FORMAT:
-            raise DamagedError(
-                f"cell {key}: manifest of format {manifest.get('format')!r}; this version reads {FORMAT}"
-            )
+        found = manifest.get("format")
+        if isinstance(found, int) and found > FORMAT:
+            told = f"a newer calbench wrote it (format {found}; this version reads {FORMAT}), and it is kept"
+            raise NewerError(f"cell {key}: {told}")
+        if found != FORMAT:
+            raise DamagedError(f"cell {key}: manifest of format {found!r}; this version reads {FORMAT}")
         return manifest
 
     def predictions(self, key: str) -> Predictions:
@@ -117,20 +142,43 @@ class Store:
 
     def write_evaluation(self, key: str, name: str, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Store what was computed from predictions: plain data and tensors (bootstrap replicates)."""
-        data = safetensors.torch.save(tensors, {"record": json.dumps(record)})
-        self.folder.write(self._name(key, f"evaluation-{name}.safetensors"), data)
+        self.folder.write(self._name(key, _evaluation(name)), seal(tensors, record))
+        self.folder.remove(self._name(key, _failed_evaluation(name)))
+
+    def write_failed_evaluation(self, key: str, name: str, failure: dict[str, Any]) -> None:
+        """Record why an evaluation could not be made."""
+        self._write_json(key, _failed_evaluation(name), failure)
 
     def evaluation(self, key: str, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """A stored evaluation, or None where there is none (or it is damaged: it is only computed again)."""
-        try:
-            data = self.folder.read(self._name(key, f"evaluation-{name}.safetensors"))
-            return json.loads(metadata_of(data)["record"]), safetensors.torch.load(data)
-        except (FileNotFoundError, ValueError, KeyError, safetensors.SafetensorError):
-            return None
+        """A stored evaluation, or None where there is none.
 
-    def has_evaluation(self, key: str, name: str) -> bool:
-        """Whether an evaluation is stored."""
-        return self.folder.exists(self._name(key, f"evaluation-{name}.safetensors"))
+        Raises:
+            DamagedError: it is truncated or altered.
+        """
+        try:
+            tensors, record = unseal(self.folder.read(self._name(key, _evaluation(name))))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise DamagedError(f"cell {key}: {_evaluation(name)}: {error}") from None
+        return record, tensors
+
+    def evaluation_failure(self, key: str, name: str) -> dict[str, Any] | None:
+        """Why an evaluation could not be made, or None where nothing of that kind is known."""
+        if not self.folder.exists(self._name(key, _failed_evaluation(name))):
+            return None
+        return self._read_json(key, _failed_evaluation(name))
+
+    def evaluation_status(self, key: str, name: str) -> Status:
+        """Whether an evaluation is done, has failed or is missing; what is in the file is not looked at."""
+        if self.folder.exists(self._name(key, _evaluation(name))):
+            return "done"
+        return "failed" if self.folder.exists(self._name(key, _failed_evaluation(name))) else "missing"
+
+    def forget_evaluation(self, key: str, name: str) -> None:
+        """Remove an evaluation, or the record of its failure, so that it is made again."""
+        for file in (_evaluation(name), _failed_evaluation(name)):
+            self.folder.remove(self._name(key, file))
 
     def write_state(self, key: str, data: bytes) -> None:
         """Save the state of a running cell."""
@@ -157,34 +205,48 @@ class Store:
             if name.startswith(WRITING):
                 self.folder.remove(self._name(key, name))
 
-    def forget_failure(self, key: str) -> None:
-        """Remove the recorded failure of a cell, so that it is tried again."""
-        self.folder.remove(self._name(key, FAILURE))
+    def forget_failures(self, key: str) -> None:
+        """Remove the recorded failures of a cell and of its evaluations, so that they are tried again."""
+        for file in self.folder.names(f"cache/{key}"):
+            if file.endswith(FAILURE):
+                self.folder.remove(self._name(key, file))
 
     def verify(self) -> list[Finding]:
-        """Read every finished cell and report what is damaged, half-written or of another version."""
-        findings = []
-        for key in self.cells():
-            try:
-                if self.status(key) == "done":
-                    manifest = self.manifest(key)
-                    if manifest.get("key") != key:
-                        findings.append(Finding(key, "the manifest belongs to another cell"))
-                    self.predictions(key)
-                elif self.folder.exists(self._name(key, PREDICTIONS)):
-                    findings.append(Finding(key, "predictions without a manifest (an interrupted write)"))
-            except InputError as error:
-                findings.append(Finding(key, str(error).removeprefix(f"cell {key}: ")))
-        return findings
+        """Read every stored file and report what is damaged, half-written or of another version."""
+        return [finding for key in self.cells() for finding in (*self._of_predictions(key), *self._of_others(key))]
+
+    def _of_predictions(self, key: str) -> Iterator[Finding]:
+        try:
+            if self.status(key) == "done":
+                manifest = self.manifest(key)
+                if manifest.get("key") != key:
+                    yield Finding(key, "the manifest belongs to another cell")
+                self.predictions(key)
+            elif self.folder.exists(self._name(key, PREDICTIONS)):
+                yield Finding(key, "predictions without a manifest (an interrupted write)")
+        except UnreadableError as error:
+            remedy = None if isinstance(error, NewerError) else CELL
+            yield Finding(key, str(error).removeprefix(f"cell {key}: "), remedy)
+
+    def _of_others(self, key: str) -> Iterator[Finding]:
+        """Evaluations and the state of a running cell, each of which can be made again alone."""
+        for file in self.folder.names(f"cache/{key}"):
+            if file == STATE or (file.startswith(EVALUATION) and file.endswith(SEALED)):
+                try:
+                    unseal(self.folder.read(self._name(key, file)))
+                except FileNotFoundError:  # it was the state of a cell that has ended just now
+                    continue
+                except ValueError as error:
+                    yield Finding(key, f"{file}: {error}", file)
 
     def prune(self, keep: set[str] | None = None) -> list[str]:
-        """Remove damaged cells, leftovers of interrupted writes and failures; with `keep`, all cells not in it.
+        """Remove damaged cells and files, leftovers of interrupted writes and failures; with `keep`, cells not in it.
 
         Returns:
-            The keys removed.
+            The keys of the cells removed.
         """
-        damaged = {finding.key for finding in self.verify()}
-        removed = []
+        removed, findings = [], self.verify()
+        damaged = {finding.key for finding in findings if finding.remedy == CELL}
         for key in self.cells():
             unwanted = keep is not None and key not in keep
             with self.lock(key) as held:
@@ -193,8 +255,11 @@ class Store:
                 if key in damaged or unwanted or self.status(key) in ("failed", "missing"):
                     self.forget(key)
                     removed.append(key)
-                else:
-                    self.sweep(key)
+                    continue
+                self.sweep(key)
+                for finding in findings:
+                    if finding.key == key and finding.remedy:
+                        self.folder.remove(self._name(key, finding.remedy))
         return removed
 
     def bytes_of(self, key: str) -> int:
@@ -216,20 +281,9 @@ class Store:
         return value
 
 
-def metadata_of(data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file in memory (its header is JSON behind an eight-byte length).
+def _evaluation(name: str) -> str:
+    return f"{EVALUATION}{name}{SEALED}"
 
-    Raises:
-        ValueError: the header is damaged.
-    """
-    length = int.from_bytes(data[:8], "little")
-    if length > len(data) - 8:
-        raise ValueError("safetensors header is longer than the file")
-    try:
-        header = json.loads(data[8 : 8 + length])
-    except RecursionError:
-        raise ValueError("safetensors header is nested too deeply") from None
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(metadata, dict):
-        raise ValueError("safetensors header holds no metadata")
-    return metadata
+
+def _failed_evaluation(name: str) -> str:
+    return f"{EVALUATION}{name}.failure.json"

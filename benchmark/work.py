@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import os
 import time
 import traceback
@@ -12,20 +13,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import environment
-from .entry import Entry
 from .errors import CellError, InputError
 from .evaluate import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
 from .files import Source, read_pair
 from .plan import Cell, FileCell, Work
 from .predictions import Predictions
 from .protocol import Protocol
-from .store import DamagedError, Store
+from .store import DamagedError, NewerError, Store
 from .tracking import Tracker
 
 Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
 CacheMode = Literal["default", "refresh", "only"]
 ORACLE = "oracle"
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """This process's number and the number of processes, where `accelerate launch` started several for one model."""
 
@@ -66,9 +67,21 @@ def process(work: Work, store: Store, context: Context, progress: Progress) -> O
                 store.forget(key)
                 _bring_up_to_date(work, store, context, progress)
         except Exception as error:
-            store.write_failure(key, failure_record(work, error))
-            return "failed"
+            return failed(work, store, error)
     return "done"
+
+
+def failed(work: Work, store: Store, error: BaseException) -> Outcome:
+    """Record why a cell failed.
+
+    Raises:
+        OSError: `error` itself, where it is of the disk and no fault of the cell: every other cell would meet it too.
+    """
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        raise error
+    if not isinstance(error, NewerError):  # the cell is somebody's result, and stays as it is
+        store.write_failure(work.cell.key, failure_record(work, error))
+    return "failed"
 
 
 def _process_together(work: Work, store: Store, context: Context, progress: Progress) -> Outcome:
@@ -94,9 +107,7 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
             if leader:
                 _evaluate(work, store, context.protocol)
         except Exception as error:
-            outcome = ["failed"]
-            if leader:
-                store.write_failure(key, failure_record(work, error))
+            outcome = [failed(work, store, error) if leader else "failed"]
         broadcast_object_list(outcome)
     return outcome[0]
 
@@ -159,23 +170,28 @@ def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:
     key, predictions = work.cell.key, None
     for entry in work.entries:
         name = evaluation_name(entry.calibrators, protocol)
-        if store.evaluation(key, name) is not None:
+        if _known(store, key, name):
             continue
         predictions = predictions or store.predictions(key)
-        store.write_evaluation(key, name, *_evaluated(predictions, entry, protocol))
+        try:
+            evaluation = evaluate_entry(predictions, entry.calibrators, protocol)
+        except Exception as error:  # a calibrator may fail in any way, and the other entries of the cell go on
+            reason = f"{type(error).__name__}: {error}"
+            store.write_failed_evaluation(key, name, {"reason": reason, "traceback": traceback.format_exc()})
+            continue
+        store.write_evaluation(key, name, *evaluation.to_stored())
     name = oracle_name(protocol)
-    if work.oracle and store.evaluation(key, name) is None:
+    if work.oracle and not _known(store, key, name):
         predictions = predictions or store.predictions(key)
         store.write_evaluation(key, name, *_oracle(predictions, protocol).to_stored())
 
 
-def _evaluated(predictions: Predictions, entry: Entry, protocol: Protocol) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The evaluation as it is stored; an entry that cannot be fitted is stored with its reason and no rows."""
+def _known(store: Store, key: str, name: str) -> bool:
+    """Whether an evaluation can be read, or is known to fail."""
     try:
-        return evaluate_entry(predictions, entry.calibrators, protocol).to_stored()
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        return {"rows": [], "diagrams": [], "failure": reason, "traceback": traceback.format_exc()}, {}
+        return store.evaluation(key, name) is not None or store.evaluation_status(key, name) == "failed"
+    except DamagedError:
+        return False
 
 
 def _oracle(predictions: Predictions, protocol: Protocol) -> Evaluation:

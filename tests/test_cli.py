@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import signal
 import subprocess
@@ -219,6 +220,46 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(calbench, 
     status, _, err = calbench("run", tiny)
     assert status == 2
     assert f"results folder results: {reason}" in err
+
+
+def test_a_full_disk_is_no_fault_of_a_cell(calbench, tiny, tmp_path, monkeypatch):
+    from calbench.benchmark import folder
+
+    write = folder.write_atomically
+
+    def full(path, data):  # small files still fit, as on a real disk
+        if len(data) > 2_000:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, data)
+
+    monkeypatch.setattr(folder, "write_atomically", full)
+    status, _, err = calbench("run", tiny, "--jobs", 1)
+    assert status == 2
+    assert "no space left on the disk" in err
+    monkeypatch.setattr(folder, "write_atomically", write)
+    assert calbench("run", tiny, "--jobs", 1)[0] == 0
+
+
+def test_a_full_disk_ends_a_run_of_several_processes_with_one_message(tiny, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "none", small]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("no small disk can be made here")
+    try:
+        command = [sys.executable, ROOT / "run_all.py", tiny, "--jobs", "2", "--results-dir", small]
+        full = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert full.returncode == 2
+        assert "no space left on the disk" in full.stderr
+        assert "Traceback" not in full.stderr
+        subprocess.run(["mount", "-o", "remount,size=50m", small], check=True)
+        assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == 0
+    finally:
+        subprocess.run(["umount", small], check=False)
+
+
+def test_nothing_computed_is_no_success(calbench, tiny):
+    assert calbench("run", tiny, "--cache", "only")[0] == 1
 
 
 def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_goes_on(calbench, tiny, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Kills, clusters, several processes on one model: nothing is lost, and the results are the same."""
 
+import json
 import os
 import random
 import signal
@@ -136,6 +137,47 @@ def test_no_scheduler_is_bad_input(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", "1s")
     with pytest.raises(InputError, match="no Dask scheduler answers"):
         run_suite(load_suite(tiny), RunOptions(results_dir=str(tmp_path), scheduler="tcp://127.0.0.1:9"))
+
+
+def test_a_lost_scheduler_ends_the_run_and_fails_no_cell(tiny, tmp_path):
+    pytest.importorskip("distributed")
+    from calbench.benchmark.cluster import run_dask
+    from calbench.benchmark.errors import InputError
+    from calbench.benchmark.runner import plan_suite
+    from calbench.benchmark.work import Context
+
+    address = tmp_path / "scheduler.json"
+    where = ["--scheduler-file", address]
+    scheduler = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", *where])
+    worker = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", *where])
+    try:
+        while not address.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+        suite = load_suite(tiny, settings=["seeds=3", "training.epochs=5"])
+        plan = plan_suite(suite, RunOptions(results_dir=str(tmp_path / "r")))
+        context = Context(str(tmp_path / "r"), tmp_path, suite.protocol)
+        with pytest.raises(InputError, match="the Dask scheduler is gone"):
+            run_dask(plan, context, lambda *_: scheduler.kill(), json.loads(address.read_text())["address"])
+        assert "failed" not in {Store(tmp_path / "r").status(work.cell.key) for work in plan}
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[1, 2]", "expected options by name, got list"), ("{jobs: 2, queu: x}", "refuses them"), ("{", "slurm-options")],
+)
+def test_bad_slurm_options(tiny, tmp_path, text, message):
+    pytest.importorskip("dask_jobqueue")
+    from calbench.benchmark.errors import InputError
+
+    options = tmp_path / "slurm.yaml"
+    options.write_text(text)
+    with pytest.raises(InputError, match=message):
+        run_suite(load_suite(tiny), RunOptions(results_dir=str(tmp_path), scheduler="slurm", scheduler_options=options))
 
 
 def test_two_processes_train_one_model_to_the_same_predictions(tiny, run, tmp_path):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from calbench.benchmark.entry import parse_entry
 from calbench.benchmark.errors import InputError
 from calbench.benchmark.results import COMPARISON_COLUMNS, Results, read_table
+from calbench.benchmark.sealed import metadata_of
 from calbench.benchmark.state_io import pack, unpack
-from calbench.benchmark.store import DamagedError, Store, metadata_of
+from calbench.benchmark.store import DamagedError, Store
 from calbench.benchmark.suite import Suite, load_suite
 
 BOUNDED = settings(

@@ -160,3 +160,68 @@ def test_a_noise_floor_that_is_asked_for_is_there_once(tiny, run, value):
     results = run(tiny, settings=["protocol.metrics=[ece, noise-floor, noise-floor-95]"])
     assert len(value(results, "cross-entropy", "noise-floor")) == 1
     assert len(value(results, "cross-entropy", "noise-floor-95")) == 1
+
+
+def test_a_damaged_evaluation_is_made_again_in_the_same_run(tiny, run, tmp_path, monkeypatch, statuses, value):
+    first = run(tiny)
+    key = first.run["cells"][0]["key"]
+    for file in (tmp_path / "results" / "cache" / key).glob("evaluation-*"):
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+    (tmp_path / "results" / "tiny" / "run.json").unlink()
+    monkeypatch.setattr(work, "produce", None)
+    again = run(tiny, cache="only")
+    assert statuses(again) == ["to evaluate", "done"]
+    (tmp_path / "results" / "tiny" / "run.json").unlink()
+    again = run(tiny)
+    assert statuses(again) == ["done", "done"]
+    assert again.table.equals(first.table)
+    assert Store(tmp_path / "results").verify() == []
+
+
+def test_a_cell_of_a_newer_version_is_a_gap_and_stays_as_it_is(tiny, run, tmp_path, statuses):
+    key = run(tiny).run["cells"][0]["key"]
+    file = tmp_path / "results" / "cache" / key / "manifest.json"
+    newer = json.dumps(json.loads(file.read_text()) | {"format": 99})
+    file.write_text(newer)
+    results = run(tiny, entries=["vector-scaling"])
+    assert statuses(results) == ["failed"]
+    assert "a newer calbench wrote it" in results.run["cells"][0]["reason"]
+    assert file.read_text() == newer
+
+
+FLAKY = """\
+from dataclasses import dataclass
+from pathlib import Path
+from calbench.methods import Calibrator, register
+
+@register("flaky")
+@dataclass
+class Flaky(Calibrator):
+    '''Fails until the file of its option is there.'''
+
+    marker: str
+
+    def fit(self, logits, labels):
+        if not Path(self.marker).exists():
+            raise MemoryError("no memory left")
+        return self
+
+    def transform(self, logits):
+        return logits
+"""
+
+
+def test_a_failed_calibrator_says_why_and_is_tried_again_when_asked(tiny, run, tmp_path, statuses):
+    plugin, marker = tmp_path / "flaky.py", tmp_path / "marker"
+    plugin.write_text(FLAKY)
+    Plugin.load(plugin)
+    entries = ["cross-entropy", f"flaky(marker={marker})"]
+    first = run(tiny, entries=entries)
+    assert statuses(first) == ["failed"]
+    assert "MemoryError: no memory left" in first.run["cells"][0]["reason"]
+    [record] = (tmp_path / "results" / "cache").glob("*/evaluation-*.failure.json")
+    assert "in fit" in json.loads(record.read_text())["traceback"]
+    marker.touch()
+    assert statuses(run(tiny, entries=entries)) == ["failed"]
+    assert statuses(run(tiny, entries=entries, retry_failed=True)) == ["done"]
+    assert not record.exists()

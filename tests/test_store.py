@@ -50,7 +50,7 @@ def test_a_failure_is_no_result_and_a_result_clears_it(store, predictions):
     assert store.status(KEY) == "done"
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest", "newer", "no-manifest"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest", "other", "no-manifest"])
 def test_damage_is_found_and_pruned(tmp_path, predictions, damage):
     store = Store(tmp_path)
     store.write(KEY, predictions, {})
@@ -67,8 +67,8 @@ def test_damage_is_found_and_pruned(tmp_path, predictions, damage):
         file.unlink()
     elif damage == "manifest":
         manifest.write_text("{")
-    elif damage == "newer":
-        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 99}))
+    elif damage == "other":
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": "x"}))
     else:
         manifest.unlink()
     assert [finding.key for finding in store.verify()] == [KEY]
@@ -146,8 +146,59 @@ def test_evaluations_come_back_and_damaged_ones_do_not(tmp_path, predictions):
     assert tensors["last/test/ece"].tolist() == [1, 1, 1]
     file = tmp_path / "cache" / KEY / "evaluation-e.safetensors"
     file.write_bytes(file.read_bytes()[:20])
-    assert store.evaluation(KEY, "e") is None
+    with pytest.raises(DamagedError, match="evaluation-e.safetensors: safetensors header is longer"):
+        store.evaluation(KEY, "e")
     assert store.evaluation(KEY, "other") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"48.717", b"11.717"), (b"\x80\x3f", b"\x80\x3e"), (b'256":"', b'256": "')]
+)
+def test_an_altered_evaluation_is_found_and_it_alone_removed(tmp_path, predictions, before, after):
+    store = Store(tmp_path)
+    store.write(KEY, predictions, {})
+    store.write_evaluation(KEY, "e", {"rows": [{"value": 48.717}]}, {"last/test/ece": torch.ones(3)})
+    store.write_evaluation(KEY, "whole", {"rows": []}, {})
+    file = tmp_path / "cache" / KEY / "evaluation-e.safetensors"
+    assert before in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(before, after, 1))
+    assert [finding.key for finding in store.verify()] == [KEY]
+    assert store.prune() == []
+    assert [store.evaluation_status(KEY, name) for name in ("e", "whole")] == ["missing", "done"]
+    assert store.status(KEY) == "done"
+    assert store.verify() == []
+
+
+def test_an_altered_state_is_found_and_removed(tmp_path):
+    store = Store(tmp_path)
+    store.write_state(KEY, pack({"epoch": 3}).replace(b": 3", b": 4"))
+    assert store.status(KEY) == "partial"
+    [finding] = store.verify()
+    assert "state.safetensors: truncated or altered" in finding.problem
+    store.prune()
+    assert store.status(KEY) == "missing"
+
+
+def test_what_a_newer_version_wrote_is_left_alone(tmp_path, predictions):
+    store = Store(tmp_path)
+    store.write(KEY, predictions, {})
+    file = tmp_path / "cache" / KEY / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
+    [finding] = store.verify()
+    assert "a newer calbench wrote it (format 99; this version reads 1), and it is kept" in finding.problem
+    assert store.prune() == []
+    assert store.status(KEY) == "done"
+
+
+def test_failures_of_cells_and_evaluations_are_forgotten_together(tmp_path, predictions):
+    store = Store(tmp_path)
+    store.write(KEY, predictions, {})
+    store.write_failed_evaluation(KEY, "e", {"reason": "out of luck"})
+    assert store.evaluation_status(KEY, "e") == "failed"
+    assert store.evaluation_failure(KEY, "e") == {"reason": "out of luck"}
+    store.forget_failures(KEY)
+    assert store.evaluation_status(KEY, "e") == "missing"
+    assert store.status(KEY) == "done"
 
 
 def test_predictions_of_strange_names_are_refused():
@@ -170,5 +221,5 @@ def test_state_packs_nested_data_with_shared_tensors():
 
 @pytest.mark.parametrize("data", [b"", b"x" * 100, pack({"a": 1})[:-3], pack({"a": torch.ones(9)})[:-5]])
 def test_damaged_states_are_value_errors(data):
-    with pytest.raises(ValueError, match="no saved state|header"):
+    with pytest.raises(ValueError, match="no saved state|header|truncated or altered"):
         unpack(data)
