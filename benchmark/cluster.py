@@ -52,7 +52,7 @@ def run_dask(
         queue = as_completed(futures)
         for future in queue:
             work = futures[future]
-            outcome: Any = "failed"
+            outcome: Outcome = "failed"
             if future.status == "finished":
                 outcome = future.result()
             else:
