@@ -14,7 +14,7 @@ from .backbones import Backbone
 from .entry import DEFAULT_OBJECTIVE, Entry, Recipe, parse_entry
 from .errors import InputError
 from .suite import PredictionSource, Suite
-from .training_config import TrainingConfig
+from .training_config import CheckpointRule, TrainingConfig
 
 IDENTITY_FORMAT = 1
 """Raised when the training code changes predictions for every method alike; part of every key."""
@@ -78,7 +78,7 @@ class Cell(Keyed):
     seed: int
     training: TrainingConfig
     calibration_fraction: float
-    checkpoints: tuple[str, ...]
+    checkpoints: tuple[CheckpointRule, ...]
 
     @cached_property
     def identity(self) -> dict[str, Any]:
