@@ -1,7 +1,5 @@
 """Named arrays from files of any of the usual kinds. Nothing in a file is ever run."""
 
-import io
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,50 +9,9 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
+from .unpickle import unpickle
 
 Arrays = dict[str, np.ndarray]
-
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_ALLOWED = {
-    ("multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numeric", "_frombuffer"): np.empty(1).__reduce_ex__(5)[0],
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
-_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that can make NumPy arrays, tuples, lists and plain values, and call nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = _ALLOWED.get((module.rpartition(".")[2], name)) if module in _MODULES else None
-        if found is None:
-            if (module, name) == ("_codecs", "encode"):
-                return _latin1
-            raise InputError(f"it asks for {module}.{name}, and only NumPy arrays are allowed")
-        return found
-
-
-def _latin1(text: Any, encoding: Any) -> bytes:
-    """What Python 2 pickles call for the bytes of an array."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise InputError("it asks for a codec, and only NumPy arrays are allowed")
-    return text.encode("latin1")
-
-
-def unpickle(data: bytes) -> Any:
-    """Unpickle arrays, tuples, lists, dicts and plain values.
-
-    Raises:
-        InputError: the data ask for anything else, or are damaged.
-    """
-    try:
-        return _ArraysOnly(io.BytesIO(data), encoding="latin1").load()
-    except InputError:
-        raise
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise InputError(f"damaged pickle: {error}") from None
 
 
 def read_arrays(path: Path) -> Arrays:

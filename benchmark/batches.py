@@ -5,7 +5,7 @@ normalised there, a batch at a time; sets that do not fit stream through `calben
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -220,7 +220,7 @@ class EvalBatches:
         resident = isinstance(images, Tensor)
         transform = Transform(self.config, images.dtype if resident else torch.uint8, self.device)
         if resident:
-            parts: Iterator[Tensor] | object = images.split(self.batch_size)
+            parts: Iterable[Tensor] = images.split(self.batch_size)
         else:
             view = streaming.EvalView(images, self.config)
             chunks = list(torch.arange(len(self.split)).split(self.batch_size))

@@ -1,12 +1,24 @@
 """Checkpoint rules: which epoch of a run is evaluated."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
+import torch
 from torch import Tensor, nn
 
-SCORES = {"best-nll": ("nll", -1.0), "best-accuracy": ("accuracy", 1.0), "best-ece": ("ece", -1.0)}
-"""Rule to the calibration-split metric that it follows and the sign that makes larger better."""
+from .metrics.base import better_direction, cost
+from .training_config import CheckpointRule, followed_metric
+
+
+class Kept(TypedDict):
+    """The best epoch so far by one rule; plain data, since it is part of a running cell's saved state.
+
+    ``score`` is the metric, with the sign that makes larger better; ``weights`` are those of the evaluated model.
+    """
+
+    score: float
+    epoch: int
+    weights: dict[str, Tensor]
 
 
 @dataclass
@@ -16,27 +28,34 @@ class Checkpoints:
     On ties the earlier epoch stays, as in the released code of the papers that select.
     """
 
-    rules: tuple[str, ...]
-    best: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rules: tuple[CheckpointRule, ...]
+    best: dict[CheckpointRule, Kept] = field(default_factory=dict)
 
     @property
-    def following(self) -> list[str]:
+    def following(self) -> list[CheckpointRule]:
         """The rules that have to be watched every epoch."""
-        return [rule for rule in self.rules if rule in SCORES]
+        return [rule for rule in self.rules if followed_metric(rule)]
 
     def update(self, epoch: int, metrics: dict[str, float], model: nn.Module) -> None:
         """Look at the metrics of an epoch's calibration split and keep the weights where they are the best so far."""
         for rule in self.following:
-            metric, sign = SCORES[rule]
-            score = sign * metrics[metric]
+            metric = followed_metric(rule)
+            score = -cost(metrics[metric], better_direction(metric))
             if rule not in self.best or score > self.best[rule]["score"]:
                 weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
                 self.best[rule] = {"score": score, "epoch": epoch, "weights": weights}
 
-    def weights(self, rule: str) -> dict[str, Tensor] | None:
+    def restore(self, best: dict[CheckpointRule, Kept], device: torch.device) -> None:
+        """Go on from the `best` of a saved state, with the weights on `device`."""
+        self.best = {
+            rule: {**kept, "weights": {name: tensor.to(device) for name, tensor in kept["weights"].items()}}
+            for rule, kept in best.items()
+        }
+
+    def weights(self, rule: CheckpointRule) -> dict[str, Tensor] | None:
         """The weights that `rule` chose, or None for the model as it is."""
         return self.best[rule]["weights"] if rule in self.best else None
 
-    def epochs(self, last: int) -> dict[str, int]:
+    def epochs(self, last: int) -> dict[CheckpointRule, int]:
         """The epoch that each rule chose."""
         return {rule: self.best[rule]["epoch"] if rule in self.best else last for rule in self.rules}

@@ -56,9 +56,7 @@ class Estimate:
             }
         if not kinds:
             return None
-        other = Cost(
-            statistics.mean(c.seconds for c in kinds.values()), statistics.mean(c.bytes for c in kinds.values())
-        )
+        other = _combined(statistics.mean, kinds.values())
         found = [kinds.get(_kind(work), other) for work in todo]
         return Cost(sum(cost.seconds for cost in found), sum(cost.bytes for cost in found))
 

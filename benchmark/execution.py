@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import joblib
+
 from .plan import Work
 from .registry import Plugin
 from .store import Store
@@ -29,7 +31,7 @@ def default_jobs() -> int:
     """One job a GPU, else one a core: the small models that train on a CPU do not gain from more threads."""
     import torch
 
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    return torch.cuda.device_count() or joblib.cpu_count()
 
 
 def run_serial(works: Iterable[Work], context: Context, event: Event) -> None:
@@ -47,7 +49,8 @@ def run_serial(works: Iterable[Work], context: Context, event: Event) -> None:
 
 def run_processes(works: Iterable[Work], context: Context, event: Event, jobs: int) -> None:
     """Do the work in `jobs` worker processes; a worker that dies is replaced and its cell tried once more."""
-    pool = _Pool(deque(works), context, event, jobs)
+    threads = max(1, joblib.cpu_count() // max(1, jobs))
+    pool = _Pool(deque(works), context, event, jobs, threads)
     try:
         pool.run()
     finally:
@@ -68,14 +71,13 @@ class _Pool:
     context: Context
     event: Event
     jobs: int
+    threads: int
     workers: list[_Worker] = field(default_factory=list)
     deaths: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> None:
         jobs = min(self.jobs, len(self.queue))
-        threads = max(1, len(os.sched_getaffinity(0)) // max(1, self.jobs))
-        self.workers = [start_worker(self.context, index, threads) for index in range(jobs)]
-        self.threads = threads
+        self.workers = [start_worker(self.context, index, self.threads) for index in range(jobs)]
         while self.queue or any(worker.work for worker in self.workers):
             self._hand_out()
             channels = {worker.connection: worker for worker in self.workers}

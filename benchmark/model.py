@@ -1,12 +1,11 @@
 """A backbone and the head of a recipe as one module, from one forward pass."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from ..datasets import Dataset
 from ..methods import Outputs
+from .backbones import Backbone
 from .entry import Recipe
 
 
@@ -38,7 +37,7 @@ class Classifier(nn.Module):
         return {"parameters": backbone + head, "extra_parameters_percent": 100 * head / backbone}
 
 
-def build_classifier(dataset: Dataset, backbone: Any, recipe: Recipe, seed: int) -> Classifier:
+def build_classifier(dataset: Dataset, backbone: Backbone, recipe: Recipe, seed: int) -> Classifier:
     """Make the model of a cell. For one seed every recipe starts from the same backbone weights."""
     torch.manual_seed(seed)
     net = backbone.build(dataset.num_classes, dataset.channels, dataset.image_size)

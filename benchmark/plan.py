@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..datasets import Dataset
+from .backbones import Backbone
 from .entry import DEFAULT_OBJECTIVE, Entry, Recipe, parse_entry
 from .errors import InputError
 from .suite import PredictionSource, Suite
-from .training_config import TrainingConfig
+from .training_config import CheckpointRule, TrainingConfig
 
 IDENTITY_FORMAT = 1
 """Raised when the training code changes predictions for every method alike; part of every key."""
@@ -31,11 +32,23 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no plain data")
 
 
+@dataclass(frozen=True)
+class Given:
+    """The name of a dataset or backbone that stands in a file of predictions and not here."""
+
+    name: str
+    has_posterior: ClassVar[bool] = False
+
+    def spelled(self) -> str:
+        """The name."""
+        return self.name
+
+
 class Keyed(ABC):
     """What every cell has: the parts that tables name, an identity, and the key that follows from it."""
 
-    dataset: Any
-    backbone: Any
+    dataset: Dataset | Given
+    backbone: Backbone | Given
     recipe: Recipe
     seed: int
 
@@ -60,12 +73,12 @@ class Cell(Keyed):
 
     dataset: Dataset
     fingerprint: str
-    backbone: Any
+    backbone: Backbone
     recipe: Recipe
     seed: int
     training: TrainingConfig
     calibration_fraction: float
-    checkpoints: tuple[str, ...]
+    checkpoints: tuple[CheckpointRule, ...]
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -80,18 +93,6 @@ class Cell(Keyed):
             "checkpoints": sorted(self.checkpoints),
             "seed": self.seed,
         }
-
-
-@dataclass(frozen=True)
-class Given:
-    """The name of a dataset or backbone that stands in a file of predictions and not here."""
-
-    name: str
-    has_posterior: ClassVar[bool] = False
-
-    def spelled(self) -> str:
-        """The name."""
-        return self.name
 
 
 @dataclass(frozen=True, eq=False)

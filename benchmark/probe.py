@@ -13,6 +13,7 @@ from .estimate import Cost
 from .model import build_classifier
 from .optimization import make_optimizer
 from .plan import Cell, Work
+from .training_config import followed_metric
 
 CPU_PROBE = 8
 """Images of a probe's batch on a CPU, where the time of an image hardly depends on the batch."""
@@ -39,7 +40,7 @@ def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
         return Cost(0.0, 0.0)
     pool, test = cell.dataset.num_samples(data_root)
     calibration = round(pool * cell.calibration_fraction)
-    following = any(rule != "last" for rule in cell.checkpoints)
+    following = any(map(followed_metric, cell.checkpoints))
     evaluated = (calibration + test) * len(cell.checkpoints) + (calibration * cell.training.epochs if following else 0)
     step, forward = _seconds_per_image(cell, make_devices(device, cell.training.precision))
     seconds = step * (pool - calibration) * cell.training.epochs + forward * evaluated

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..datasets import Split, Splits, stratified_split
+from .batches import DataConfig
 from .plan import Cell
 
 
@@ -20,7 +20,7 @@ class CellData:
 
     train: Split
     evaluated: dict[str, Split]
-    config: Any
+    config: DataConfig
 
 
 _kept: dict[tuple[str, str], Splits] = {}

@@ -8,6 +8,7 @@ and no manifest.
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +89,7 @@ class Store:
                 return status
         return "missing"
 
-    def lock(self, key: str) -> Any:
+    def lock(self, key: str) -> AbstractContextManager[bool]:
         """Context manager that yields whether this process holds the cell."""
         return self.folder.lock(f"cache/.locks/{key}")
 

@@ -1,9 +1,9 @@
 """Image sets that do not fit in memory: decoded, cropped and resized by worker processes."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import joblib
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -69,7 +69,7 @@ def _mode(config: "DataConfig") -> Any:
 def loader(view: Dataset, chunks: Sequence[Tensor], workers: int | None, device: torch.device) -> DataLoader:
     """A loader that gives the images of each of `chunks` (index tensors) as one batch, in order."""
     if workers is None:
-        workers = min(8, len(os.sched_getaffinity(0)))
+        workers = min(8, joblib.cpu_count())
     return DataLoader(
         view,
         batch_sampler=[chunk.tolist() for chunk in chunks],

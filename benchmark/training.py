@@ -103,8 +103,9 @@ class Trainer:
         self.forward, self.optimizer = self.devices.prepare(runner, optimizer)
         self.generator = torch.Generator()
         # Mixing needs the whole batch, so then every process draws all of it and takes its share afterwards.
-        share = (self.devices.rank, self.devices.world)
-        self.shard = share if cell.recipe.augmentations else (0, 1)
+        own, whole = (self.devices.rank, self.devices.world), (0, 1)
+        mixing = bool(cell.recipe.augmentations)
+        self.share_after_mixing = own if mixing else whole
         self.batches = TrainBatches(
             self.data.train,
             self.data.config,
@@ -112,7 +113,7 @@ class Trainer:
             augment=training.augment,
             generator=self.generator,
             device=self.devices.device,
-            shard=(0, 1) if cell.recipe.augmentations else share,
+            shard=whole if mixing else own,
         )
         self.sizes = batch_sizes(len(self.data.train), training.batch_size)
         self.schedule = make_schedule(optimizer, training, len(self.batches))
@@ -148,7 +149,7 @@ class Trainer:
             if targets.ndim == 1:
                 targets = one_hot(targets, self.cell.dataset.num_classes).to(images.dtype)
             images, targets = augmentation.mix(images, targets, self.generator)
-        first, step = self.shard
+        first, step = self.share_after_mixing
         images, targets = images[first::step], targets[first::step]
         self.devices.clear_gradients(self.optimizer)
         loss = self._backward(images, targets, size)
@@ -236,9 +237,7 @@ class Trainer:
         self.log = [*state["log"], f"going on after epoch {self.epoch}"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.checkpoints.best = state["best"]
-        for best in self.checkpoints.best.values():
-            best["weights"] = {name: tensor.to(self.devices.device) for name, tensor in best["weights"].items()}
+        self.checkpoints.restore(state["best"], self.devices.device)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 

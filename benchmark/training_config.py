@@ -9,6 +9,12 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 CheckpointRule = Literal["last", "best-nll", "best-accuracy", "best-ece"]
+"""Which epoch of a run is evaluated: the last one, or the best by a metric of the calibration split."""
+
+
+def followed_metric(rule: CheckpointRule) -> str | None:
+    """The metric whose best epoch `rule` keeps, or None for the last epoch."""
+    return None if rule == "last" else rule.removeprefix("best-")
 
 
 class TrainingConfig(BaseModel):

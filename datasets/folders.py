@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -135,7 +136,7 @@ def decoded_split(listing: Listing, size: int, cache: Path, *, resize: bool = Fa
             raise InputError(f"image {listing.names[index]} has {width} x {height} pixels, not {size} x {size}")
         images[index] = image
 
-    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         for _ in pool.map(fill, range(len(labels)), chunksize=256):
             pass
     _keep(images, cache)

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from .base import register
 from .network_calibrator import NetworkCalibrator
-from .sats import start_at_one
 from .temperature_mlp import TemperatureMLP
 
 
@@ -51,7 +50,7 @@ class CalAttnFrozen(NetworkCalibrator):
 
     def build_module(self, name: str) -> nn.Module:
         """Build the untrained network, near s = 1 (times ``scale_``)."""
-        return start_at_one(TemperatureMLP(self.num_features_, self.hidden))
+        return TemperatureMLP(self.num_features_, self.hidden).start_at_one()
 
     def _inputs(self, features: Tensor) -> Tensor:
         if features.shape[1] != self.num_features_:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from .lbfgs import Solution, ValueGradient, cholesky_solver, minimise
+from .newton import optimal_temperature
 from .nll import blocks
-from .temperature_scaling import optimal_temperature
 
 HESSIAN_ROWS = 20
 """Rows per parameter, at most, that the Hessian is estimated from."""

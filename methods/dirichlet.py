@@ -12,7 +12,7 @@ from torch import Tensor
 from .base import register
 from .calibrator import Calibrator
 from .matrix_fit import choose_strength, fit_matrix, scaled_identity
-from .temperature_scaling import optimal_temperature
+from .newton import optimal_temperature
 
 
 @register("dirichlet", label="Dirichlet (ODIR)", paper="kull2019beyond", version=2)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .base import register
 from .calibrator import Calibrator
+from .newton import optimal_temperature
 from .nll import blocks
-from .temperature_scaling import optimal_temperature
 
 
 @register("ensemble-ts", label="ETS", paper="zhang2020mix")

@@ -11,7 +11,7 @@ from torch import Tensor
 from .base import register
 from .calibrator import Calibrator
 from .matrix_fit import SEPARATED, fit_matrix, scaled_identity
-from .temperature_scaling import optimal_temperature
+from .newton import optimal_temperature
 
 
 @register("matrix-scaling", label="MS", paper="guo2017calibration", version=2)

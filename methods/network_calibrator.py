@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .calibrator import Calibrator
 from .network_fit import fit_network, seeded
-from .temperature_scaling import optimal_temperature
+from .newton import optimal_temperature
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Sample-adaptive temperature scaling: a temperature per sample from its logits."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -34,11 +33,4 @@ class SampleAdaptiveTS(NetworkCalibrator):
 
     def build_module(self, name: str) -> nn.Module:
         """Build the untrained network, near T = 1 (times ``scale_``)."""
-        return start_at_one(TemperatureMLP(self.num_classes_, self.hidden))
-
-
-def start_at_one(network: TemperatureMLP) -> TemperatureMLP:
-    """Set the last layer of `network` so that it gives about 1 for every input."""
-    nn.init.normal_(network.out.weight, std=1e-3)
-    nn.init.constant_(network.out.bias, math.log(math.e - 1))
-    return network
+        return TemperatureMLP(self.num_classes_, self.hidden).start_at_one()

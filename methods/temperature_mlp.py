@@ -1,4 +1,7 @@
-"""The temperature of CalAttn, shared by the head trained with the backbone and its post-hoc control."""
+"""The temperature of CalAttn, shared by the head trained with the backbone and the post-hoc maps like it."""
+
+import math
+from typing import Self
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +21,12 @@ class TemperatureMLP(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(in_features, hidden)
         self.out = nn.Linear(hidden, 1)
+
+    def start_at_one(self) -> Self:
+        """Set the last layer so that the temperature is about 1 for every input; returns the network itself."""
+        nn.init.normal_(self.out.weight, std=1e-3)
+        nn.init.constant_(self.out.bias, math.log(math.e - 1))
+        return self
 
     def forward(self, representation: Tensor) -> Tensor:
         """The temperatures (N,), above zero, of `representation` (N, D)."""

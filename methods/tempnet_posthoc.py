@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from .base import register
 from .network_calibrator import NetworkCalibrator
+from .newton import optimal_temperature
 from .nll import mean_nll
 from .temperature_network import TemperatureNetwork, robust_loss
-from .temperature_scaling import optimal_temperature
 
 
 @register("tempnet-posthoc", label="TempNet (post-hoc)", paper="qiu2024cool")

@@ -76,7 +76,7 @@ def test_calarena_files(tmp_path):
     check(pair["last", "test"], probabilities=True)
 
 
-@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 def test_kaengsepp_pickles(tmp_path, protocol):
     (tmp_path / "k.p").write_bytes(pickle.dumps(((Z, Y[:, None]), (2 * Z, Y[:, None])), protocol=protocol))
     pair = read_pair(tmp_path / "k.p")
@@ -123,6 +123,13 @@ def test_pickled_objects_and_codecs_are_refused(tmp_path):
     (tmp_path / "c.p").write_bytes(b"c_codecs\nencode\n(Vabc\nVrot13\ntR.")
     with pytest.raises(InputError, match="asks for a codec"):
         read_predictions(tmp_path / "c.p")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickled_list_of_numpy_numbers_is_told_to_be_an_array(tmp_path, protocol):
+    (tmp_path / "s.p").write_bytes(pickle.dumps({"logits": Z, "labels": list(Y)}, protocol=protocol))
+    with pytest.raises(InputError, match=r"s\.p: it holds single NumPy numbers.* must be an array"):
+        read_predictions(tmp_path / "s.p")
 
 
 def test_split_of_one_file(tmp_path):

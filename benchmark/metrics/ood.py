@@ -4,9 +4,8 @@ A score is higher the more a sample looks out of distribution, and out of distri
 measure.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,14 +18,17 @@ from .source import Block, Source
 
 
 def _max_softmax(block: Block) -> Tensor:
+    """-max p (Hendrycks and Gimpel 2017)."""
     return -block.confidence
 
 
 def _entropy(block: Block) -> Tensor:
+    """The entropy of p."""
     return torch.special.entr(block.probabilities).sum(dim=1)
 
 
 def _energy(block: Block) -> Tensor:
+    """-logsumexp z (Liu 2020)."""
     return -(block.top_score.double() - block.confidence.double().log())
 
 
@@ -35,7 +37,7 @@ SCORES: dict[str, Callable[[Block], Tensor]] = {
     "entropy": _entropy,
     "energy": _energy,
 }
-"""Score name to its function: -max p (Hendrycks and Gimpel 2017), the entropy of p, -logsumexp z (Liu 2020)."""
+"""Score name to its function, whose docstring is the formula."""
 
 
 def ood_scores(*, logits: Any, scores: Sequence[str] = tuple(SCORES)) -> dict[str, np.ndarray]:
@@ -83,7 +85,7 @@ def _detection(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.
     return np.repeat([0, 1], [len(inside), len(outside)]), np.concatenate([inside, outside])
 
 
-class OODMetric(Described):
+class OODMetric(Described, ABC):
     """A measure of how well a score tells out-of-distribution samples from others."""
 
     needs = frozenset({"out-of-distribution"})
@@ -94,35 +96,48 @@ class OODMetric(Described):
         """The measure of scores of in-distribution (N,) and out-of-distribution samples (M,), per cent."""
 
 
+def _of_every_score(measure: str, label: str) -> Callable[[type[OODMetric]], type[OODMetric]]:
+    """Declare what is decorated once for each of `SCORES`, as the metric ``<measure>-<score>``."""
+
+    def declare(base: type[OODMetric]) -> type[OODMetric]:
+        for name, function in SCORES.items():
+
+            class OfScore(base):
+                __doc__ = f"{base.__doc__} Score: {function.__doc__}"
+                score = name
+
+            register(f"{measure}-{name}", label=f"{label} ({name})")(OfScore)
+        return base
+
+    return declare
+
+
+@_of_every_score("auroc", label="AUROC")
 class _AUROC(OODMetric):
+    """Area under the ROC curve of out-of-distribution samples against others."""
+
     better = "higher"
 
     def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
         return auroc(inside, outside)
 
 
+@_of_every_score("aupr", label="AUPR")
 class _AUPR(OODMetric):
+    """Area under the precision-recall curve of out-of-distribution samples against others, as average precision."""
+
     better = "higher"
 
     def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
         return aupr(inside, outside)
 
 
+@_of_every_score("fpr95", label="FPR at 95 % TPR")
 class _FPR95(OODMetric):
+    """The smallest share of in-distribution samples flagged where at least 95 % of the others are."""
+
     def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
         return fpr_at_tpr(inside, outside)
-
-
-_MEASURES: dict[str, tuple[str, type[OODMetric]]] = {
-    "auroc": ("AUROC", _AUROC),
-    "aupr": ("AUPR", _AUPR),
-    "fpr95": ("FPR at 95 % TPR", _FPR95),
-}
-
-for _score in SCORES:
-    for _measure, (_label, _base) in _MEASURES.items():
-        _cls = dataclass(type(f"{_base.__name__}_{_score}", (_base,), {"score": _score, "__module__": __name__}))
-        register(f"{_measure}-{_score}", label=f"{_label} ({_score})")(_cls)
 
 
 def evaluate_ood(*, logits: Any, ood_logits: Any, metrics: Sequence[str] | None = None) -> dict[str, float]:

@@ -83,26 +83,46 @@ class _Refinement(Metric):
     def refined(self, view: View) -> np.ndarray:
         """The smallest mean score over all temperatures, under each weighting (R,)."""
         coarse = view.sample[TemperedScores(_COARSE, means=True)][self.score][0]
-        best = int(np.clip(coarse.argmin(), 1, len(_COARSE) - 2))
-        fine = np.geomspace(_COARSE[best - 1], _COARSE[best + 1], _FINE_POINTS)
+        best = _inside(int(coarse.argmin()))
+        lowest, ends = self._lowest_around(best, view)
+        # A small resample may have its optimum far from the whole sample's: follow its curve down, window by window.
+        for direction in (-1, 1):
+            place, falling = best, ends == direction
+            while falling.any() and (ahead := _inside(place + 2 * direction)) != place:
+                place = ahead
+                values, ends_there = self._lowest_around(place, view)
+                lowest = np.where(falling, np.minimum(lowest, values), lowest)
+                falling &= ends_there == direction
+        return lowest
+
+    def _lowest_around(self, place: int, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """`_minimum` of the scores between the neighbours of a point of the coarse grid."""
+        fine = np.geomspace(_COARSE[place - 1], _COARSE[place + 1], _FINE_POINTS)
         rows = view.sample[TemperedScores(tuple(map(float, fine)))][self.score]
         return _minimum(np.stack([view.mean(column) for column in rows.T], axis=1))
 
 
-def _minimum(curves: np.ndarray) -> np.ndarray:
-    """The minimum of each smooth, evenly sampled curve (R, G).
+def _inside(place: int) -> int:
+    """The nearest point of the coarse grid that has two neighbours."""
+    return min(max(place, 1), len(_COARSE) - 2)
+
+
+def _minimum(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The minimum of each smooth, evenly sampled curve (R, G), and where it lies: -1 first, 1 last point, 0 between.
 
     The polynomial through all points is sampled densely, and a parabola is laid through its three lowest neighbours.
     """
     powers = np.arange(curves.shape[1])
     coarse, dense = np.linspace(-1, 1, curves.shape[1]), np.linspace(-1, 1, _DENSE_POINTS)
     curves = curves @ np.linalg.solve((coarse[:, None] ** powers).T, (dense[:, None] ** powers).T)
-    place = np.clip(curves.argmin(axis=1), 1, curves.shape[1] - 2)
+    lowest = curves.argmin(axis=1)
+    ends = (lowest == _DENSE_POINTS - 1).astype(int) - (lowest == 0)
+    place = np.clip(lowest, 1, _DENSE_POINTS - 2)
     left, middle, right = (np.take_along_axis(curves, place[:, None] + d, axis=1)[:, 0] for d in (-1, 0, 1))
     slope, bend = (right - left) / 2, left - 2 * middle + right
     safe = np.where(bend > 0, bend, 1)
     step = np.where(bend > 0, np.clip(-slope / safe, -1, 1), 0)
-    return np.minimum(middle + slope * step + bend * step**2 / 2, curves.min(axis=1))
+    return np.minimum(middle + slope * step + bend * step**2 / 2, curves.min(axis=1)), ends
 
 
 class _NLLSplit(_Refinement):

@@ -2,11 +2,11 @@
 
 import argparse
 import math
-import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
+import joblib
 import torch
 from tabulate import tabulate
 
@@ -40,8 +40,7 @@ def machine() -> str:
             found.append(f"{library} {version(library)}")
         except PackageNotFoundError:
             continue
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.machine()}, {cores} cores, {torch.get_num_threads()} threads; " + ", ".join(found)
+    return f"{platform.machine()}, {joblib.cpu_count()} cores, {torch.get_num_threads()} threads; " + ", ".join(found)
 
 
 def render(measurements: Iterable[Measurement]) -> str:

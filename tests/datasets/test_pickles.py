@@ -18,7 +18,7 @@ class Hostile:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("protocol", range(6))
 def test_reads_arrays_and_plain_values(tmp_path, protocol):
     content = {"data": np.arange(6, dtype=np.uint8).reshape(2, 3), "labels": [1, 2], "name": "batch"}
     path = tmp_path / "batch"

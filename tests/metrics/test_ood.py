@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
 
-from calbench.benchmark.metrics import evaluate_ood
+from calbench.benchmark.metrics import OODMetric, evaluate_ood, registry
 from calbench.benchmark.metrics.ood import aupr, auroc, fpr_at_tpr, ood_scores
 
 
@@ -47,6 +47,20 @@ def test_evaluate_gives_every_measure_of_every_score():
     assert found["auroc-max-softmax"] > 70
     same = evaluate_ood(logits=z, ood_logits=z, metrics=["auroc-entropy"])
     assert same == {"auroc-entropy": pytest.approx(50)}
+
+
+def test_every_metric_says_what_it_is():
+    measures = [cls for cls in map(registry.__getitem__, registry) if issubclass(cls, OODMetric)]
+    assert len({cls.__doc__ for cls in measures}) == len(measures) == 9
+    assert "Score: -logsumexp z" in registry["auroc-energy"].__doc__
+
+
+def test_an_incomplete_metric_cannot_be_made():
+    class Incomplete(OODMetric):
+        score = "entropy"
+
+    with pytest.raises(TypeError, match="separation"):
+        Incomplete()
 
 
 def test_bad_input():

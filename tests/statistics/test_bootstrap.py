@@ -15,9 +15,8 @@ def cell(n=400, k=6, seed=0, sharpness=1.5):
     return sharpness * z, labels, q
 
 
-RESAMPLED = [
-    n for n in registry if issubclass(registry[n], Metric) and registry[n].resampled and "-refinement" not in n
-]
+RESAMPLED = [n for n in registry if issubclass(registry[n], Metric) and registry[n].resampled]
+SPLITS = [f"{score}-{part}" for score in ("nll", "brier") for part in ("refinement", "calibration")]
 
 
 @pytest.mark.parametrize("name", RESAMPLED)
@@ -29,7 +28,18 @@ def test_resampled_values_are_those_of_resampled_arrays(name):
         rows = np.repeat(np.arange(len(y)), count)
         direct = evaluate(logits=z[rows], labels=y[rows], posterior=q[rows], metrics=[name])[name]
         # the temperature grid of the splits is laid around the optimum of the whole sample
-        assert value == pytest.approx(direct, rel=1e-9, abs=2e-5 if name.endswith("calibration") else 1e-12)
+        assert value == pytest.approx(direct, rel=1e-9, abs=1e-8 if name in SPLITS else 1e-12)
+
+
+@pytest.mark.parametrize("sharpness", [0.3, 1.5, 5.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_splits_of_small_resamples_find_optima_far_from_that_of_the_whole_sample(seed, sharpness):
+    z, y, _ = cell(n=120, k=5, seed=seed, sharpness=sharpness)
+    values = bootstrap(logits=z, labels=y, metrics=SPLITS, replicates=40, seed=seed, centred=False)
+    for r, count in enumerate(resampling.resampling_counts(len(y), 40, seed)):
+        rows = np.repeat(np.arange(len(y)), count)
+        direct = evaluate(logits=z[rows], labels=y[rows], metrics=SPLITS)
+        assert {name: values[name][r] for name in SPLITS} == pytest.approx(direct, abs=1e-8)
 
 
 def test_counts_are_resamples_and_depend_on_seed_and_size_alone():
