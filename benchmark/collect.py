@@ -54,14 +54,10 @@ def inputs_digest(suite: Suite, plan: list[Work]) -> str:
 
 
 def standing_results(store: Store, suite: Suite, inputs: str) -> Results | None:
-    """The results that were written from the same `inputs`, where they can be read: then there is nothing to collect.
-
-    They are looked for in a local folder alone.
-    """
-    if not store.folder.is_local:
-        return None
+    """The results written from the same `inputs`, where they can be read: then there is nothing to collect."""
     try:
-        results = Results.load(store.folder.local_path(suite.name))
+        with store.folder.fetched(suite.name) as folder:
+            results = Results.load(folder)
     except InputError:
         return None
     return results if results.run.get("inputs") == inputs else None
