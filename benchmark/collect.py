@@ -8,18 +8,16 @@ import numpy as np
 import pandas as pd
 
 from . import environment, metrics, statistics
+from .columns import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, Address
 from .entry import Entry
 from .errors import InputError
 from .evaluate import Evaluation, evaluation_names
 from .plan import Work, digest
 from .record import method_records, stamped
-from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
+from .results import Results
 from .store import DamagedError, Store
 from .suite import Suite
-from .work import ORACLE, oracle_name
-
-Address = tuple[str, str, str, int, str, str]
-"""Dataset, backbone, entry, seed, checkpoint, split."""
+from .work import oracle_name
 
 
 class _Replicates(Mapping[Address, dict[str, np.ndarray]]):

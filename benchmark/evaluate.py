@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..methods import Calibrator
 from . import metrics, statistics
+from .columns import NOISE_FLOOR, NOISE_FLOOR_95
 from .entry import Entry
 from .plan import digest
 from .predictions import Predictions, SplitPredictions
@@ -153,7 +154,7 @@ def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tupl
         replicates = statistics.bootstrap(metrics=names, replicates=protocol.bootstrap, seed=seed, **inputs)
     rows = [{"metric": name, "value": values[name]} | _interval(replicates.get(name)) for name in names]
     floor = statistics.noise_floor(logits=part.logits, seed=seed, bins=protocol.bins)
-    rows += [{"metric": "noise-floor", "value": floor.mean}, {"metric": "noise-floor-95", "value": floor.q95}]
+    rows += [{"metric": NOISE_FLOOR, "value": floor.mean}, {"metric": NOISE_FLOOR_95, "value": floor.q95}]
     return [{"low": None, "high": None} | row for row in rows], replicates
 
 

@@ -8,13 +8,14 @@ import pandas as pd
 
 from ..methods import Calibrator, registry
 from . import metrics, statistics
+from .columns import COMPARISON_COLUMNS, RESULT_COLUMNS
 from .entry import make_component, split_outside_brackets
 from .errors import InputError
 from .evaluate import evaluate_entry
 from .predictions import Predictions
 from .protocol import Protocol, reduction_line
 from .record import method_records, stamped
-from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
+from .results import Results
 
 BASELINE = "uncalibrated"
 Chain = tuple[Calibrator, ...]

@@ -16,7 +16,7 @@ from .entry import Entry, make_component, parse_entry
 from .errors import InputError, check_names, nearest
 from .metrics import registry as metric_registry
 from .protocol import Protocol, make_protocol
-from .report.layout import parse_layout
+from .table_layout import parse_layout
 from .training_config import TrainingConfig
 
 RESERVED_NAMES = ("cache", "reference")

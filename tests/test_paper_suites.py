@@ -4,10 +4,11 @@ import torch
 
 from calbench.benchmark import commands_compare
 from calbench.benchmark.collect import run_record
+from calbench.benchmark.columns import COMPARISON_COLUMNS, RESULT_COLUMNS
 from calbench.benchmark.protocol import make_protocol, named_protocols
 from calbench.benchmark.reference import align, load_reference
 from calbench.benchmark.report.write import suite_tables, write_reports
-from calbench.benchmark.results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
+from calbench.benchmark.results import Results
 from calbench.benchmark.runner import RunOptions, run_suite
 from calbench.benchmark.suite import load_suite, suite_files
 

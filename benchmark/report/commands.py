@@ -5,11 +5,13 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from ..columns import COMPARISON_COLUMNS, RESULT_COLUMNS
 from ..errors import InputError, check_names
 from ..folder import Folder
-from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results, read_table
+from ..results import Results, read_table
+from ..table_layout import load_layout
 from .latex import latex
-from .layout import layout_table, load_layout
+from .layout import layout_table
 from .leaderboard import Block, leaderboard
 from .markdown import markdown
 from .tables import Table
