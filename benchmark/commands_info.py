@@ -50,7 +50,8 @@ def list_(
 
 def _rows(what: str) -> Iterable[tuple[str, str, str]]:
     if what == "suites":
-        from .suite import load_suite, suite_files
+        from .suite import load_suite
+        from .suite_file import suite_files
 
         for name in suite_files():
             yield name, "", load_suite(name).config.title
@@ -76,7 +77,7 @@ def show(
     plugin: Plugins = (),
 ) -> int:
     """Show one declaration: formula, options with defaults, what it needs and keeps, paper."""
-    from .suite import suite_files
+    from .suite_file import suite_files
 
     for path in plugin:
         Plugin.load(path)

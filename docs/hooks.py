@@ -14,7 +14,8 @@ from mkdocs.structure.files import File, Files
 
 from calbench.benchmark.commands_info import card, registries, summary
 from calbench.benchmark.report.papers import bibliography, citations
-from calbench.benchmark.suite import load_suite, suite_files
+from calbench.benchmark.suite import load_suite
+from calbench.benchmark.suite_file import suite_files
 
 ROOT = Path(__file__).parent.parent
 KINDS = {

@@ -10,7 +10,8 @@ from calbench.benchmark.reference import align, load_reference
 from calbench.benchmark.report.write import suite_tables, write_reports
 from calbench.benchmark.results import Results
 from calbench.benchmark.runner import RunOptions, run_suite
-from calbench.benchmark.suite import load_suite, suite_files
+from calbench.benchmark.suite import load_suite
+from calbench.benchmark.suite_file import suite_files
 
 PAPERS = ["calattn-table1", "calattn-table1-clean", "guo-table1", "mukhoti-table1", "overlap-mixup", "calattn-claim"]
 HEADS = ("none", "calattn")
