@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from .commands_run import ResultsDir
+from .commands_common import ResultsDir
 from .errors import InputError
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from .tracking import Tracker
 
 Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
-CacheMode = Literal["default", "refresh", "only"]
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """This process's number and the number of processes, where `accelerate launch` started several for one model."""
 

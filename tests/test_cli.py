@@ -150,7 +150,7 @@ def test_a_plugin_that_fails_to_import_names_file_line_and_cause(calbench, tmp_p
 
 
 def test_lists_and_cards_show_every_declaration(calbench):
-    from calbench.benchmark.commands_info import registries
+    from calbench.benchmark.catalogue import registries
 
     for what, registry in registries().items():
         status, out, _ = calbench("list", what)

@@ -20,7 +20,7 @@ import yaml
 
 from calbench.benchmark import cli
 from calbench.benchmark import registry as registry_module
-from calbench.benchmark.commands_info import card, registries
+from calbench.benchmark.catalogue import card, registries
 from calbench.benchmark.report.papers import bibliography, plain
 from calbench.benchmark.suite import load_suite
 from calbench.benchmark.suite_file import suite_files
