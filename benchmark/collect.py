@@ -8,21 +8,19 @@ import numpy as np
 import pandas as pd
 
 from . import environment, metrics, statistics
+from .columns import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, Address
 from .entry import Entry
 from .errors import InputError
 from .evaluate import Evaluation, evaluation_names
 from .plan import Work, digest
-from .record import method_records, stamped
-from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
+from .record import declaration, entry_record, run_record
+from .results import Results
 from .store import DamagedError, Store, UnreadableError
 from .suite import Suite
-from .work import ORACLE, oracle_name
+from .work import oracle_name
 
 TO_EVALUATE = "to evaluate"
 """The status of a cell of which an evaluation was damaged: it is removed and can be made again."""
-
-Address = tuple[str, str, str, int, str, str]
-"""Dataset, backbone, entry, seed, checkpoint, split."""
 
 
 class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
@@ -47,7 +45,7 @@ class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
 
 def inputs_digest(suite: Suite, plan: list[Work]) -> str:
     """A hash of all that results follow from, once every cell of the plan is there: the suite, the plan, the code."""
-    said = _said_of(suite) | {
+    said = suite_declaration(suite) | {
         "code": environment.code_digest(),
         "versions": environment.versions(),
         "evaluations": list(evaluation_names(suite.entries, suite.protocol).values()),
@@ -57,14 +55,10 @@ def inputs_digest(suite: Suite, plan: list[Work]) -> str:
 
 
 def standing_results(store: Store, suite: Suite, inputs: str) -> Results | None:
-    """The results that were written from the same `inputs`, where they can be read: then there is nothing to collect.
-
-    They are looked for in a local folder alone.
-    """
-    if not store.folder.is_local:
-        return None
+    """The results written from the same `inputs`, where they can be read: then there is nothing to collect."""
     try:
-        results = Results.load(store.folder.local_path(suite.name))
+        with store.folder.fetched(suite.name) as folder:
+            results = Results.load(folder)
     except InputError:
         return None
     return results if results.run.get("inputs") == inputs else None
@@ -89,7 +83,7 @@ def collect(suite: Suite, plan: list[Work], store: Store, inputs: str, command: 
     if len(table):
         seeds = len(suite.seeds)
         comparisons = statistics.compare(table, collector.replicates, suite.baseline, expected_seeds=seeds)
-    run = run_record(suite, collector.cells, collector.notes(), command, seconds)
+    run = run_record(suite_declaration(suite), collector.cells, collector.notes(), command, seconds)
     run["inputs"] = inputs
     return Results(table, comparisons, run, collector.diagrams, collector.curves)
 
@@ -174,34 +168,20 @@ class _Collector:
         return sorted(remarks) + sorted(warned)
 
 
-def run_record(
-    suite: Suite, cells: list[dict[str, Any]], notes: list[str], command: str, seconds: float
-) -> dict[str, Any]:
-    """What stands in ``run.json``: everything that a reader needs to judge or repeat the run."""
-    found = {
-        "datasets": list(dict.fromkeys(cell["dataset"] for cell in cells)),
-        "backbones": list(dict.fromkeys(cell["backbone"] for cell in cells)),
-        "cells": cells,
-        "notes": notes,
-    }
-    return stamped(command, seconds, _said_of(suite) | found)
-
-
-def _said_of(suite: Suite) -> dict[str, Any]:
+def suite_declaration(suite: Suite) -> dict[str, Any]:
     """The part of the record that is known before anything is run."""
-    protocol = suite.protocol
-    return {
-        "suite": suite.name,
-        "title": suite.config.title or suite.name,
-        "description": suite.config.description,
-        "config": suite.config.model_dump(mode="json"),
-        "protocol": protocol.model_dump(mode="json"),
-        "protocol_text": protocol.lines(list(suite.seeds), suite.baseline),
-        "baseline": suite.baseline,
-        "entries": [_entry_record(entry) for entry in suite.entries],
-        "seeds": list(suite.seeds),
-        "metrics": [metrics.registry[name].describe() for name in _shown_metrics(suite)],
-    }
+    return declaration(
+        suite=suite.name,
+        title=suite.config.title or suite.name,
+        description=suite.config.description,
+        config=suite.config.model_dump(mode="json"),
+        protocol=suite.protocol,
+        protocol_text=suite.protocol.lines(list(suite.seeds), suite.baseline),
+        baseline=suite.baseline,
+        entries=[_entry_record(entry) for entry in suite.entries],
+        seeds=list(suite.seeds),
+        shown=_shown_metrics(suite),
+    )
 
 
 def _shown_metrics(suite: Suite) -> list[str]:
@@ -212,11 +192,4 @@ def _shown_metrics(suite: Suite) -> list[str]:
 
 
 def _entry_record(entry: Entry) -> dict[str, Any]:
-    return {
-        "entry": entry.name,
-        "label": entry.label or " + ".join(part.spec.label for part in entry.methods),
-        "recipe": entry.recipe.name,
-        "calibrator": entry.calibrator_name,
-        "families": list(dict.fromkeys(part.kind for part in entry.methods)),
-        "methods": method_records(entry.methods),
-    }
+    return entry_record(entry.name, entry.label, entry.recipe.name, entry.calibrator_name, entry.methods)

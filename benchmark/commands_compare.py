@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from .commands_run import ResultsDir
+from .commands_common import ResultsDir
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _beside(suite: str, reference: str, results_dir: str, format_: Format) -> in
     from .report.commands import load_suite_results
     from .report.reference import load_aligned, reference_table
 
-    results, _ = load_suite_results(suite, results_dir)
+    results = load_suite_results(suite, results_dir)
     name = reference or (results.run.get("config") or {}).get("reference")
     if not name:
         raise InputError(f"compare: the suite {suite} names no published numbers; name some with --reference")

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .commands_common import wide_console
 from .errors import InputError
 
 if TYPE_CHECKING:  # the commands import what they need: --help should not wait for torch
@@ -85,7 +86,7 @@ def calibrate(
         command=f"calbench calibrate {file.name}",
         progress=lambda line: Console(stderr=True, highlight=False).print(line, markup=False),
     )
-    console = _console()
+    console = wide_console()
     console.print(render_terminal(results))
     if output is not None:
         results.save(output)
@@ -110,7 +111,7 @@ def evaluate(
     from .files import read_splits
     from .protocol import DEFAULT_METRICS
 
-    console = _console()
+    console = wide_console()
     names = list(DEFAULT_METRICS)
     for split, part in read_splits(file, _source(logits, probabilities, key, labels_key, labels)).items():
         inputs = {"logits": part.logits, "labels": part.labels, "bins": bins}
@@ -158,9 +159,9 @@ def export(
     except ValueError as error:
         raise InputError(f"{file.name}: {error}") from error
     written = write(fitted, output)
-    _console().print(f"fitted on {len(part):,} samples; written: {', '.join(path.name for path in written)}")
+    wide_console().print(f"fitted on {len(part):,} samples; written: {', '.join(path.name for path in written)}")
     if probabilities:
-        _console().print("it maps logits: give it the logarithm of probabilities")
+        wide_console().print("it maps logits: give it the logarithm of probabilities")
     return 0
 
 
@@ -185,9 +186,3 @@ def _how(
         return f"{sizes}: both from {file.name}."
     rule = "in order" if seed is None else f"at random with seed {seed}"
     return f"{sizes}: {file.name}, split {rule}."
-
-
-def _console() -> Console:
-    """The terminal, or lines wide enough for a table where the output goes into a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)

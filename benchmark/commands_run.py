@@ -1,4 +1,4 @@
-"""The commands that run suites and write their reports: run, status, report, plot, compare, cache."""
+"""The commands that run suites and write their reports: run, status, cache, report, plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +8,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .commands_common import Plugins, ResultsDir, wide_console
 from .errors import InputError
+from .run_options import CacheMode, RunOptions
 
 if TYPE_CHECKING:  # the commands import what they need: --help should not wait for torch
     from .estimate import Cost
     from .plan import Work
     from .results import Results
-    from .runner import RunOptions
     from .suite import Suite
 
 app = typer.Typer()
@@ -22,10 +23,7 @@ cache = typer.Typer(help="Look at the store of predictions, check it, clean it."
 app.add_typer(cache, name="cache")
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A name of `calbench list suites`, or a YAML file.")]
-ResultsDir = Annotated[str, typer.Option("--results-dir", help="Folder (or fsspec address) of cache and tables.")]
-Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that declares methods or datasets.")]
 DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", help="Folder of downloaded datasets.")]
-DEFAULT_DATA = Path("~/.cache/calbench")
 
 
 @app.command()
@@ -39,8 +37,7 @@ def run(
     jobs: Annotated[int, typer.Option(help="Worker processes; 0 chooses by the machine.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cache: Annotated[
-        Literal["default", "refresh", "only"],
-        typer.Option(help="Compute what is missing, everything again, or nothing."),
+        CacheMode, typer.Option(help="Compute what is missing, everything again, or nothing.")
     ] = "default",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed cells again.")] = False,
     scheduler: Annotated[str, typer.Option(help="Address of a Dask scheduler, or slurm.")] = "",
@@ -48,12 +45,12 @@ def run(
         Path | None, typer.Option("--slurm-options", help="YAML file of dask-jobqueue's SLURMCluster options.")
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")] = False,
-    data_dir: DataDir = DEFAULT_DATA,
+    data_dir: DataDir = RunOptions.data_root,
     smoke: Annotated[bool, typer.Option("--smoke", help="The suite's smoke form, in seconds.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it costs.")] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
-    from .runner import RunOptions, run_suite
+    from .runner import run_suite
     from .work import RANK
 
     options = RunOptions(
@@ -93,7 +90,7 @@ def _load(
     return load_suite(suite, settings=settings, entries=entries, seeds=seeds, smoke=smoke)
 
 
-def _dry_run(suite: "Suite", options: "RunOptions") -> int:
+def _dry_run(suite: "Suite", options: RunOptions) -> int:
     from .probe import probe_cell
     from .runner import plan_suite, status
     from .store import Store
@@ -118,7 +115,7 @@ def write_and_show(results: "Results", results_dir: str) -> None:
     from .folder import Folder
     from .report import render_terminal, write_reports
 
-    console = _console()
+    console = wide_console()
     console.print(render_terminal(results))
     name = results.run["suite"]
     with Folder(results_dir).publishing(name) as folder:
@@ -126,21 +123,15 @@ def write_and_show(results: "Results", results_dir: str) -> None:
     console.print(f"written to {name} in the results folder: {', '.join(written)}")
 
 
-def _console() -> Console:
-    """The terminal, or lines wide enough for a table where the output goes into a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
-
-
 @app.command()
 def status(
     suite: SuiteName = "quick",
     results_dir: ResultsDir = "results",
     plugin: Plugins = (),
-    data_dir: DataDir = DEFAULT_DATA,
+    data_dir: DataDir = RunOptions.data_root,
 ) -> int:
     """Say how far a suite is, while it runs in another terminal or afterwards."""
-    from .runner import RunOptions, plan_suite, status
+    from .runner import plan_suite, status
     from .store import Store
 
     options = RunOptions(results_dir, data_dir)
@@ -191,10 +182,10 @@ def cache_prune(
     results_dir: ResultsDir = "results",
     keep: Annotated[list[str], typer.Option("--keep", help="Keep the cells of this suite alone (repeatable).")] = (),
     plugin: Plugins = (),
-    data_dir: DataDir = DEFAULT_DATA,
+    data_dir: DataDir = RunOptions.data_root,
 ) -> int:
     """Remove damaged and failed cells and leftovers; with --keep, also every cell that those suites do not need."""
-    from .runner import RunOptions, plan_suite
+    from .runner import plan_suite
     from .store import Store
 
     wanted = None

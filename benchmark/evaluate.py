@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..methods import Calibrator
 from . import metrics, statistics
+from .columns import NOISE_FLOOR, NOISE_FLOOR_95
 from .entry import Entry
 from .plan import digest
 from .predictions import Predictions, SplitPredictions
@@ -21,7 +22,7 @@ EVALUATION_FORMAT = 1
 """Raised when the code of metrics, intervals or diagrams changes their values; part of every evaluation's name."""
 
 HISTOGRAM_BINS = 30
-NOISE_FLOORS = ("noise-floor", "noise-floor-95")
+NOISE_FLOORS = (NOISE_FLOOR, NOISE_FLOOR_95)
 """Of every evaluation, from one simulation: its mean and its 95th percentile."""
 
 Values = dict[str, np.ndarray]

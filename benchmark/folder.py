@@ -21,16 +21,18 @@ class Folder:
 
     Args:
         root: a local path or an fsspec address such as ``s3://bucket/results``.
+        make: make the folder now; whoever only reads leaves nothing behind at a mistyped address.
 
     Raises:
         InputError: the folder cannot be made, or its protocol is unknown.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, make: bool = True) -> None:
         try:
             self._fs, self.root = fsspec.core.url_to_fs(str(root))
             self.is_local = isinstance(self._fs, LocalFileSystem)
-            self._fs.makedirs(self.root, exist_ok=True)
+            if make:
+                self._fs.makedirs(self.root, exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
             raise InputError(f"results folder {root}: {_reason(error)}") from error
 
@@ -83,6 +85,20 @@ class Folder:
             for path in Path(temporary).rglob("*"):
                 if path.is_file():
                     self.write(f"{name}/{path.relative_to(temporary).as_posix()}", path.read_bytes())
+
+    @contextlib.contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        """A local folder to read the files of `name` from: that place itself, or a copy, without its sub-folders.
+
+        It need not exist where `name` does not; a copy has the name's last part, which messages show.
+        """
+        if self.is_local:
+            yield self.local_path(name)
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.get(self.path(name), f"{temporary}/", recursive=True, maxdepth=1)
+            yield Path(temporary, PurePosixPath(name).name)
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with what is in it; nothing happens where there is none."""

@@ -7,16 +7,19 @@ from typing import Any
 import pandas as pd
 
 from ..methods import Calibrator, registry
-from . import metrics, statistics
+from . import statistics
+from .columns import COMPARISON_COLUMNS, RESULT_COLUMNS
 from .entry import make_component, split_outside_brackets
 from .errors import InputError
 from .evaluate import evaluate_entry
 from .predictions import Predictions
 from .protocol import Protocol, reduction_line
-from .record import method_records, stamped
-from .results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
+from .record import declaration, entry_record, run_record
+from .results import Results
 
 BASELINE = "uncalibrated"
+BACKBONE = "given predictions"
+"""What stands where a suite names the backbone."""
 Chain = tuple[Calibrator, ...]
 Progress = Callable[[str], None]
 
@@ -65,7 +68,7 @@ def compare_calibrators(
         Results as a suite gives them; a chain that cannot be fitted stands in the notes with its reason.
     """
     start = time.perf_counter()
-    where = {"dataset": name, "backbone": "given predictions"}
+    where = {"dataset": name, "backbone": BACKBONE}
     rows, diagrams, replicates, entries, notes = [], [], {}, [], []
     named = {chain_name(chain): chain for chain in chains}
     for entry, chain in ({BASELINE: ()} | named).items():
@@ -82,55 +85,32 @@ def compare_calibrators(
         notes += [f"{entry}: {warning}" for warning in evaluation.warnings]
         entries.append(_entry_record(entry, chain))
         for (checkpoint, split), values in evaluation.replicates.items():
-            replicates[name, where["backbone"], entry, 0, checkpoint, split] = values
+            replicates[name, BACKBONE, entry, 0, checkpoint, split] = values
     table = pd.DataFrame(rows, columns=RESULT_COLUMNS)
     comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
     if len(table):
         comparisons = statistics.compare(table, replicates, BASELINE, expected_seeds=1)
-    run = _run_record(name, protocol, how, command, entries, notes, time.perf_counter() - start)
+    cell = {"key": name, **where, "recipe": BASELINE, "seed": 0, "status": "done", "reason": None}
+    declared = _declaration(name, protocol, how, entries)
+    run = run_record(declared, [cell], notes, command, time.perf_counter() - start)
     return Results(table, comparisons, run, diagrams, [])
 
 
 def _entry_record(entry: str, chain: Chain) -> dict[str, Any]:
-    return {
-        "entry": entry,
-        "label": " + ".join(part.spec.label for part in chain) or "Uncalibrated",
-        "recipe": BASELINE,
-        "calibrator": entry if chain else "none",
-        "families": ["calibrator"] if chain else [],
-        "methods": method_records(chain),
-    }
+    return entry_record(entry, None if chain else "Uncalibrated", BASELINE, entry if chain else "none", chain)
 
 
-def _run_record(
-    name: str,
-    protocol: Protocol,
-    how: str,
-    command: str,
-    entries: list[dict[str, Any]],
-    notes: list[str],
-    seconds: float,
-) -> dict[str, Any]:
-    cell = {"key": name, "dataset": name, "backbone": "given predictions", "recipe": BASELINE, "seed": 0,
-            "status": "done", "reason": None}  # fmt: skip
-    said = {
-        "suite": name,
-        "title": f"Post-hoc calibration of {name}",
-        "description": "",
-        "config": {},
-        "protocol": protocol.model_dump(mode="json"),
-        "protocol_text": [
-            how,
-            f"{protocol.bins} bins; {protocol.intervals_over('test samples')}.",
-            reduction_line(BASELINE),
-        ],
-        "baseline": BASELINE,
-        "datasets": [name],
-        "backbones": ["given predictions"],
-        "entries": entries,
-        "seeds": [0],
-        "metrics": [metrics.registry[metric].describe() for metric in protocol.metrics],
-        "cells": [cell],
-        "notes": notes,
-    }
-    return stamped(command, seconds, said)
+def _declaration(name: str, protocol: Protocol, how: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    intervals = f"{protocol.bins} bins; {protocol.intervals_over('test samples')}."
+    return declaration(
+        suite=name,
+        title=f"Post-hoc calibration of {name}",
+        description="",
+        config={},
+        protocol=protocol,
+        protocol_text=[how, intervals, reduction_line(BASELINE)],
+        baseline=BASELINE,
+        entries=entries,
+        seeds=[0],
+        shown=protocol.metrics,
+    )

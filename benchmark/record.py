@@ -1,4 +1,4 @@
-"""What stands in ``run.json`` of every run alike: versions, commit, hardware, methods; and no absolute path."""
+"""The one schema of ``run.json``: what was declared, what was run, and with which code; and no absolute path."""
 
 import datetime
 import inspect
@@ -8,14 +8,72 @@ from pathlib import Path
 from typing import Any
 
 from ..methods import Method
-from . import environment
+from . import environment, metrics
+from .protocol import Protocol
 from .results import FORMAT
 
 _ABSOLUTE_PATH = re.compile(r"""(?:(?<=[\s=('"\[:,])|^)~?/(?=[\w.])[^\s,()'"\]]*""")
 
 
-def stamped(command: str, seconds: float, said: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run: what is `said` of it, with format, versions, commit, hardware, command and seconds."""
+def declaration(
+    *, suite: str, title: str, description: str, config: dict[str, Any], protocol: Protocol, protocol_text: list[str],
+    baseline: str, entries: list[dict[str, Any]], seeds: list[int], shown: Iterable[str],
+) -> dict[str, Any]:  # fmt: skip
+    """The part of the record that is known before anything is run.
+
+    Args:
+        suite: its name.
+        title: above the tables.
+        description: below the title.
+        config: the suite as written, as plain data.
+        protocol: what is the same for every entry.
+        protocol_text: the lines that say so above every table.
+        baseline: the entry that changes and reductions refer to.
+        entries: an `entry_record` each.
+        seeds: of the cells.
+        shown: names of the metrics that tables may show.
+    """
+    return {
+        "suite": suite,
+        "title": title,
+        "description": description,
+        "config": config,
+        "protocol": protocol.model_dump(mode="json"),
+        "protocol_text": protocol_text,
+        "baseline": baseline,
+        "entries": entries,
+        "seeds": seeds,
+        "metrics": [metrics.registry[name].describe() for name in shown],
+    }
+
+
+def entry_record(
+    name: str, label: str | None, recipe: str, calibrator: str, methods: Iterable[Method]
+) -> dict[str, Any]:
+    """What the record says of one entry: what it is called, and of which methods it is made."""
+    methods = list(methods)
+    return {
+        "entry": name,
+        "label": label or " + ".join(method.spec.label for method in methods),
+        "recipe": recipe,
+        "calibrator": calibrator,
+        "families": list(dict.fromkeys(method.kind for method in methods)),
+        "methods": _method_records(methods),
+    }
+
+
+def run_record(
+    declared: dict[str, Any], cells: list[dict[str, Any]], notes: list[str], command: str, seconds: float
+) -> dict[str, Any]:
+    """What stands in ``run.json``: everything that a reader needs to judge or repeat the run.
+
+    Args:
+        declared: the `declaration`.
+        cells: a dict each, with dataset, backbone, recipe, seed, status and the reason of a failure.
+        notes: remarks and warnings, printed with the tables.
+        command: the command line.
+        seconds: how long the run took.
+    """
     stamp = {
         "format": FORMAT,
         "calbench": environment.versions()["calbench"],
@@ -26,10 +84,16 @@ def stamped(command: str, seconds: float, said: dict[str, Any]) -> dict[str, Any
         "hardware": environment.hardware(),
         "seconds": round(seconds, 1),
     }
-    return without_paths(stamp | said)
+    found = {
+        "datasets": list(dict.fromkeys(cell["dataset"] for cell in cells)),
+        "backbones": list(dict.fromkeys(cell["backbone"] for cell in cells)),
+        "cells": cells,
+        "notes": notes,
+    }
+    return without_paths(stamp | declared | found)
 
 
-def method_records(methods: Iterable[Method]) -> list[dict[str, Any]]:
+def _method_records(methods: Iterable[Method]) -> list[dict[str, Any]]:
     """Name, label, kind, paper, options and docstring of each method, as plain data."""
     return [
         {

@@ -9,54 +9,16 @@ from pathlib import Path
 
 from ..datasets import Dataset
 from .collect import TO_EVALUATE, collect, inputs_digest, standing_results
-from .errors import InputError
 from .estimate import Cost, Estimate, Probe
 from .evaluate import evaluation_names
 from .execution import default_jobs, run_processes, run_serial
 from .plan import Work, make_plan
 from .progress import Reporter
 from .results import Results
+from .run_options import RunOptions
 from .store import Store
 from .suite import Suite
-from .work import RANK, WORLD, CacheMode, Context, oracle_name
-
-DEVICES = ("auto", "cpu", "cuda")
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a suite is run; none of it changes a result.
-
-    Attributes:
-        results_dir: local folder or fsspec address for cache and tables.
-        data_root: folder of downloaded datasets.
-        plugins: plug-in files, loaded again in every worker.
-        jobs: worker processes; 0 chooses by the machine, 1 works in this process.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        cache: ``default`` computes what is missing, ``refresh`` everything again, ``only`` nothing.
-        retry_failed: try cells again that failed before.
-        scheduler: address of a Dask scheduler, ``slurm``, or empty for this machine.
-        scheduler_options: a YAML file of dask-jobqueue's SLURMCluster options.
-        tensorboard: whether running cells write their curves for TensorBoard.
-    """
-
-    results_dir: str = "results"
-    data_root: Path = Path("~/.cache/calbench")
-    plugins: tuple[Path, ...] = ()
-    jobs: int = 0
-    device: str = "auto"
-    cache: CacheMode = "default"
-    retry_failed: bool = False
-    scheduler: str = ""
-    scheduler_options: Path | None = None
-    tensorboard: bool = False
-
-    def __post_init__(self) -> None:
-        """Check what can be checked before anything is planned."""
-        if self.jobs < 0:
-            raise InputError(f"--jobs {self.jobs}: expected 0 (chosen by the machine) or more")
-        if self.device not in DEVICES:
-            raise InputError(f"device {self.device!r}: expected one of {', '.join(DEVICES)}")
+from .work import RANK, WORLD, Context, oracle_name
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,28 @@
 """A suite: datasets, backbones, entries, seeds, protocol and training in a YAML file, checked whole at the start."""
 
-import importlib.resources
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..datasets import Dataset
 from ..datasets import registry as dataset_registry
 from . import backbones
+from .backbones import Backbone
 from .entry import Entry, make_component, parse_entry
 from .errors import InputError, check_names, nearest
 from .metrics import registry as metric_registry
 from .protocol import Protocol, make_protocol
-from .report.layout import parse_layout
+from .suite_file import Location, Where, apply_setting, parse_mapping, read_suite
+from .table_layout import parse_layout
 from .training_config import TrainingConfig
 
-RESERVED_NAMES = ("cache", "reference")
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -76,13 +79,13 @@ class Suite:
     name: str
     config: SuiteConfig
     datasets: tuple[Dataset, ...]
-    backbones: tuple[Any, ...]
+    backbones: tuple[Backbone, ...]
     entries: tuple[Entry, ...]
     baseline: str
     seeds: tuple[int, ...]
     protocol: Protocol
 
-    def training_for(self, dataset: Dataset, backbone: Any) -> TrainingConfig:
+    def training_for(self, dataset: Dataset, backbone: Backbone) -> TrainingConfig:
         """The training options of one dataset and backbone: protocol, then suite, then the overrides that match."""
         options = {**self.protocol.training, **self.config.training}
         for override in self.config.overrides:
@@ -93,12 +96,6 @@ class Suite:
             ):
                 options.update(override.training)
         return _validated(TrainingConfig, options, "training")
-
-
-def suite_files() -> dict[str, Any]:
-    """The suites that come with calbench: name to file."""
-    folder = importlib.resources.files("calbench.benchmark.suites")
-    return {Path(f.name).stem: f for f in sorted(folder.iterdir(), key=lambda f: f.name) if f.name.endswith(".yaml")}
 
 
 def load_suite(
@@ -112,7 +109,7 @@ def load_suite(
     """Read and check a suite.
 
     Args:
-        source: a name of `suite_files` or a path to a YAML file.
+        source: a name of `calbench.benchmark.suite_file.suite_files` or a path to a YAML file.
         settings: dotted overrides such as ``training.epochs=5``.
         entries: run these alone (and the baseline), in place of the suite's.
         seeds: run these in place of the suite's.
@@ -122,23 +119,24 @@ def load_suite(
     Raises:
         InputError: anything wrong, with file and line where there is one.
     """
-    name, text, origin = _read(source)
-    raw, in_file = _parse_yaml(text, origin)
+    name, text, origin = read_suite(source)
+    options = SuiteConfig.model_fields
+    raw, in_file = parse_mapping(text, origin, options)
     given = {}
     if smoke:
         if not isinstance(raw.get("smoke"), dict) or not raw["smoke"]:
             raise InputError(f"{origin}: the suite has no smoke form")
-        check_names("suite option", raw["smoke"], SuiteConfig.model_fields)
+        check_names("suite option", raw["smoke"], options)
         given |= dict.fromkeys(raw["smoke"], f"{origin}, smoke")
         raw |= raw["smoke"]
         name += "-smoke"
     for setting in settings:
-        given[_apply(raw, setting)] = f"--set {setting}"
+        given[apply_setting(raw, setting, options)] = f"--set {setting}"
     for field, values in (("entries", entries), ("seeds", seeds)):
         if values:
             raw[field], given[field] = list(values), f"--{_SINGULAR[field]}"
 
-    def where(location: Sequence[Any]) -> str:
+    def where(location: Location) -> str:
         return given.get(location[0] if location else "") or in_file(location)
 
     try:
@@ -155,7 +153,7 @@ _SINGULAR = {"entries": "entry", "seeds": "seed"}
 class _Checker:
     """Makes the parts of a suite, so that every error names the file and line it comes from."""
 
-    def __init__(self, where: Any, config: SuiteConfig) -> None:
+    def __init__(self, where: Where, config: SuiteConfig) -> None:
         self.where = where
         self.config = config
 
@@ -204,10 +202,10 @@ class _Checker:
                 known = {n for part in parts for n in (part.spec.name, part.spelled())}
                 check_names(f"{word} of an override", [n for n in [getattr(override, word)] if n], sorted(known))
 
-    def _each(self, field: str, make: Any) -> tuple[Any, ...]:
+    def _each(self, field: str, make: Callable[[Any], T]) -> tuple[T, ...]:
         return tuple(self._at((field, i), lambda t=term: make(t)) for i, term in enumerate(getattr(self.config, field)))
 
-    def _at(self, location: tuple[Any, ...], make: Any) -> Any:
+    def _at(self, location: Location, make: Callable[[], T]) -> T:
         try:
             return make()
         except InputError as error:
@@ -226,88 +224,16 @@ def _protocol(spec: str | dict[str, Any]) -> Protocol:
     return protocol
 
 
-def _validated(model: type[BaseModel], options: dict[str, Any], what: str) -> Any:
+def _validated(model: type[Model], options: dict[str, Any], what: str) -> Model:
     try:
         return model.model_validate(options)
     except ValidationError as error:
         raise InputError(f"{what}: {_reason(model, error.errors()[0])}") from None
 
 
-def _reason(model: type[BaseModel], error: Any) -> str:
+def _reason(model: type[BaseModel], error: "ErrorDetails") -> str:
     """One line of a pydantic error: the place, what is wrong, and the nearest field name for an unknown one."""
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown option {place!r}{nearest(str(error['loc'][-1]), model.model_fields)}"
     return f"{place}: {error['msg']}" + (f", got {error['input']!r}" if error["type"] != "missing" else "")
-
-
-def _read(source: str) -> tuple[str, str, str]:
-    """Name, text and display name of a suite."""
-    if source in (files := suite_files()):
-        return source, files[source].read_text("utf-8"), f"{source}.yaml"
-    path = Path(source)
-    if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        check_names("suite", [source], files)
-    if not path.is_file():
-        raise InputError(f"suite {source}: no such file")
-    if path.stem in RESERVED_NAMES or path.stem.startswith("."):
-        raise InputError(f"suite {path.name}: the name {path.stem!r} is reserved in the results folder")
-    try:
-        return path.stem, path.read_text("utf-8"), path.name
-    except UnicodeDecodeError as error:
-        raise InputError(f"suite {path.name}: not a text file in UTF-8 ({error.reason})") from None
-
-
-def _parse_yaml(text: str, origin: str) -> tuple[dict[str, Any], Any]:
-    """The mapping in `text`, and a function from a location in it to ``"file, line n"``."""
-    try:
-        node = yaml.compose(text, yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{origin}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    except (RecursionError, ValueError) as error:
-        raise InputError(f"{origin}: not valid YAML: {error}") from None
-    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
-        raise InputError(f"{origin}, line 1: a suite is a mapping with the keys {', '.join(SuiteConfig.model_fields)}")
-
-    def where(location: Sequence[Any]) -> str:
-        found = node
-        for part in location:
-            inner = next((child for key, child in _children(found) if key == part), None)
-            if inner is None:
-                break
-            found = inner
-        return f"{origin}, line {found.start_mark.line + 1}"
-
-    return raw, where
-
-
-def _children(node: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(node, yaml.MappingNode):
-        yield from ((key.value, value) for key, value in node.value)
-    elif isinstance(node, yaml.SequenceNode):
-        yield from enumerate(node.value)
-
-
-def _apply(raw: dict[str, Any], setting: str) -> str:
-    """Apply one ``a.b=value`` to the mapping; returns ``a``."""
-    path, equals, value = setting.partition("=")
-    if not equals or not path:
-        raise InputError(f"--set {setting!r}: expected name.name=value")
-    *parents, last = path.split(".")
-    check_names("suite option", [path.split(".")[0]], SuiteConfig.model_fields)
-    target = raw
-    for part in parents:
-        inner = target.setdefault(part, {})
-        if isinstance(inner, str) and part == "protocol":
-            inner = target[part] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise InputError(f"--set {setting!r}: {part!r} is not a mapping")
-        target = inner
-    try:
-        target[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"--set {setting!r}: cannot read the value") from None
-    return path.split(".")[0]

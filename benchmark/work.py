@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import environment
+from .columns import ORACLE
 from .errors import CellError, InputError
 from .evaluate import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
 from .files import Source, read_pair
@@ -24,8 +25,6 @@ from .tracking import Tracker
 
 Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
-CacheMode = Literal["default", "refresh", "only"]
-ORACLE = "oracle"
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """This process's number and the number of processes, where `accelerate launch` started several for one model."""

@@ -1,6 +1,7 @@
 """The command line as a user meets it: statuses, messages, files."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from calbench.benchmark.cli import main
@@ -47,6 +49,48 @@ def test_run_writes_tables_and_a_second_run_finds_them_cached(calbench, tiny, tm
     assert "2/2" not in err
     status, out, _ = calbench("status", tiny)
     assert (status, out.strip()) == (0, "tiny: 2 cells: 2 done")
+
+
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_every_command_reads_what_a_run_wrote_at_an_address(calbench, tiny, tmp_path, scheme):
+    from calbench.benchmark.folder import Folder
+
+    address = f"memory://calbench-cli-{os.getpid()}" if scheme == "memory" else f"file://{tmp_path}/elsewhere"
+    place = ("--results-dir", address)
+    assert calbench("run", tiny, "--jobs", 1, *place)[0] == 0
+    folder = Folder(address)
+    for name in ("leaderboard.md", "index.html"):
+        folder.remove(f"tiny/{name}")
+    assert calbench("report", "tiny", *place)[1].startswith("written to tiny: leaderboard.md")
+    assert {"leaderboard.md", "index.html"} <= set(folder.names("tiny"))
+    for format_, part in {"terminal": "digits", "markdown": "| entry ", "csv": "entry,kind", "latex": "table}"}.items():
+        assert part in calbench("report", "tiny", "--format", format_, *place)[1]
+    folder.remove("tiny/index.html")
+    assert calbench("report", tiny, "--format", "html", *place)[1] == "written to tiny: index.html\n"
+    assert folder.read("tiny/index.html").startswith(b"<!")
+    assert calbench("plot", "tiny", "--figure", "ranks", "--figure", "reductions", *place)[0] == 0
+    assert {"reductions.png", "reductions.pdf"} <= set(folder.names("tiny/figures"))
+    reference = tmp_path / "theirs.csv"
+    ours = pd.read_csv(io.BytesIO(folder.read("tiny/results.csv"))).query("metric == 'ece' and split == 'test'")
+    ours.assign(value=5.25, source="them", suspect=False, note="").to_csv(reference, index=False)
+    assert ",5.25," in calbench("compare", "tiny", "--reference", reference, "--format", "csv", *place)[1]
+    assert calbench("status", tiny, *place)[1] == "tiny: 2 cells: 2 done\n"
+    assert "2 cells, 0 damaged" in calbench("cache", "verify", *place)[1]
+    assert calbench("cache", "list", *place)[1].count("done") == 2
+    assert calbench("cache", "prune", *place)[1] == "removed 0 cells\n"
+    assert not (tmp_path / "results").exists()
+    assert [path.name for path in tmp_path.glob("*:*")] == []
+
+
+@pytest.mark.parametrize("place", ["nowhere", "memory://calbench-nowhere"])
+def test_a_mistyped_address_is_told_and_not_made(calbench, tmp_path, place):
+    from calbench.benchmark.folder import Folder
+
+    for command in (["report", "tiny"], ["plot", "tiny"], ["compare", "tiny", "--reference", "calattn2026"]):
+        status, _, err = calbench(*command, "--results-dir", place)
+        assert (status, "no results in tiny: run the suite first" in err) == (2, True)
+    assert not (tmp_path / "nowhere").exists()
+    assert not Folder("memory://", make=False).exists("calbench-nowhere")
 
 
 def test_no_artefact_holds_a_path_or_a_name_of_this_machine(calbench, tiny, tmp_path):
@@ -106,7 +150,7 @@ def test_a_plugin_that_fails_to_import_names_file_line_and_cause(calbench, tmp_p
 
 
 def test_lists_and_cards_show_every_declaration(calbench):
-    from calbench.benchmark.commands_info import registries
+    from calbench.benchmark.catalogue import registries
 
     for what, registry in registries().items():
         status, out, _ = calbench("list", what)

@@ -20,9 +20,10 @@ import yaml
 
 from calbench.benchmark import cli
 from calbench.benchmark import registry as registry_module
-from calbench.benchmark.commands_info import card, registries
+from calbench.benchmark.catalogue import card, registries
 from calbench.benchmark.report.papers import bibliography, plain
-from calbench.benchmark.suite import load_suite, suite_files
+from calbench.benchmark.suite import load_suite
+from calbench.benchmark.suite_file import suite_files
 
 ROOT = Path(__file__).parent.parent
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))

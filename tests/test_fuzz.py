@@ -8,9 +8,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from calbench.benchmark.columns import COMPARISON_COLUMNS
 from calbench.benchmark.entry import parse_entry
 from calbench.benchmark.errors import InputError
-from calbench.benchmark.results import COMPARISON_COLUMNS, Results, read_table
+from calbench.benchmark.results import Results, read_table
 from calbench.benchmark.sealed import metadata_of
 from calbench.benchmark.state_io import pack, unpack
 from calbench.benchmark.store import DamagedError, Store

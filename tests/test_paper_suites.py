@@ -3,13 +3,16 @@ import pytest
 import torch
 
 from calbench.benchmark import commands_compare
-from calbench.benchmark.collect import run_record
+from calbench.benchmark.collect import suite_declaration
+from calbench.benchmark.columns import COMPARISON_COLUMNS, RESULT_COLUMNS
 from calbench.benchmark.protocol import make_protocol, named_protocols
+from calbench.benchmark.record import run_record
 from calbench.benchmark.reference import align, load_reference
 from calbench.benchmark.report.write import suite_tables, write_reports
-from calbench.benchmark.results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
+from calbench.benchmark.results import Results
 from calbench.benchmark.runner import RunOptions, run_suite
-from calbench.benchmark.suite import load_suite, suite_files
+from calbench.benchmark.suite import load_suite
+from calbench.benchmark.suite_file import suite_files
 
 PAPERS = ["calattn-table1", "calattn-table1-clean", "guo-table1", "mukhoti-table1", "overlap-mixup", "calattn-claim"]
 HEADS = ("none", "calattn")
@@ -100,7 +103,8 @@ def as_if_run(suite, shift):
     table = beside(suite)[["dataset", "backbone", "entry", "metric", "value"]].assign(**where)
     table["value"] += shift
     table = table.assign(low=table["value"] - 0.5, high=table["value"] + 0.5).reindex(columns=RESULT_COLUMNS)
-    return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run_record(suite, [], [], "", 0.0))
+    run = run_record(suite_declaration(suite), [], [], "", 0.0)
+    return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
 
 
 def test_published_numbers_stand_beside_ours_with_their_difference_and_suspects():

@@ -3,7 +3,8 @@ import pytest
 from calbench.benchmark.errors import InputError
 from calbench.benchmark.plan import make_plan
 from calbench.benchmark.protocol import named_protocols
-from calbench.benchmark.suite import load_suite, suite_files
+from calbench.benchmark.suite import load_suite
+from calbench.benchmark.suite_file import suite_files
 
 GOOD = """\
 datasets: [digits]

@@ -5,10 +5,13 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from ..columns import COMPARISON_COLUMNS, RESULT_COLUMNS
 from ..errors import InputError, check_names
-from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results, read_table
+from ..folder import Folder
+from ..results import Results, read_table
+from ..table_layout import load_layout
 from .latex import latex
-from .layout import layout_table, load_layout
+from .layout import layout_table
 from .leaderboard import Block, leaderboard
 from .markdown import markdown
 from .tables import Table
@@ -16,14 +19,18 @@ from .terminal import render_terminal, terminal_table
 from .write import latex_head, leaderboard_latex, leaderboard_markdown, suite_tables, write_figures, write_reports
 
 
-def load_suite_results(suite: str, results_dir: str) -> tuple[Results, Path]:
-    """The stored results of a suite (a name, or the path of its YAML file), and their folder.
+def load_suite_results(suite: str, results_dir: str) -> Results:
+    """The stored results of a suite (a name, or the path of its YAML file) in a local folder or at an fsspec address.
 
     Raises:
         InputError: the suite was not run, or its files are damaged or of another version.
     """
-    folder = Path(results_dir) / (Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite)
-    return Results.load(folder), folder
+    with Folder(results_dir, make=False).fetched(_folder_name(suite)) as folder:
+        return Results.load(folder)
+
+
+def _folder_name(suite: str) -> str:
+    return Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
 
 
 def external_results(path: Path, baseline: str) -> Results:
@@ -35,14 +42,17 @@ def external_results(path: Path, baseline: str) -> Results:
     table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
     if baseline:
         check_names("baseline", [baseline], dict.fromkeys(table["entry"]))
-    table = table.reindex(columns=RESULT_COLUMNS)
+    given, table = list(table.columns), table.reindex(columns=RESULT_COLUMNS)
     table = table.astype({"split": object, "checkpoint": object}).fillna({"split": "test", "checkpoint": "unknown"})
-    told = [column for column in RESULT_COLUMNS if column not in ("value", "low", "high")]
-    twice = table.index[table.duplicated(told)]
+    twice = table.index[table.duplicated([column for column in RESULT_COLUMNS if column not in _MEASURED])]
     if len(twice):
-        raise InputError(f"{path.name}, line {twice[0] + 2}: {_told(table.loc[twice[0], told])} is listed twice")
+        told = table.loc[twice[0], [column for column in RESULT_COLUMNS if column in given and column not in _MEASURED]]
+        raise InputError(f"{path.name}, line {twice[0] + 2}: {_told(told)} is listed twice")
     run = {"suite": path.stem, "title": path.stem, "baseline": baseline or None, "protocol_text": []}
     return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
+
+
+_MEASURED = ("value", "low", "high")
 
 
 def _told(row: pd.Series) -> str:
@@ -56,7 +66,7 @@ def report_command(
 
     Args:
         suite: the suite's name; empty with `results`.
-        results_dir: the folder of all suites' results.
+        results_dir: the folder of all suites' results, local or an fsspec address.
         results: a tidy CSV of anybody's results, in place of a suite.
         baseline: with `results`, the entry that reductions refer to.
         metric: the metric that is ranked and reduced.
@@ -66,23 +76,25 @@ def report_command(
     Raises:
         InputError: an unknown suite, table or metric.
     """
-    loaded, folder = (external_results(results, baseline), None) if results else load_suite_results(suite, results_dir)
+    loaded = external_results(results, baseline) if results else load_suite_results(suite, results_dir)
     known = list(loaded.table["metric"].dropna().unique())
     if known:
         check_names("metric", [metric], known)
     if table:
         _print(_text(_table(loaded, metric, table), loaded, format_))
-    elif format_ == "terminal" or (folder is None and format_ == "all"):
+    elif format_ == "terminal" or (results and format_ == "all"):
         Console(highlight=False).print(render_terminal(loaded, metric))
     elif format_ in ("markdown", "latex"):
         _print((leaderboard_markdown if format_ == "markdown" else leaderboard_latex)(loaded, metric))
     elif format_ == "csv":
         _print(pd.concat([_with_place(block) for block in leaderboard(loaded, metric)]).to_csv(index=False))
-    elif folder is None:
+    elif results:
         raise InputError("report: --format html needs a suite")
     else:
-        written = write_reports(loaded, folder, ["html"]) if format_ == "html" else write_reports(loaded, folder)
-        Console(highlight=False).print(f"written to {folder.name}: {', '.join(path.name for path in written)}")
+        name = _folder_name(suite)
+        with Folder(results_dir).publishing(name) as folder:
+            written = write_reports(loaded, folder, ["html"]) if format_ == "html" else write_reports(loaded, folder)
+        Console(highlight=False).print(f"written to {name}: {', '.join(path.name for path in written)}")
     return 0
 
 
@@ -92,9 +104,10 @@ def plot_command(suite: str, results_dir: str, figures: list[str]) -> int:
     Raises:
         InputError: the suite was not run, or an unknown figure.
     """
-    loaded, folder = load_suite_results(suite, results_dir)
-    written = write_figures(loaded, folder, figures) if figures else write_reports(loaded, folder, ["document"])
-    Console(highlight=False).print(f"written to {folder.name}: {len(written)} files")
+    loaded, name = load_suite_results(suite, results_dir), _folder_name(suite)
+    with Folder(results_dir).publishing(name) as folder:
+        written = write_figures(loaded, folder, figures) if figures else write_reports(loaded, folder, ["document"])
+    Console(highlight=False).print(f"written to {name}: {len(written)} files")
     return 0
 
 

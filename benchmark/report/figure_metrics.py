@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..columns import NOISE_FLOOR_95
 from ..results import Results
 from .figures import GRID, INK, MARKERS, PALETTE, figure_kind, label_outer, new_figure, short
-from .view import NOISE_FLOOR_95, Stat, View
+from .view import Stat, View
 
 LEGEND_LIMIT = 24
 ROWS_LIMIT = 60

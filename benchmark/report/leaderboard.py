@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..columns import NOISE_FLOOR, ORACLE
 from ..metrics.base import cost
 from ..results import Results
+from ..table_layout import Mark
 from .overall import overall_table
-from .tables import Cell, Column, Mark, Row, Table
-from .view import NOISE_FLOOR, ORACLE, MetricInfo, Stat, View
+from .tables import Cell, Column, Row, Table
+from .view import MetricInfo, Stat, View
 
 PROPER_SCORES = ("nll", "brier")
 

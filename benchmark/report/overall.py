@@ -7,7 +7,8 @@ import pandas as pd
 
 from ..metrics.base import cost
 from ..statistics import aggregate, rank_tests
-from .tables import Cell, Column, Mark, Row, Table
+from ..table_layout import Mark
+from .tables import Cell, Column, Row, Table
 from .view import View
 
 _REDUCTIONS = {

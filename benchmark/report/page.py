@@ -11,12 +11,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from ..columns import NOISE_FLOOR_95, ORACLE
 from ..results import Results
 from .leaderboard import pair_table, protocol_lines
 from .overall import overall_table
 from .papers import citations
 from .tables import MARKS, Table
-from .view import NOISE_FLOOR_95, ORACLE, Stat, View
+from .view import Stat, View
 
 STRIP_WIDTH = 150
 _BINS = ("low", "high", "count", "confidence", "accuracy", "accuracy_low", "accuracy_high")

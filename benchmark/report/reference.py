@@ -9,7 +9,8 @@ from ..errors import InputError
 from ..metrics.base import registry as metric_registry
 from ..reference import align, load_reference
 from ..results import Results
-from .tables import Cell, Column, Mark, Row, Table
+from ..table_layout import Mark
+from .tables import Cell, Column, Row, Table
 from .view import View
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-Mark = Literal["calibrated", "same", "accuracy-loss", "partial", "suspect"]
+from ..table_layout import Mark
 
 MARKS: dict[Mark, tuple[str, str]] = {
     "calibrated": ("≈0", "indistinguishable from calibrated: within the 95th percentile of its noise floor"),

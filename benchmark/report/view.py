@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..columns import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS
 from ..metrics.base import registry, relative_reduction
-from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS, Results
-
-ORACLE = "oracle"
-NOISE_FLOOR, NOISE_FLOOR_95 = "noise-floor", "noise-floor-95"
+from ..results import Results
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def scale(quick: bool, repeats: int) -> Iterator[Measurement]:
 
 def _large_table(rows: int) -> pd.DataFrame:
     """Tidy results of that many rows: 5 datasets x 5 backbones x entries x 5 seeds x 10 metrics."""
-    from ..results import RESULT_COLUMNS
+    from ..columns import RESULT_COLUMNS
 
     metrics = ["accuracy", "nll", "brier", "ece", "mce", "adaece", "classwise-ece", "signed-gap", "ks", "smece"]
     names = {

@@ -7,19 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..columns import COMPARISON_COLUMNS, NOISE_FLOOR_95, ORACLE, RESULT_COLUMNS, Address
 from ..metrics.base import better_direction, cost, relative_reduction
-from ..results import COMPARISON_COLUMNS, RESULT_COLUMNS
-
-Address = tuple[str, str, str, int, str, str]
-"""Dataset, backbone, entry, seed, checkpoint, split."""
 
 Replicates = Mapping[Address, Mapping[str, np.ndarray]]
 
-ORACLE = "oracle"
-"""The entry of the true posterior: a reference that is never ranked."""
-
 _GROUP = ["dataset", "backbone", "split", "checkpoint"]
-_FLOOR = "noise-floor-95"
 _NAN = (float("nan"), float("nan"))
 
 
@@ -69,7 +62,7 @@ def compare(
     for key, group in table.groupby(_GROUP, sort=False):
         where = dict(zip(_GROUP, key, strict=True))
         loaded = _load(replicates, where, group[["entry", "seed"]].drop_duplicates().itertuples(index=False))
-        floors = group[group["metric"] == _FLOOR].groupby("entry")["value"].mean().to_dict()
+        floors = group[group["metric"] == NOISE_FLOOR_95].groupby("entry")["value"].mean().to_dict()
         for metric, part in group.groupby("metric", sort=False):
             block = _Block(part, loaded, metric, better_direction(metric), baseline, seed)
             rows += [

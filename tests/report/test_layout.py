@@ -5,11 +5,12 @@ import pytest
 
 from calbench.benchmark.errors import InputError
 from calbench.benchmark.reference import REFERENCE_COLUMNS, gains, load_reference, summary
-from calbench.benchmark.report.layout import families, layout_table, load_layout, parse_layout
+from calbench.benchmark.report.layout import families, layout_table
 from calbench.benchmark.report.markdown import markdown
 from calbench.benchmark.report.reference import reference_table
 from calbench.benchmark.report.view import View
 from calbench.benchmark.report.write import suite_tables, write_reports
+from calbench.benchmark.table_layout import load_layout, parse_layout
 
 
 def grid(table):

@@ -1,0 +1,16 @@
+"""What several commands share: their options, and the terminal that they write to."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+ResultsDir = Annotated[str, typer.Option("--results-dir", help="Folder (or fsspec address) of cache and tables.")]
+Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that declares methods or datasets.")]
+
+
+def wide_console() -> Console:
+    """The terminal, or lines wide enough for a table where the output goes into a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
