@@ -8,6 +8,10 @@ from rich.console import Console
 
 ResultsDir = Annotated[str, typer.Option("--results-dir", help="Folder (or fsspec address) of cache and tables.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that declares methods or datasets.")]
+Entries = Annotated[list[str], typer.Option("--entry", help="Take this entry (repeatable) and the baseline alone.")]
+Seeds = Annotated[list[int], typer.Option("--seed", help="Take this seed (repeatable) in place of the suite's.")]
+Settings = Annotated[list[str], typer.Option("--set", help="Set an option: training.epochs=5.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="The suite's smoke form, in seconds.")]
 
 
 def wide_console() -> Console:

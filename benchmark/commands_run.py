@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from .commands_common import Plugins, ResultsDir, wide_console
+from .commands_common import Entries, Plugins, ResultsDir, Seeds, Settings, Smoke, wide_console
 from .errors import InputError
 from .run_options import CacheMode, RunOptions
 
@@ -30,9 +30,9 @@ DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", hel
 def run(
     suite: SuiteName = "quick",
     results_dir: ResultsDir = "results",
-    entry: Annotated[list[str], typer.Option("--entry", help="Run this entry (repeatable) and the baseline.")] = (),
-    seed: Annotated[list[int], typer.Option("--seed", help="Run this seed (repeatable).")] = (),
-    set_: Annotated[list[str], typer.Option("--set", help="Set an option: training.epochs=5.")] = (),
+    entry: Entries = (),
+    seed: Seeds = (),
+    set_: Settings = (),
     plugin: Plugins = (),
     jobs: Annotated[int, typer.Option(help="Worker processes; 0 chooses by the machine.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -46,7 +46,7 @@ def run(
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")] = False,
     data_dir: DataDir = RunOptions.data_root,
-    smoke: Annotated[bool, typer.Option("--smoke", help="The suite's smoke form, in seconds.")] = False,
+    smoke: Smoke = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it costs.")] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
@@ -127,15 +127,19 @@ def write_and_show(results: "Results", results_dir: str) -> None:
 def status(
     suite: SuiteName = "quick",
     results_dir: ResultsDir = "results",
+    entry: Entries = (),
+    seed: Seeds = (),
+    set_: Settings = (),
     plugin: Plugins = (),
     data_dir: DataDir = RunOptions.data_root,
+    smoke: Smoke = False,
 ) -> int:
-    """Say how far a suite is, while it runs in another terminal or afterwards."""
+    """Say how far a suite is, while it runs in another terminal or afterwards; give the options that it runs with."""
     from .runner import plan_suite, status
     from .store import Store
 
     options = RunOptions(results_dir, data_dir)
-    loaded = _load(suite, plugin)
+    loaded = _load(suite, plugin, set_, entry, seed, smoke)
     found = status(plan_suite(loaded, options), loaded, Store(results_dir), options)
     Console(highlight=False).print(f"{loaded.name}: {found.line()}", markup=False, soft_wrap=True)
     return 0
@@ -147,7 +151,7 @@ def cache_list(results_dir: ResultsDir = "results") -> int:
     from .store import Store, UnreadableError
 
     store = Store(results_dir)
-    table = Table("key", "cell", "state", "seconds", "MB")
+    table = Table(Column("key", no_wrap=True, min_width=24), "cell", "state", "seconds", "MB")
     for key in store.cells():
         state, name, seconds = store.status(key), "", ""
         try:
@@ -181,16 +185,24 @@ def cache_verify(results_dir: ResultsDir = "results") -> int:
 def cache_prune(
     results_dir: ResultsDir = "results",
     keep: Annotated[list[str], typer.Option("--keep", help="Keep the cells of this suite alone (repeatable).")] = (),
+    entry: Entries = (),
+    seed: Seeds = (),
+    set_: Settings = (),
     plugin: Plugins = (),
     data_dir: DataDir = RunOptions.data_root,
+    smoke: Smoke = False,
 ) -> int:
-    """Remove damaged and failed cells and leftovers; with --keep, also every cell that those suites do not need."""
+    """Remove damaged and failed cells and leftovers; with --keep, also every cell that those suites do not need.
+
+    The options of a suite (--set, --entry, --seed, --smoke) hold for every suite of --keep.
+    """
     from .runner import plan_suite
     from .store import Store
 
     wanted = None
     if keep:
-        plans = (plan_suite(_load(name, plugin), RunOptions(results_dir, data_dir)) for name in keep)
+        suites = [_load(name, plugin, set_, entry, seed, smoke) for name in keep]
+        plans = [plan_suite(suite, RunOptions(results_dir, data_dir)) for suite in suites]
         wanted = {work.cell.key for plan in plans for work in plan}
     removed = Store(results_dir).prune(wanted)
     Console(highlight=False).print(f"removed {len(removed)} cells")

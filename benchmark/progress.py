@@ -61,7 +61,8 @@ class Reporter:
         self._shares.pop(work.cell.key, None)
         self._done += 1
         if value != "done":
-            self.console.print(f"{value}: {escape(name)}", style="red", soft_wrap=True)
+            why = f"(cache/{work.cell.key}/failure.json)"
+            self.console.print(f"{value}: {escape(name)} {why}", style="red", soft_wrap=True)
         if self._bar is None:
             seconds = time.perf_counter() - self._started
             self.console.print(f"{self._done}/{self._total} {value} {seconds:.0f} s {escape(name)}", soft_wrap=True)

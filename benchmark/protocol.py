@@ -19,7 +19,7 @@ DEFAULT_METRICS = ("accuracy", "nll", "brier", "ece", "mce", "adaece", "classwis
 def enough_replicates(value: int) -> int:
     """`value` where it is a number of bootstrap replicates that intervals can be made of, or 0; else a ValueError."""
     if value != 0 and value < FEWEST_REPLICATES:
-        raise ValueError(f"expected 0 (no intervals) or at least {FEWEST_REPLICATES} bootstrap replicates, got {value}")
+        raise ValueError(f"expected 0 (no intervals) or at least {FEWEST_REPLICATES} replicates")
     return value
 
 

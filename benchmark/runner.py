@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ..datasets import Dataset
 from .collect import TO_EVALUATE, collect, inputs_digest, standing_results
+from .errors import check_names
 from .estimate import Cost, Estimate, Probe
 from .evaluate import evaluation_names
 from .execution import default_jobs, run_processes, run_serial
-from .plan import Work, make_plan
+from .plan import Cell, Work, make_plan
 from .progress import Reporter
 from .results import Results
 from .run_options import RunOptions
@@ -142,8 +143,18 @@ def _from_anywhere(path: Path) -> Path:
     return path if str(path).startswith("~") else path.resolve()
 
 
+def _check_optimizers(todo: list[Work]) -> None:
+    """Refuse a name that timm does not have, before a hundred cells fail of it."""
+    names = {work.cell.training.optimizer for work in todo if isinstance(work.cell, Cell)}
+    if names:
+        from timm.optim import list_optimizers  # heavy: a run with nothing to train does not import it
+
+        check_names("training.optimizer", sorted(names), list_optimizers())
+
+
 def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Reporter) -> None:
     """Do the work where the options say."""
+    _check_optimizers(todo)
     context = Context(
         results_dir=_absolute(options.results_dir),
         data_root=_from_anywhere(options.data_root),

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,12 +15,10 @@ from .entry import Entry, make_component, parse_entry
 from .errors import InputError, check_names, nearest
 from .metrics import registry as metric_registry
 from .protocol import Protocol, make_protocol
+from .reference import load_reference
 from .suite_file import Location, Where, apply_setting, parse_mapping, read_suite
 from .table_layout import parse_layout
 from .training_config import TrainingConfig
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -142,8 +141,7 @@ def load_suite(
     try:
         config = SuiteConfig(**raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{where(first['loc'])}: {_reason(SuiteConfig, first)}") from None
+        raise InputError(f"{where(error.errors()[0]['loc'])}: {_reason(SuiteConfig, error)}") from None
     return _Checker(where, config).suite(name)
 
 
@@ -182,6 +180,8 @@ class _Checker:
                 if name in names[:i]:
                     raise InputError(f"{self.where((field, i))}: {name!r} is named twice")
         self._at(("overrides",), lambda: self._overrides(suite))
+        if self.config.reference is not None:
+            self._at(("reference",), lambda: load_reference(self.config.reference))
         for i, table in enumerate(self.config.tables):
             self._at(("tables", i), lambda t=table, n=f"tables.{i}": parse_layout(t, n))
         for dataset in suite.datasets:
@@ -198,6 +198,7 @@ class _Checker:
 
     def _overrides(self, suite: Suite) -> None:
         for override in self.config.overrides:
+            check_names("training option", override.training, TrainingConfig.model_fields)
             for word, parts in (("backbone", suite.backbones), ("dataset", suite.datasets)):
                 known = {n for part in parts for n in (part.spec.name, part.spelled())}
                 check_names(f"{word} of an override", [n for n in [getattr(override, word)] if n], sorted(known))
@@ -216,7 +217,7 @@ def _protocol(spec: str | dict[str, Any]) -> Protocol:
     try:
         protocol = make_protocol(spec)
     except ValidationError as error:
-        raise InputError(f"protocol: {_reason(Protocol, error.errors()[0])}") from None
+        raise InputError(f"protocol: {_reason(Protocol, error)}") from None
     check_names("metric", protocol.metrics, metric_registry)
     for name in protocol.metrics:
         if "out-of-distribution" in metric_registry[name].needs:
@@ -228,12 +229,21 @@ def _validated(model: type[Model], options: dict[str, Any], what: str) -> Model:
     try:
         return model.model_validate(options)
     except ValidationError as error:
-        raise InputError(f"{what}: {_reason(model, error.errors()[0])}") from None
+        raise InputError(f"{what}: {_reason(model, error)}") from None
 
 
-def _reason(model: type[BaseModel], error: "ErrorDetails") -> str:
-    """One line of a pydantic error: the place, what is wrong, and the nearest field name for an unknown one."""
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"unknown option {place!r}{nearest(str(error['loc'][-1]), model.model_fields)}"
-    return f"{place}: {error['msg']}" + (f", got {error['input']!r}" if error["type"] != "missing" else "")
+def _reason(model: type[BaseModel], error: ValidationError) -> str:
+    """One line of a pydantic error: the place, what is wrong, and the nearest field name for an unknown one.
+
+    Of a field that may be of several types every one says what it misses; their names in pydantic are left out.
+    """
+    first = error.errors()[0]
+    field, *inner = first["loc"]
+    known = model.model_fields.get(str(field))
+    if known is not None and get_origin(known.annotation) in (Union, UnionType):
+        inner = inner[1:]  # pydantic's name of the type that was tried
+    place = ".".join(map(str, [field, *inner]))
+    if first["type"] == "extra_forbidden":
+        return f"unknown option {place!r}{nearest(str(first['loc'][-1]), model.model_fields)}"
+    reasons = dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][0] == first["loc"][0])
+    return f"{place}: {'; or '.join(reasons)}" + (f", got {first['input']!r}" if first["type"] != "missing" else "")

@@ -1,6 +1,7 @@
 """The file of a suite: found by name or path, read as YAML whose every value knows its line, changed by ``--set``."""
 
 import importlib.resources
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,7 +11,8 @@ import yaml
 
 from .errors import InputError, check_names
 
-RESERVED_NAMES = ("cache", "reference")
+RESERVED_NAMES = ("cache", "reference", "tensorboard")
+_NAME = re.compile(r"\w[\w .+=-]*")
 Location = Sequence[str | int]
 """The keys and indices that lead to a value."""
 Where = Callable[[Location], str]
@@ -36,8 +38,8 @@ def read_suite(source: str) -> tuple[str, str, str]:
         check_names("suite", [source], files)
     if not path.is_file():
         raise InputError(f"suite {source}: no such file")
-    if path.stem in RESERVED_NAMES or path.stem.startswith("."):
-        raise InputError(f"suite {path.name}: the name {path.stem!r} is reserved in the results folder")
+    if path.stem in RESERVED_NAMES or not _NAME.fullmatch(path.stem):
+        raise InputError(f"suite {path.name}: {path.stem!r} cannot be the name of a folder among the results")
     try:
         return path.stem, path.read_text("utf-8"), path.name
     except UnicodeDecodeError as error:
@@ -64,6 +66,7 @@ def parse_mapping(text: str, origin: str, options: Iterable[str]) -> tuple[dict[
         raise InputError(f"{origin}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     except (RecursionError, ValueError) as error:
         raise InputError(f"{origin}: not valid YAML: {error}") from None
+    _check_keys(node, origin)
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise InputError(f"{origin}, line 1: a suite is a mapping with the keys {', '.join(options)}")
 
@@ -79,7 +82,19 @@ def parse_mapping(text: str, origin: str, options: Iterable[str]) -> tuple[dict[
     return raw, where
 
 
-def _children(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node]]:
+def _check_keys(node: yaml.Node | None, origin: str) -> None:
+    """Refuse a key that a mapping has twice: YAML would take the last one without a word."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                raise InputError(f"{origin}, line {key.start_mark.line + 1}: {key.value!r} is given twice")
+            seen.add((key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key))
+    for _, child in _children(node):
+        _check_keys(child, origin)
+
+
+def _children(node: yaml.Node | None) -> Iterator[tuple[str | int, yaml.Node]]:
     if isinstance(node, yaml.MappingNode):
         yield from ((key.value, value) for key, value in node.value)
     elif isinstance(node, yaml.SequenceNode):

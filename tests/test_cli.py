@@ -133,11 +133,23 @@ def test_bad_input_is_one_clear_message_and_status_2(calbench, tmp_path, argumen
 
 
 def test_a_failed_cell_gives_status_1_and_stands_in_the_table(calbench, tiny, tmp_path):
-    status, out, err = calbench("run", tiny, "--jobs", 1, "--set", "training.optimizer=nonesuch")
+    status, out, err = calbench("run", tiny, "--jobs", 1, "--set", "training.lr=1e30")
     assert status == 1
-    assert "nonesuch" in (out + err)
-    text = (tmp_path / "results" / "tiny" / "leaderboard.md").read_text()
-    assert "nonesuch" in text
+    assert "the training diverged" in (out + err)
+    assert re.search(r"failed: digits.* \(cache/[0-9a-f]{24}/failure.json\)", err)
+    assert "the training diverged" in (tmp_path / "results" / "tiny" / "leaderboard.md").read_text()
+    assert "2 failed before (--retry-failed tries again)" in calbench("status", tiny, "--set", "training.lr=1e30")[1]
+
+
+def test_tables_of_an_earlier_run_do_not_stay_beside_those_of_a_smaller_one(calbench, tiny, tmp_path):
+    both = ["--set", "backbones=['vit-micro(width=16, heads=2, depth=1)', 'vit-micro(width=8, heads=1, depth=1)']"]
+    calbench("run", tiny, "--jobs", 1, *both)
+    assert (tmp_path / "results" / "tiny" / "overall.csv").exists()
+    calbench("run", tiny, "--jobs", 1)
+    assert not (tmp_path / "results" / "tiny" / "overall.csv").exists()
+    assert calbench("status", tiny, *both)[1] == "tiny: 4 cells: 4 done\n"
+    assert calbench("cache", "prune", "--keep", tiny, *both)[1] == "removed 0 cells\n"
+    assert calbench("cache", "prune", "--keep", tiny)[1] == "removed 2 cells\n"
 
 
 def test_a_plugin_that_fails_to_import_names_file_line_and_cause(calbench, tmp_path):

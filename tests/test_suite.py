@@ -92,6 +92,12 @@ def test_another_fingerprint_is_another_cell(write):
         ("- calattn", "- mmce + mixup", "line 6: entry 'mmce + mixup': mixup makes soft targets"),
         ("seeds: [0, 1]", "seeds: [0, x]", "line 7: seeds"),
         ("seeds: [0, 1]", "seeds: [-1]", "line 7: seeds"),
+        ("seeds: [0, 1]", "seeds: 0", "line 7: seeds: Input should be a valid list; or Input should be greater"),
+        ("seeds: [0, 1]", "seeds: 1\nseeds: 2", "mine.yaml, line 8: 'seeds' is given twice"),
+        ("seeds: [0, 1]", "training: {lr: 1, lr: 2}", "line 7: 'lr' is given twice"),
+        ("seeds: [0, 1]", "reference: nope", "line 7: unknown reference 'nope'; known: calattn2026"),
+        ("seeds: [0, 1]", "overrides: [{training: {epoch: 3}}]", "line 7: unknown training option 'epoch' (did you"),
+        ("seeds: [0, 1]", "protocol: {bootstrap: 3}", "line 7: protocol: bootstrap: Value error, expected 0 (no"),
         ("seeds: [0, 1]", "sedes: [0]", "unknown option 'sedes' (did you mean 'seeds'?)"),
         ("seeds: [0, 1]", "protocol: clena", "line 7: unknown protocol 'clena' (did you mean 'clean'?)"),
         ("seeds: [0, 1]", "protocol: {bin: 3}", "line 7: protocol: unknown option 'bin' (did you mean 'bins'?)"),
@@ -134,7 +140,7 @@ def test_names_and_files_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_suite(str(tmp_path / "none.yaml"))
     (tmp_path / "cache.yaml").write_text(GOOD)
-    with pytest.raises(InputError, match="reserved"):
+    with pytest.raises(InputError, match="cannot be the name of a folder"):
         load_suite(str(tmp_path / "cache.yaml"))
 
 

@@ -122,6 +122,8 @@ def _document(results: Results) -> Files:
 _WRITERS: dict[str, Callable[[Results], Files]] = {
     "markdown": _markdown, "csv": _csv, "latex": _latex, "html": _html, "figures": figure_files, "document": _document,
 }  # fmt: skip
+_NOT_ALWAYS = {"markdown": ["tables/*.md"], "csv": ["overall.csv", "tables/*.csv"], "latex": ["tables/*.tex"]}
+"""What a format writes for some results and not for others."""
 FORMATS = tuple(_WRITERS)
 """The formats that `write_reports` knows; ``document`` is figures, LaTeX tables and a ``main.tex`` over them."""
 QUICK_FORMATS = ("markdown", "csv", "latex", "html")
@@ -138,9 +140,13 @@ def write_reports(results: Results, folder: Path | str, formats: Iterable[str] =
         InputError: an unknown format, or a layout that cannot be filled.
         OSError: the folder cannot be written to, or the disk is full.
     """
-    formats = list(formats)
+    formats, folder = list(formats), Path(folder)
     check_names("report format", formats, FORMATS)
-    return [path for name in formats for path in _write(_WRITERS[name](results), Path(folder))]
+    written = [path for name in formats for path in _write(_WRITERS[name](results), folder)]
+    for path in (old for name in formats for pattern in _NOT_ALWAYS.get(name, ()) for old in folder.glob(pattern)):
+        if path not in written:  # of an earlier run of the suite with other options
+            path.unlink()
+    return written
 
 
 def write_figures(results: Results, folder: Path | str, names: Iterable[str] | None = None) -> list[Path]:
