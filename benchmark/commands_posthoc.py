@@ -109,10 +109,9 @@ def evaluate(
     """Print the metrics of predictions in a file, each with its 95 % bootstrap interval."""
     from . import metrics, statistics
     from .files import read_splits
-    from .protocol import DEFAULT_METRICS
 
     console = wide_console()
-    names = list(DEFAULT_METRICS)
+    names = list(metrics.PANEL)
     for split, part in read_splits(file, _source(logits, probabilities, key, labels_key, labels)).items():
         inputs = {"logits": part.logits, "labels": part.labels, "bins": bins}
         values = metrics.evaluate(metrics=names, **inputs)

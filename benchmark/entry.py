@@ -81,16 +81,6 @@ class Entry:
         """The chain of calibrators spelled, or ``none``."""
         return " + ".join(part.spelled() for part in self.calibrators) or "none"
 
-    @property
-    def needs_features(self) -> bool:
-        """Whether a calibrator reads the pooled features."""
-        return any("features" in part.needs for part in self.calibrators)
-
-    @property
-    def keeps_accuracy(self) -> bool:
-        """Whether the calibrators cannot change the predicted class."""
-        return all(part.keeps_accuracy for part in self.calibrators)
-
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
     """Split `text` at `separator` where it stands outside brackets and quotes."""

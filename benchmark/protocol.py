@@ -8,12 +8,11 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .errors import check_names
+from .metrics import PANEL
 from .training_config import CheckpointRule
 
 FEWEST_REPLICATES = 20
 """With fewer, the ends of a 95 % interval would be the extremes of what was drawn."""
-
-DEFAULT_METRICS = ("accuracy", "nll", "brier", "ece", "mce", "adaece", "classwise-ece", "signed-gap")
 
 
 def enough_replicates(value: int) -> int:
@@ -46,7 +45,7 @@ class Protocol(BaseModel):
     checkpoint: CheckpointRule = "last"
     also_checkpoints: tuple[CheckpointRule, ...] = ()
     method_options: dict[str, dict[str, Any]] = {}
-    metrics: tuple[str, ...] = DEFAULT_METRICS
+    metrics: tuple[str, ...] = PANEL
     bins: Annotated[int, Field(ge=1)] = 15
     bootstrap: Annotated[int, AfterValidator(enough_replicates)] = 1000
     training: dict[str, Any] = {}

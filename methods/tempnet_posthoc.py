@@ -1,6 +1,7 @@
 """TempNet on a frozen backbone: a temperature per sample, trained with the robust loss."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -22,7 +23,8 @@ class TempNetPosthoc(NetworkCalibrator):
     On frozen logits the labels drop out of the gradient of tau: the loss asks for samples of entropy log K - rho.
     Without a given ``rho`` it is therefore log K minus the NLL at the optimal single temperature, the mean entropy of
     a calibrated model. ``tau_min`` and ``tau_max`` bound the temperature relative to that optimal one, from which
-    training starts. The network sees the l2-normalised logits only.
+    training starts. The network sees the l2-normalised logits only. So it helps where samples differ in difficulty as
+    their logits' directions tell, and can harm elsewhere, with few classes above all: then `fit` warns.
 
     Qiu et al. 2024, arXiv 2404.04575.
     """
@@ -39,6 +41,10 @@ class TempNetPosthoc(NetworkCalibrator):
         if self.rho_ is None:
             self.rho_ = math.log(logits.shape[1]) - mean_nll(logits, labels, optimal_temperature(logits, labels))
         self.fit_temperatures(logits, labels)
+        before, after = mean_nll(logits, labels), mean_nll(self.transform(logits), labels)
+        if after > before:
+            told = f"the NLL of its own calibration split rose from {before:.3f} to {after:.3f}"
+            warnings.warn(f"{self.spec.name}: {told}: its loss does not look at the labels", stacklevel=2)
         return self
 
     def batch_loss(self, logits: Tensor, labels: Tensor, temperatures: Tensor) -> Tensor:

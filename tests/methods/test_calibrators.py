@@ -120,6 +120,29 @@ def test_better_than_identity_on_known_miscalibration(name):
     assert functional.cross_entropy(result, test_labels) < functional.cross_entropy(test, test_labels) - 0.1
 
 
+NOT_FOR_UNDERCONFIDENCE = {
+    "tempnet-posthoc": "its loss does not look at the labels: see the next test",
+    "enir": "netcal's weights prefer the model that follows the noise of each sample",
+}
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_better_than_identity_on_known_underconfidence(name, classes):
+    if name in NOT_FOR_UNDERCONFIDENCE:
+        pytest.skip(NOT_FOR_UNDERCONFIDENCE[name])
+    logits, labels, features = planted(1500, classes, temperature=0.4)
+    calibrator = fitted(name, logits, labels, features)
+    test, test_labels, test_features = planted(1500, classes, temperature=0.4, seed=1)
+    result = calibrator.transform(test, **extra(calibrator, test_features))
+    assert functional.cross_entropy(result, test_labels) < functional.cross_entropy(test, test_labels) - 0.01
+
+
+def test_tempnet_posthoc_warns_where_it_harms():
+    logits, labels, _ = planted(1500, 2, temperature=1.0)
+    with pytest.warns(UserWarning, match="the NLL of its own calibration split rose from"):
+        registry.create("tempnet-posthoc").fit(logits, labels)
+
+
 def test_a_class_missing_from_the_calibration_split(name):
     logits, labels, features = planted(300, 4)
     kept = labels != 2

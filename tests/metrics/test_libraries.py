@@ -48,11 +48,11 @@ def test_scikit_learn_agrees(cell):
 
 
 def test_confidence_one_belongs_to_the_last_bin_where_torchmetrics_has_a_sixteenth():
-    # 50 samples at 1.0 with 5 wrong, 50 at 0.95 all right: |45 - 50 + 50 - 47.5| / 100, one bin
-    p = np.array([[1.0, 0.0]] * 50 + [[0.95, 0.05]] * 50)
-    y = np.array([0] * 45 + [1] * 5 + [0] * 50)
-    assert evaluate(probabilities=p, labels=y)["ece"] == pytest.approx(2.5)
-    assert torchmetrics_ece(p, y) == pytest.approx(7.5, rel=1e-4)
+    # 6,000 samples at 1.0 with 499 wrong, 4,000 at 0.95 all right: one bin, in which 4.99 and -2.00 meet
+    p = np.array([[1.0, 0.0]] * 6000 + [[0.95, 0.05]] * 4000)
+    y = np.array([0] * 5501 + [1] * 499 + [0] * 4000)
+    assert evaluate(probabilities=p, labels=y)["ece"] == pytest.approx(2.99)
+    assert torchmetrics_ece(p, y) == pytest.approx(6.99, abs=0.005)  # in float32
 
 
 def test_equal_mass_bins_of_one_hot_probabilities_where_netcal_raises():

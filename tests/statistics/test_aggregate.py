@@ -1,5 +1,7 @@
 """Aggregates over cells and rank tests."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,3 +147,26 @@ def test_rank_tests_need_cells_and_entries():
     pair = rank_tests(table({"a": [1, 2, 3], "b": [1, 2, 3]}), baseline="a")
     assert np.isnan(pair.friedman_p)
     assert pair.wilcoxon.loc["b", "p"] == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "ratio_of_means", "mean_of_ratios", "median", "worse"),
+    [
+        ("temperature scaling", 70.9, 67.3, 81.8, 0),
+        ("vector scaling", 70.4, 61.9, 79.9, 1),
+        ("XGBoost", 56.2, -13.3, 61.1, 6),
+        ("quantile histogram, one-vs-rest", 55.3, 41.5, 75.6, 4),
+    ],
+)
+def test_calarenas_published_values_aggregate_as_known(entry, ratio_of_means, mean_of_ratios, median, worse):
+    """ECE (15 bins, per cent) of 20 pairs of vision dataset and network.
+
+    Numbers of github.com/probkit/CalArena at a0afa15, results/cv-multiclass (Apache-2.0), rounded to six digits.
+    """
+    table = pd.read_csv(Path(__file__).parent / "calarena_vision.csv")
+    found = of(aggregate(table, baseline="uncalibrated"), entry)
+    assert found["cells"] == 20
+    assert found["ratio_of_means"] == pytest.approx(ratio_of_means, abs=0.05)
+    assert found["mean_of_ratios"] == pytest.approx(mean_of_ratios, abs=0.05)
+    assert found["median"] == pytest.approx(median, abs=0.05)
+    assert found["worse"] == worse
