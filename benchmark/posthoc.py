@@ -15,6 +15,7 @@ from .evaluate import evaluate_entry
 from .predictions import Predictions
 from .protocol import Protocol, reduction_line
 from .record import declaration, entry_record, run_record
+from .registry import option_defaults, option_fields
 from .results import Results
 
 BASELINE = "uncalibrated"
@@ -40,8 +41,9 @@ def parse_chain(text: str) -> Chain:
 
 
 def every_chain() -> list[Chain]:
-    """Every registered calibrator with its default options, alone."""
-    return [(registry.create(name),) for name in registry if issubclass(registry[name], Calibrator)]
+    """Every registered calibrator that works with its default options, alone."""
+    methods = ((name, registry[name]) for name in registry if issubclass(registry[name], Calibrator))
+    return [(registry.create(name),) for name, cls in methods if len(option_defaults(cls)) == len(option_fields(cls))]
 
 
 def chain_name(chain: Chain) -> str:

@@ -199,7 +199,7 @@ from calbench.methods import Calibrator, register
 class Flaky(Calibrator):
     '''Fails until the file of its option is there.'''
 
-    marker: str
+    marker: str = ""
 
     def fit(self, logits, labels):
         if not Path(self.marker).exists():

@@ -126,13 +126,12 @@ NOT_FOR_UNDERCONFIDENCE = {
 }
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-def test_better_than_identity_on_known_underconfidence(name, classes):
+def test_better_than_identity_on_known_underconfidence(name):
     if name in NOT_FOR_UNDERCONFIDENCE:
         pytest.skip(NOT_FOR_UNDERCONFIDENCE[name])
-    logits, labels, features = planted(1500, classes, temperature=0.4)
+    logits, labels, features = planted(1500, 2, temperature=0.4)
     calibrator = fitted(name, logits, labels, features)
-    test, test_labels, test_features = planted(1500, classes, temperature=0.4, seed=1)
+    test, test_labels, test_features = planted(1500, 2, temperature=0.4, seed=1)
     result = calibrator.transform(test, **extra(calibrator, test_features))
     assert functional.cross_entropy(result, test_labels) < functional.cross_entropy(test, test_labels) - 0.01
 
