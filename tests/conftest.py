@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from calbench.benchmark.cli import main
 from calbench.benchmark.runner import RunOptions, run_suite
 from calbench.benchmark.suite import load_suite
 
@@ -28,6 +29,21 @@ def tiny(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
     return str(path)
+
+
+@pytest.fixture
+def calbench(capsys, monkeypatch, tmp_path):
+    """Run the command in a folder of its own; returns status, output and messages."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def calbench(*arguments):
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out, captured.err
+
+    return calbench
 
 
 @pytest.fixture

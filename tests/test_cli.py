@@ -1,6 +1,5 @@
 """The command line as a user meets it: statuses, messages, files."""
 
-import errno
 import io
 import json
 import os
@@ -17,21 +16,6 @@ import pytest
 from calbench.benchmark.cli import main
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def calbench(capsys, monkeypatch, tmp_path):
-    """Run the command in a folder of its own; returns status, output and messages."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def calbench(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return status, captured.out, captured.err
-
-    return calbench
 
 
 def test_run_writes_tables_and_a_second_run_finds_them_cached(calbench, tiny, tmp_path):
@@ -262,79 +246,5 @@ def test_the_record_of_a_run_is_whole(calbench, tiny, tmp_path):
     assert time.strptime(run["created"][:19], "%Y-%m-%dT%H:%M:%S")
 
 
-@pytest.mark.parametrize(
-    ("number", "reason"), [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left on device")]
-)
-def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(calbench, tiny, monkeypatch, number, reason):
-    from calbench.benchmark import folder, runner
-
-    def refuse(path, data):
-        raise OSError(number, reason, str(path))
-
-    monkeypatch.setattr(folder, "write_atomically", refuse)
-    monkeypatch.setattr(runner, "execute", None)
-    status, _, err = calbench("run", tiny)
-    assert status == 2
-    assert f"results folder results: {reason}" in err
-
-
-def test_a_full_disk_is_no_fault_of_a_cell(calbench, tiny, tmp_path, monkeypatch):
-    from calbench.benchmark import folder
-
-    write = folder.write_atomically
-
-    def full(path, data):  # small files still fit, as on a real disk
-        if len(data) > 2_000:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write(path, data)
-
-    monkeypatch.setattr(folder, "write_atomically", full)
-    status, _, err = calbench("run", tiny, "--jobs", 1)
-    assert status == 2
-    assert "no space left on the disk" in err
-    monkeypatch.setattr(folder, "write_atomically", write)
-    assert calbench("run", tiny, "--jobs", 1)[0] == 0
-
-
-def test_a_full_disk_ends_a_run_of_several_processes_with_one_message(tiny, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "none", small]
-    if os.geteuid() or subprocess.run(mount, check=False).returncode:
-        pytest.skip("no small disk can be made here")
-    try:
-        command = [sys.executable, ROOT / "run_all.py", tiny, "--jobs", "2", "--results-dir", small]
-        full = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-        assert full.returncode == 2
-        assert "no space left on the disk" in full.stderr
-        assert "Traceback" not in full.stderr
-        assert not list(small.rglob("failure.json"))
-    finally:
-        subprocess.run(["umount", small], check=False)
-
-
 def test_nothing_computed_is_no_success(calbench, tiny):
     assert calbench("run", tiny, "--cache", "only")[0] == 1
-
-
-def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_goes_on(calbench, tiny, tmp_path, monkeypatch):
-    from calbench.benchmark import folder
-
-    write, written = folder.write_atomically, []
-
-    def fills_up(path, data):
-        if len(data) > 10_000:
-            written.append(path)
-        if len(written) > 1:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write(path, data)
-
-    monkeypatch.setattr(folder, "write_atomically", fills_up)
-    status, _, err = calbench("run", tiny, "--jobs", 1)
-    assert status == 2
-    assert "no space left on the disk" in err
-    monkeypatch.setattr(folder, "write_atomically", write)
-    assert calbench("cache", "verify")[0] == 0
-    status, _, err = calbench("run", tiny, "--jobs", 1)
-    assert status == 0
-    assert "2 cells: 1 done" in err or "1 to evaluate" in err
