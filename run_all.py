@@ -2,7 +2,7 @@
 
 import sys
 
-from calbench.benchmark.cli import main
+from calbench.benchmark.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))

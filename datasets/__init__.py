@@ -1,12 +1,9 @@
 """The registry of datasets, a file each; every module of this folder is imported here."""
 
-import importlib
-import pkgutil
-
-from .base import Dataset, Split, Splits, register, registry
-from .split import stratified_split
+from calbench.benchmark.core.discovery import import_declarations
+from calbench.datasets._split import stratified_split
+from calbench.datasets.base import Dataset, Split, Splits, register, registry
 
 __all__ = ["Dataset", "Split", "Splits", "register", "registry", "stratified_split"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_declarations(__name__, __path__)

@@ -12,9 +12,9 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..benchmark.errors import InputError
-from .base import Split, Splits, register
-from .local import LocalDataset
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets._local import LocalDataset
+from calbench.datasets.base import Split, Splits, register
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 MOST_CHANNELS = 16

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as StreamedImages
 from torch.utils.data import Subset
 
-from ..benchmark.registry import Component, Registry
+from calbench.benchmark.core.registry import Component, Registry
 
 
 @dataclass

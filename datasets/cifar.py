@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from ..benchmark.errors import InputError, nearest
-from .base import Dataset, Split, Splits, register, registry
-from .pickles import load_arrays
-from .remote import RemoteFile, ensure_unpacked
+from calbench.benchmark.core.errors import InputError, nearest
+from calbench.datasets.base import Dataset, Split, Splits, register, registry
+from calbench.datasets.io.download import RemoteFile, ensure_unpacked
+from calbench.datasets.io.pickles import load_arrays
 
 _SEVERITIES = 5
 

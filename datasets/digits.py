@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ..benchmark.errors import InputError
-from .base import Dataset, Split, Splits, register
-from .split import stratified_split
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets._split import stratified_split
+from calbench.datasets.base import Dataset, Split, Splits, register
 
 _TEST_FRACTION = 0.3
 

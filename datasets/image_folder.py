@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..benchmark.errors import InputError
-from .base import Splits, register
-from .folders import Listing, class_names, decode, decoded_split, list_images
-from .local import LocalDataset
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets._local import LocalDataset
+from calbench.datasets.base import Splits, register
+from calbench.datasets.io.images import Listing, class_names, decode, decoded_split, list_images
 
 RGB = tuple[float, float, float]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ..benchmark.errors import InputError
-from .base import Split, Splits, register
-from .folders import FolderImages, Listing, class_names, list_images
-from .local import LocalDataset
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets._local import LocalDataset
+from calbench.datasets.base import Split, Splits, register
+from calbench.datasets.io.images import FolderImages, Listing, class_names, list_images
 
 
 @register("imagenet", label="ImageNet-1K", paper="russakovsky2015imagenet")

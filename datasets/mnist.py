@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..benchmark.errors import InputError
-from .base import Dataset, Split, Splits, register
-from .remote import RemoteFile, ensure_files
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets.base import Dataset, Split, Splits, register
+from calbench.datasets.io.download import RemoteFile, ensure_files
 
 _UINT8 = 0x08
 

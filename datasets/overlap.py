@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..benchmark.errors import InputError
-from .base import Dataset, Split, Splits, register, registry
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets.base import Dataset, Split, Splits, register, registry
 
 Size = Annotated[int, Field(ge=1)]
 

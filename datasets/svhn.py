@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..benchmark.errors import InputError
-from .base import Dataset, Split, Splits, register
-from .remote import RemoteFile, ensure_files
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets.base import Dataset, Split, Splits, register
+from calbench.datasets.io.download import RemoteFile, ensure_files
 
 
 @register("svhn", label="SVHN", paper="netzer2011svhn")

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..benchmark.errors import InputError
-from .archives import safe_extract
-from .base import Dataset, Splits, register
-from .folders import Listing, decoded_split, is_image
-from .remote import RemoteFile, ensure_files, locked
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets.base import Dataset, Splits, register
+from calbench.datasets.io.archives import safe_extract
+from calbench.datasets.io.download import RemoteFile, ensure_files, locked
+from calbench.datasets.io.images import Listing, decoded_split, is_image
 
 FOLDER = "tiny-imagenet-200"
 

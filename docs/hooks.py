@@ -12,10 +12,10 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from calbench.benchmark.catalogue import card, registries, summary
-from calbench.benchmark.report.papers import bibliography, citations
-from calbench.benchmark.suite import load_suite
-from calbench.benchmark.suite_file import suite_files
+from calbench.benchmark.cli.catalogue import card, registries, summary
+from calbench.benchmark.config.suite import load_suite
+from calbench.benchmark.config.suite_file import suite_files
+from calbench.benchmark.report.render.papers import bibliography, citations
 
 ROOT = Path(__file__).parent.parent
 KINDS = {

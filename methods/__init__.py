@@ -1,12 +1,11 @@
-"""The registry of calibration methods: objectives, augmentations, heads and calibrators, a file each.
+"""The registry of calibration methods: losses, augmentations, heads and calibrators, a folder per kind and a file each.
 
-Every module of this folder is imported here, so a new file is all that a new method takes.
+The folders import all their modules, so a new file is all that a new method takes.
 """
 
 import importlib
-import pkgutil
 
-from .base import (
+from calbench.methods.base import (
     Augmentation,
     BackboneInfo,
     Head,
@@ -18,7 +17,7 @@ from .base import (
     register,
     registry,
 )
-from .calibrator import Calibrator
+from calbench.methods.calibrators._base import Calibrator
 
 __all__ = [
     "Augmentation",
@@ -34,5 +33,5 @@ __all__ = [
     "registry",
 ]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+for _kind in ("losses", "augmentations", "heads", "calibrators"):
+    importlib.import_module(f"{__name__}.{_kind}")

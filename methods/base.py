@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 
 from torch import Generator, Tensor, nn
 
-from ..benchmark.errors import InputError
-from ..benchmark.registry import Component, Registry
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import Component, Registry
 
 Need = Literal["features", "hard-labels", "whole-batch", "temperature", "binary", "more-samples-than-classes"]
 """``whole-batch``: the loss is no mean over samples, so a batch cannot be split; ``temperature``: of the head."""

@@ -7,9 +7,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from calbench.benchmark.cli import main
-from calbench.benchmark.runner import RunOptions, run_suite
-from calbench.benchmark.suite import load_suite
+from calbench.benchmark.cli.main import main
+from calbench.benchmark.config.suite import load_suite
+from calbench.benchmark.execution.runner import RunOptions, run_suite
 
 TINY = """\
 title: Tiny

@@ -3,16 +3,14 @@
 ``timm:NAME`` spells any model of timm: `create` makes it the registered backbone ``timm`` with the option `model`.
 """
 
-import importlib
-import pkgutil
 from typing import Any
 
-from .base import Backbone, register, registry
+from calbench.benchmark.backbones.base import Backbone, register, registry
+from calbench.benchmark.core.discovery import import_declarations
 
 __all__ = ["Backbone", "create", "register", "registry"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_declarations(__name__, __path__)
 
 _TIMM = "timm:"
 

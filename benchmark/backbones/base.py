@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from torch import nn
 
-from ...datasets import Dataset
-from ...methods import BackboneInfo
-from ..batches import DataConfig
-from ..errors import InputError
-from ..registry import Component, Registry
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import Component, Registry
+from calbench.benchmark.data.batches import DataConfig
+from calbench.datasets import Dataset
+from calbench.methods import BackboneInfo
 
 
 class Backbone(Component, ABC):

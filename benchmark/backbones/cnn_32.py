@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from ...datasets import Dataset
-from ...methods import BackboneInfo
-from .base import Backbone, register
+from calbench.benchmark.backbones.base import Backbone, register
+from calbench.datasets import Dataset
+from calbench.methods import BackboneInfo
 
 
 class CNN32(Backbone):
@@ -32,7 +32,7 @@ class CNN32(Backbone):
 
     def build(self, num_classes: int, channels: int, image_size: int) -> nn.Module:
         """Make the network."""
-        from .representation import TimmBackbone
+        from calbench.benchmark.backbones._representation import TimmBackbone
 
         return TimmBackbone(self.make(num_classes, channels), self.spec.name)
 

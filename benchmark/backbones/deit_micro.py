@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .base import register
-from .vit_micro import ViTMicro
+from calbench.benchmark.backbones.base import register
+from calbench.benchmark.backbones.vit_micro import ViTMicro
 
 
 @register("deit-micro", label="DeiT-micro", paper="touvron2021deit")

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import nn
 
-from ...datasets import Dataset
-from ...methods import BackboneInfo
-from ..errors import InputError
-from .base import Backbone, build_timm, register, require_divisible
+from calbench.benchmark.backbones.base import Backbone, build_timm, register, require_divisible
+from calbench.benchmark.core.errors import InputError
+from calbench.datasets import Dataset
+from calbench.methods import BackboneInfo
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -50,7 +50,7 @@ class SwinMicro(Backbone):
         """Make the network."""
         from timm.models.swin_transformer import SwinTransformer
 
-        from .representation import TimmBackbone
+        from calbench.benchmark.backbones._representation import TimmBackbone
 
         require_divisible(self.spec.name, image_size, self.patch)
         model = build_timm(

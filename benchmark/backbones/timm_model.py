@@ -8,15 +8,15 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ...datasets import Dataset
-from ...methods import BackboneInfo
-from ..batches import DataConfig
-from ..errors import InputError
-from . import weights
-from .base import Backbone, register
+from calbench.benchmark.backbones import _weights as weights
+from calbench.benchmark.backbones.base import Backbone, register
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.data.batches import DataConfig
+from calbench.datasets import Dataset
+from calbench.methods import BackboneInfo
 
 if TYPE_CHECKING:
-    from .representation import TimmBackbone
+    from calbench.benchmark.backbones._representation import TimmBackbone
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -72,7 +72,7 @@ class TimmNetwork(Backbone, ABC):
     def _make(
         self, num_classes: int, channels: int, image_size: int, pretrained: bool, checkpoint: str | None
     ) -> "TimmBackbone":
-        from .representation import TimmBackbone
+        from calbench.benchmark.backbones._representation import TimmBackbone
 
         size = self.input_size(image_size)
         options = {"num_classes": num_classes, "in_chans": channels} | self.model_options(size)
@@ -135,7 +135,7 @@ class TimmModel(TimmNetwork):
 
     def build(self, num_classes: int, channels: int, image_size: int) -> nn.Module:
         """Make the network, and check that one pass gives what the model itself gives."""
-        from .representation import check_one_pass
+        from calbench.benchmark.backbones._representation import check_one_pass
 
         backbone = super().build(num_classes, channels, image_size)
         check_one_pass(backbone, self.spelled(), channels, self.input_size(image_size))
@@ -156,7 +156,7 @@ class TimmModel(TimmNetwork):
         return BackboneInfo(self.spelled(), width, cls_token, patch_tokens)
 
     def _probe(self, channels: int, dataset_size: int, size: int) -> tuple[int, bool, bool]:
-        from .representation import check_one_pass
+        from calbench.benchmark.backbones._representation import check_one_pass
 
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             backbone = self._make(2, channels, dataset_size, pretrained=False, checkpoint=None).eval()

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...datasets import Dataset
-from ...methods import BackboneInfo
-from .base import register
-from .timm_model import Count, TimmNetwork
+from calbench.benchmark.backbones.base import register
+from calbench.benchmark.backbones.timm_model import Count, TimmNetwork
+from calbench.datasets import Dataset
+from calbench.methods import BackboneInfo
 
 
 @dataclass(kw_only=True)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import register
-from .deit_micro import DeiTMicro
-from .swin_micro import Count, Rate, SwinMicro
-from .vit_micro import ViTMicro
+from calbench.benchmark.backbones.base import register
+from calbench.benchmark.backbones.deit_micro import DeiTMicro
+from calbench.benchmark.backbones.swin_micro import Count, Rate, SwinMicro
+from calbench.benchmark.backbones.vit_micro import ViTMicro
 
 
 @register("vit-s4-32", label="ViT-S/4", paper="dosovitskiy2021vit")

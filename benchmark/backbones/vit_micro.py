@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import nn
 
-from ...datasets import Dataset
-from ...methods import BackboneInfo
-from .base import Backbone, build_timm, register, require_divisible
+from calbench.benchmark.backbones.base import Backbone, build_timm, register, require_divisible
+from calbench.datasets import Dataset
+from calbench.methods import BackboneInfo
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -46,7 +46,7 @@ class ViTMicro(Backbone):
 
     def build_as(self, timm_class: type, num_classes: int, channels: int, image_size: int) -> nn.Module:
         """Make the network of one of timm's ViT classes."""
-        from .representation import TimmBackbone
+        from calbench.benchmark.backbones._representation import TimmBackbone
 
         require_divisible(self.spec.name, image_size, self.patch)
         model = build_timm(

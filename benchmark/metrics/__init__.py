@@ -7,13 +7,11 @@ A metric is a registered class: ``registry.create("ece", bins=15)(logits=z, labe
 imported, so that a metric is declared by its file alone.
 """
 
-import importlib
-import pkgutil
-
-from .base import Metric, register, registry
-from .diagram import ReliabilityBin, reliability
-from .evaluation import PANEL, evaluate
-from .ood import OODMetric, evaluate_ood
+from calbench.benchmark.core.discovery import import_declarations
+from calbench.benchmark.metrics.base import Metric, register, registry
+from calbench.benchmark.metrics.diagram import ReliabilityBin, reliability
+from calbench.benchmark.metrics.evaluation import PANEL, evaluate
+from calbench.benchmark.metrics.ood import OODMetric, evaluate_ood
 
 __all__ = [
     "PANEL",
@@ -27,5 +25,4 @@ __all__ = [
     "reliability",
 ]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_declarations(__name__, __path__)

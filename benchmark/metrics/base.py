@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from ..errors import InputError
-from ..registry import Component, Registry
-from .parts import Part, TopLabel
-from .sample import PointView, Sample, View
-from .source import Source
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import Component, Registry
+from calbench.benchmark.metrics.parts import Part, TopLabel
+from calbench.benchmark.metrics.sample import PointView, Sample, View
+from calbench.benchmark.metrics.source import Source
 
 Need = Literal["posterior", "out-of-distribution"]
 V = TypeVar("V")

@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import override
 
-from .base import Metric, register
-from .classwise import Classwise
-from .parts import Part
-from .sample import View
+from calbench.benchmark.metrics.base import Metric, register
+from calbench.benchmark.metrics.classwise import Classwise
+from calbench.benchmark.metrics.parts import Part
+from calbench.benchmark.metrics.sample import View
 
 Bins = Annotated[int, Field(ge=1, le=100_000)]
 

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from typing_extensions import override
 
-from .base import Metric, register
-from .binned import Bins
-from .parts import Part, Prediction, TopLabel
-from .sample import View
+from calbench.benchmark.metrics.base import Metric, register
+from calbench.benchmark.metrics.binned import Bins
+from calbench.benchmark.metrics.parts import Part, Prediction, TopLabel
+from calbench.benchmark.metrics.sample import View
 
 _MAX_POINTS = 5000
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .parts import Array, Collector, Part, bin_edges, bin_index
-from .source import Block, Source
+from calbench.benchmark.metrics.parts import Array, Collector, Part, bin_edges, bin_index
+from calbench.benchmark.metrics.source import Block, Source
 
 _PENDING = 2**18
 """Probabilities above the first edge that are gathered before they are placed: many blocks' worth in one call."""

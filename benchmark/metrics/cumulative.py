@@ -6,9 +6,9 @@ import numpy as np
 from scipy.stats import norm
 from typing_extensions import override
 
-from .base import Metric, register
-from .binned import Bins
-from .sample import View
+from calbench.benchmark.metrics.base import Metric, register
+from calbench.benchmark.metrics.binned import Bins
+from calbench.benchmark.metrics.sample import View
 
 
 @register("ks", label="KS", paper="gupta2021calibration")

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from .parts import TopLabel
-from .sample import PointView, Sample
-from .source import Source
+from calbench.benchmark.metrics.parts import TopLabel
+from calbench.benchmark.metrics.sample import PointView, Sample
+from calbench.benchmark.metrics.source import Source
 
 
 @dataclass(frozen=True)

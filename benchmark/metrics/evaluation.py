@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .base import make_all
-from .sample import Sample
-from .source import Source
+from calbench.benchmark.metrics.base import make_all
+from calbench.benchmark.metrics.sample import Sample
+from calbench.benchmark.metrics.source import Source
 
 PANEL = ("accuracy", "nll", "brier", "ece", "mce", "adaece", "classwise-ece", "signed-gap")
 """The metrics that `evaluate` gives where it is not told which."""

@@ -13,8 +13,8 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
-from .base import Described, register, registry
-from .source import Block, Source
+from calbench.benchmark.metrics.base import Described, register, registry
+from calbench.benchmark.metrics.source import Block, Source
 
 
 def _max_softmax(block: Block) -> Tensor:

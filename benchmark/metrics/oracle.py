@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from typing_extensions import override
 
-from .base import Metric, register
-from .binned import Bins
-from .parts import Part, TopLabel, Truth
-from .sample import View
-from .simulation import simulated_ece
+from calbench.benchmark.metrics.base import Metric, register
+from calbench.benchmark.metrics.binned import Bins
+from calbench.benchmark.metrics.parts import Part, TopLabel, Truth
+from calbench.benchmark.metrics.sample import View
+from calbench.benchmark.metrics.simulation import simulated_ece
 
 
 @register("oracle-kl", label="KL to truth")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .source import Block, Source
+from calbench.benchmark.metrics.source import Block, Source
 
 Array = np.ndarray
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from typing_extensions import override
 
-from .base import Metric, register
-from .parts import Part, ProperScores, TopK
-from .sample import View
+from calbench.benchmark.metrics.base import Metric, register
+from calbench.benchmark.metrics.parts import Part, ProperScores, TopK
+from calbench.benchmark.metrics.sample import View
 
 
 @register("accuracy", label="Accuracy")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .base import Metric, register
-from .parts import Collector, Part, ProperScores
-from .sample import View
-from .source import Block, Source
+from calbench.benchmark.metrics.base import Metric, register
+from calbench.benchmark.metrics.parts import Collector, Part, ProperScores
+from calbench.benchmark.metrics.sample import View
+from calbench.benchmark.metrics.source import Block, Source
 
 Score = Literal["nll", "brier"]
 _COARSE = tuple(float(b) for b in np.geomspace(1 / 20, 20, 24))

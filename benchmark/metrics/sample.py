@@ -9,9 +9,9 @@ import numpy as np
 from scipy import sparse
 from typing_extensions import override
 
-from .classwise import Classwise, ClasswiseEntries
-from .parts import Part, Prediction, ProperScores, TopK, TopLabel, Truth
-from .source import Source
+from calbench.benchmark.metrics.classwise import Classwise, ClasswiseEntries
+from calbench.benchmark.metrics.parts import Part, Prediction, ProperScores, TopK, TopLabel, Truth
+from calbench.benchmark.metrics.source import Source
 
 Array = np.ndarray
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.special import digamma
 from typing_extensions import override
 
-from .base import Metric, register
-from .sample import View
+from calbench.benchmark.metrics.base import Metric, register
+from calbench.benchmark.metrics.sample import View
 
 
 @register("misclassification-auroc", label="AUROC (errors)", paper="hendrycks2017baseline")

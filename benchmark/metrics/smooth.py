@@ -6,8 +6,8 @@ import numpy as np
 from scipy.fft import dct, idct
 from typing_extensions import override
 
-from .base import Metric, register
-from .sample import View
+from calbench.benchmark.metrics.base import Metric, register
+from calbench.benchmark.metrics.sample import View
 
 _CELLS = 4096
 _STEPS = 30

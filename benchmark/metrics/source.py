@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .inputs import as_labels, as_matrix, check_finite, check_probabilities
+from calbench.benchmark.metrics.inputs import as_labels, as_matrix, check_finite, check_probabilities
 
 _BLOCK_ELEMENTS = {"cpu": 3 * 2**18}  # 3 MB of float32 stay in the cache; smaller blocks cost more calls than reads
 _DEVICE_BLOCK_ELEMENTS = 2**24

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import check_names
-from ..folder import write_atomically
-from ..results import Results
-from .latex import PACKAGES, comment, latex
-from .layout import layout_table, suite_layouts
-from .leaderboard import Block, leaderboard, protocol_lines
-from .markdown import escape, markdown
-from .reference import load_aligned
-from .tables import Table
+from calbench.benchmark.core.errors import check_names
+from calbench.benchmark.report.render.latex import PACKAGES, comment, latex
+from calbench.benchmark.report.render.markdown import escape, markdown
+from calbench.benchmark.report.tables.layout import layout_table, suite_layouts
+from calbench.benchmark.report.tables.leaderboard import Block, leaderboard, protocol_lines
+from calbench.benchmark.report.tables.reference import load_aligned
+from calbench.benchmark.report.tables.table import Table
+from calbench.benchmark.results.results import Results
+from calbench.benchmark.store.folder import write_atomically
 
 Files = Iterator[tuple[str, str | bytes]]
 
@@ -87,7 +87,7 @@ def _latex(results: Results) -> Files:
 
 
 def _html(results: Results) -> Files:
-    from .page import page
+    from calbench.benchmark.report.render.page import page
 
     yield "index.html", page(results, suite_tables(results))
 
@@ -98,7 +98,7 @@ def figure_files(results: Results, names: Iterable[str] | None = None) -> Files:
     Raises:
         InputError: an unknown figure.
     """
-    from .figures import draw, save
+    from calbench.benchmark.report.figures.base import draw, save
 
     for drawn in draw(results, names):
         for kind, content in save(drawn.figure, results, drawn.caption).items():
@@ -107,8 +107,8 @@ def figure_files(results: Results, names: Iterable[str] | None = None) -> Files:
 
 def _document(results: Results) -> Files:
     """The figures, the tables and a document that shows them all."""
-    from .document import main_tex
-    from .figures import draw, save
+    from calbench.benchmark.report.figures.base import draw, save
+    from calbench.benchmark.report.render.document import main_tex
 
     stems = []
     for drawn in draw(results):

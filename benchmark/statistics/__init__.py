@@ -1,10 +1,10 @@
 """Statistics of metrics: bootstrap intervals, noise floors, paired comparisons, aggregates over cells."""
 
-from .aggregate import AGGREGATE_COLUMNS, aggregate
-from .compare import compare
-from .noise import NoiseFloor, noise_floor
-from .ranks import RankTests, critical_difference, rank_tests
-from .resampling import bootstrap, interval
+from calbench.benchmark.statistics.aggregate import AGGREGATE_COLUMNS, aggregate
+from calbench.benchmark.statistics.compare import compare
+from calbench.benchmark.statistics.noise import NoiseFloor, noise_floor
+from calbench.benchmark.statistics.ranks import RankTests, critical_difference, rank_tests
+from calbench.benchmark.statistics.resampling import bootstrap, interval
 
 __all__ = [
     "AGGREGATE_COLUMNS",

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..columns import ORACLE
-from ..metrics.base import better_direction, cost, relative_reduction
+from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.metrics.base import better_direction, cost, relative_reduction
 
 AGGREGATE_COLUMNS = [
     "entry", "cells", "expected", "mean", "baseline_mean", "ratio_of_means", "mean_of_ratios", "median", "worst",

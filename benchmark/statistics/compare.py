@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..columns import COMPARISON_COLUMNS, NOISE_FLOOR_95, ORACLE, RESULT_COLUMNS, Address
-from ..metrics.base import better_direction, cost, relative_reduction
+from calbench.benchmark.core.schema import COMPARISON_COLUMNS, NOISE_FLOOR_95, ORACLE, RESULT_COLUMNS, Address
+from calbench.benchmark.metrics.base import better_direction, cost, relative_reduction
 
 Replicates = Mapping[Address, Mapping[str, np.ndarray]]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.parts import TopLabel
-from ..metrics.sample import Sample
-from ..metrics.simulation import simulated_ece
-from ..metrics.source import Source
+from calbench.benchmark.metrics.parts import TopLabel
+from calbench.benchmark.metrics.sample import Sample
+from calbench.benchmark.metrics.simulation import simulated_ece
+from calbench.benchmark.metrics.source import Source
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import friedmanchisquare, studentized_range, wilcoxon
 
-from ..metrics.base import better_direction, cost
-from .aggregate import average_ranks, cell_values
+from calbench.benchmark.metrics.base import better_direction, cost
+from calbench.benchmark.statistics.aggregate import average_ranks, cell_values
 
 
 @dataclass(frozen=True)

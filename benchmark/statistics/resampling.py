@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.base import Metric, make_all
-from ..metrics.classwise import Classwise
-from ..metrics.evaluation import PANEL
-from ..metrics.sample import ResampledView, Sample, column_sums
-from ..metrics.source import Source
+from calbench.benchmark.metrics.base import Metric, make_all
+from calbench.benchmark.metrics.classwise import Classwise
+from calbench.benchmark.metrics.evaluation import PANEL
+from calbench.benchmark.metrics.sample import ResampledView, Sample, column_sums
+from calbench.benchmark.metrics.source import Source
 
 _BLOCK_NUMBERS = 2**21  # resampling counts handled at once: 16 MB of float64
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from calbench.benchmark.errors import InputError
+from calbench.benchmark.core.errors import InputError
 from calbench.datasets import registry
 
 

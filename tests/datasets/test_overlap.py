@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from calbench.benchmark.errors import InputError
+from calbench.benchmark.core.errors import InputError
 from calbench.datasets import registry
 from calbench.datasets.overlap import class_means
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calbench.benchmark.errors import InputError
+from calbench.benchmark.core.errors import InputError
 from calbench.datasets import stratified_split
 
 

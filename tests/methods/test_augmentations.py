@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from calbench.benchmark.errors import InputError
+from calbench.benchmark.core.errors import InputError
 from calbench.methods import registry
 
 AUGMENTATIONS = [

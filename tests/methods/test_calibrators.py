@@ -7,8 +7,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from torch.nn import functional
 
-from calbench.benchmark.errors import InputError
-from calbench.benchmark.registry import option_defaults
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import option_defaults
 from calbench.methods import registry
 
 NAMES = [name for name in registry if registry[name].kind == "calibrator"]

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from calbench.benchmark import metrics
 from calbench.methods import registry
-from calbench.methods.ece_grid import ece_by_temperature
-from calbench.methods.nll import slope_and_curvature
+from calbench.methods.solvers.ece_grid import ece_by_temperature
+from calbench.methods.solvers.nll import slope_and_curvature
 
 
 def sample(true_logits, seed=1):

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from calbench.benchmark.registry import option_defaults, option_fields
+from calbench.benchmark.core.registry import option_defaults, option_fields
 from calbench.methods import registry
 from calbench.methods.base import Kind, Need
 

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch.nn.functional import cross_entropy
 
-from calbench.benchmark.errors import InputError
+from calbench.benchmark.core.errors import InputError
 from calbench.methods import BackboneInfo, Outputs, Representation, registry
 
 HEADS = [n for n in registry if registry[n].kind == "head" and registry[n].__module__.startswith("calbench.")]

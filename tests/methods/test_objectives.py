@@ -5,7 +5,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import one_hot
 
-from calbench.benchmark.errors import InputError
+from calbench.benchmark.core.errors import InputError
 from calbench.methods import Outputs, registry
 
 OBJECTIVES = [n for n in registry if registry[n].kind == "objective" and registry[n].__module__.startswith("calbench.")]

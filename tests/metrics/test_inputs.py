@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from calbench.benchmark.errors import InputError
+from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.metrics import PANEL, Metric, evaluate, register, registry, reliability
 
 

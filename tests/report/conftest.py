@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calbench.benchmark.columns import COMPARISON_COLUMNS, RESULT_COLUMNS
-from calbench.benchmark.results import Results
+from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
+from calbench.benchmark.results.results import Results
 
 METRICS = [
     {"name": "accuracy", "label": "Accuracy", "unit": "%", "better": "higher", "decimals": 2},

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from calbench.benchmark.errors import InputError
-from calbench.benchmark.report.figure_ranks import cliques
-from calbench.benchmark.report.figure_reliability import OVER, UNDER, pick, reliability_figure
-from calbench.benchmark.report.figures import WIDTH, draw, kinds, save, style
-from calbench.benchmark.report.view import View
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.report.figures.base import WIDTH, draw, kinds, save, style
+from calbench.benchmark.report.figures.ranks import cliques
+from calbench.benchmark.report.figures.reliability import OVER, UNDER, pick, reliability_figure
+from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.report.write import write_figures
 
 

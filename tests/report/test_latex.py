@@ -4,13 +4,13 @@ import subprocess
 
 import pytest
 
-from calbench.benchmark.report.document import main_tex
-from calbench.benchmark.report.latex import comment, escape, latex
-from calbench.benchmark.report.layout import layout_table
-from calbench.benchmark.report.leaderboard import leaderboard
-from calbench.benchmark.report.tables import Cell, Column, Row, Table
+from calbench.benchmark.config.table_layout import parse_layout
+from calbench.benchmark.report.render.document import main_tex
+from calbench.benchmark.report.render.latex import comment, escape, latex
+from calbench.benchmark.report.tables.layout import layout_table
+from calbench.benchmark.report.tables.leaderboard import leaderboard
+from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
 from calbench.benchmark.report.write import write_reports
-from calbench.benchmark.table_layout import parse_layout
 
 HOSTILE = (
     "cross-entropy", "a_b", "50%", "x & y", "<b>", "back\\slash", "#1 \"quoted\" 'name'", "$m$ ^ ~ {b}", "pipe | `t`",

@@ -3,14 +3,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from calbench.benchmark.errors import InputError
-from calbench.benchmark.reference import REFERENCE_COLUMNS, gains, load_reference, summary
-from calbench.benchmark.report.layout import families, layout_table
-from calbench.benchmark.report.markdown import markdown
-from calbench.benchmark.report.reference import reference_table
-from calbench.benchmark.report.view import View
+from calbench.benchmark.config.table_layout import load_layout, parse_layout
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.report.render.markdown import markdown
+from calbench.benchmark.report.tables.layout import families, layout_table
+from calbench.benchmark.report.tables.reference import reference_table
+from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.report.write import suite_tables, write_reports
-from calbench.benchmark.table_layout import load_layout, parse_layout
+from calbench.benchmark.results.reference import REFERENCE_COLUMNS, gains, load_reference, summary
 
 
 def grid(table):

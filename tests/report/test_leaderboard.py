@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from calbench.benchmark.errors import InputError
-from calbench.benchmark.report.leaderboard import leaderboard, protocol_lines
-from calbench.benchmark.report.markdown import markdown
-from calbench.benchmark.report.tables import letter, number
-from calbench.benchmark.report.terminal import render_terminal
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.report.render.markdown import markdown
+from calbench.benchmark.report.render.terminal import render_terminal
+from calbench.benchmark.report.tables.leaderboard import leaderboard, protocol_lines
+from calbench.benchmark.report.tables.table import letter, number
 from calbench.benchmark.report.write import FORMATS, write_reports
 
 HOSTILE = (

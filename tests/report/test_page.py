@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from calbench.benchmark.report.page import embedded_json, page
-from calbench.benchmark.report.papers import bibliography, citations
+from calbench.benchmark.report.render.page import embedded_json, page
+from calbench.benchmark.report.render.papers import bibliography, citations
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calbench.benchmark.columns import COMPARISON_COLUMNS, RESULT_COLUMNS
+from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
 from calbench.benchmark.statistics import compare
 
 RNG = np.random.default_rng(0)

@@ -1,0 +1,1 @@
+"""calbench: compare probability-calibration methods for image classifiers under one protocol."""

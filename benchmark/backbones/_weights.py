@@ -1,0 +1,123 @@
+"""Models made by timm's own factory, with weights from its hub cache, from the network or from a local checkpoint."""
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calbench.benchmark.backbones.base import build_timm
+from calbench.benchmark.core.errors import InputError, nearest
+
+
+def check_model_name(name: str) -> None:
+    """Raise an `InputError`, with the nearest of timm's names, unless timm has a model (and tag) of that name."""
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise InputError(f"timm has no model {architecture!r}{nearest(architecture, timm.list_models())}")
+    tags = weight_tags(architecture)
+    if tag and tag not in tags:
+        raise InputError(f"timm's {architecture} has no weights {tag!r}{nearest(tag, tags)}; known: {', '.join(tags)}")
+
+
+def weight_tags(architecture: str) -> list[str]:
+    """The tags of timm's weights for `architecture`, such as ``a1_in1k``."""
+    import timm
+
+    names = timm.list_models(f"{architecture}.*", pretrained=True)
+    return [name.partition(".")[2] for name in names if name.partition(".")[0] == architecture]
+
+
+def pretrained_config(name: str) -> Any:
+    """Timm's configuration of the weights of `name`: input size, mean, std, interpolation, crop."""
+    from timm.models import get_pretrained_cfg
+
+    return get_pretrained_cfg(name)
+
+
+def checkpoint_digest(path: str) -> str:
+    """A hash of the bytes of a checkpoint, which stands for it in cache keys.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"checkpoint {Path(path).name}: {error.strerror}") from error
+
+
+def create_model(name: str, *, pretrained: bool, checkpoint: str | None, **options: Any) -> Any:
+    """Make timm's model `name`.
+
+    Args:
+        name: timm's name, with its weight tag where `pretrained`.
+        pretrained: take timm's weights, from the hub's cache or over the network.
+        checkpoint: take the weights of this local file instead (safetensors, or a PyTorch file, which is read without
+            pickle's arbitrary objects). As with timm's own, a classifier of another number of classes is left out, and
+            position embeddings and the first convolution are adapted.
+        options: for the model's constructor.
+
+    Raises:
+        InputError: options that timm refuses, or weights that cannot be had, with what to do.
+    """
+    import timm
+
+    if checkpoint is not None:
+        return _from_checkpoint(name, checkpoint, options)
+    make = functools.partial(build_timm, timm.create_model, f"timm:{name}", model_name=name, **options)
+    if not pretrained:
+        return make()
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # the hub's client has errors of its own, which differ between its versions
+        make()  # says so where the options are at fault
+        raise InputError(_advice(name, error)) from error
+
+
+def _advice(name: str, error: Exception) -> str:
+    return (
+        f"timm:{name}: its weights are not in the local cache and cannot be fetched ({type(error).__name__}). With a "
+        f"network, run once without HF_HUB_OFFLINE; without one, copy the hub cache of another machine to HF_HOME, or "
+        f"give the option checkpoint=FILE, or pretrained=false to train from scratch"
+    )
+
+
+def _from_checkpoint(name: str, checkpoint: str, options: dict[str, Any]) -> Any:
+    import timm
+    from timm.models import load_state_dict
+
+    label = Path(checkpoint).name
+    try:
+        state = load_state_dict(checkpoint, use_ema=False, weights_only=True)
+    except Exception as error:  # a damaged file can fail anywhere in the readers of torch and safetensors
+        raise InputError(f"checkpoint {label}: cannot be read as weights: {error}") from error
+    make = functools.partial(timm.create_model, name, **options)
+    with torch.random.fork_rng(devices=[]):
+        fresh = build_timm(make, f"timm:{name}")
+    try:
+        loaded = make(pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+    except (AssertionError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise InputError(f"checkpoint {label} does not fit timm:{name}: {error}") from error
+    if missing := _not_loaded(fresh, loaded):
+        raise InputError(f"checkpoint {label} does not fit timm:{name}: it gives no {missing[0]}")
+    return loaded
+
+
+def _not_loaded(fresh: Any, loaded: Any) -> list[str]:
+    """Weights of `loaded` that still have the random start that they share with `fresh`, but for the classifier's.
+
+    timm loads what fits and keeps quiet about the rest, and some of its models rename the weights that they load.
+    """
+    classifier = loaded.default_cfg["classifier"]
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    others = dict(loaded.named_parameters())
+    return [
+        key
+        for key, value in fresh.named_parameters()
+        if value.dim() > 1 and not key.startswith(heads) and value.std() > 0 and torch.equal(value, others[key])
+    ]

@@ -1,0 +1,70 @@
+"""What is declared, for people: every registry by its noun, and each declaration as one line or as a card."""
+
+import inspect
+from dataclasses import asdict, is_dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from calbench.benchmark.core.registry import Registry, option_defaults, option_fields
+
+
+def registries() -> dict[str, Registry]:
+    """Every registry by the plural noun that the command line and the documentation use."""
+    from calbench.benchmark.backbones import registry as backbones
+    from calbench.benchmark.metrics import registry as metrics
+    from calbench.datasets import registry as datasets
+    from calbench.methods import registry as methods
+
+    return {"methods": methods, "datasets": datasets, "backbones": backbones, "metrics": metrics}
+
+
+def summary(cls: type) -> str:
+    """The first sentence of a declaration's docstring."""
+    return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+
+
+def card(what: str, cls: Any) -> str:
+    """One declaration as Markdown; the documentation's pages are made of these."""
+    spec = cls.spec
+    kind = getattr(cls, "kind", what.removesuffix("s"))
+    lines = [f"# {spec.name}", f"*{kind}*, in tables: {spec.label}", "", inspect.getdoc(cls) or "", ""]
+    defaults, types = option_defaults(cls), get_type_hints(cls, include_extras=True)
+    if option_fields(cls):
+        lines += ["| option | type | default |", "|---|---|---|"]
+        for field in option_fields(cls):
+            shown = repr(defaults[field.name]) if field.name in defaults else "required"
+            lines.append(f"| {field.name} | {_type_name(types[field.name])} | `{shown}` |")
+        lines.append("")
+    if needs := getattr(cls, "needs", ()):
+        lines += [f"Needs: {', '.join(sorted(needs))}.", ""]
+    if what == "methods":
+        lines += [f"Keeps accuracy: {'yes' if cls.keeps_accuracy else 'no'}.", ""]
+    if spec.paper:
+        lines += [f"Paper: {spec.paper}.", ""]
+    return "\n".join(lines)
+
+
+_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _type_name(annotation: Any) -> str:
+    """An option's type as people read it: ``'nll' or 'ece'``, ``float > 0``, ``tuple of str``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(repr(choice) for choice in arguments)
+    if origin is Annotated:
+        bounds = [bound for field in arguments[1:] for bound in getattr(field, "metadata", ())]
+        limits = [f"{_SIGNS[name]} {value}" for bound in bounds for name, value in _fields_of(bound)]
+        return " ".join([_type_name(arguments[0]), ", ".join(limits)]).strip()
+    if origin in (Union, UnionType):
+        return " or ".join(_type_name(part) for part in arguments)
+    if origin is not None:
+        inner = [_type_name(part) for part in arguments if part is not ...]
+        return f"{origin.__name__} of {', '.join(inner)}"
+    return "None" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
+
+
+def _fields_of(bound: Any) -> list[tuple[str, Any]]:
+    """Name and value of a bound such as ``Gt(gt=0)``; what is no bound has none."""
+    found = asdict(bound) if is_dataclass(bound) else {}
+    return [(name, value) for name, value in found.items() if name in _SIGNS]

@@ -1,0 +1,96 @@
+"""The command that sets a run beside published numbers, or sums up what published numbers say by themselves."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from calbench.benchmark.cli.options import ResultsDir
+from calbench.benchmark.core.errors import InputError
+
+if TYPE_CHECKING:
+    from calbench.benchmark.report.tables.table import Table
+
+app = typer.Typer()
+
+Format = Literal["terminal", "markdown", "latex", "csv"]
+
+
+@app.command()
+def compare(
+    suite: Annotated[str, typer.Argument(metavar="[SUITE]", help="A suite that was run; none: the reference.")] = "",
+    reference: Annotated[str, typer.Option(help="Published numbers: a name such as calattn2026, or a CSV file.")] = "",
+    method: Annotated[str, typer.Option(help="Without SUITE: the method whose gains are summed up.")] = "",
+    drop_suspect: Annotated[
+        bool, typer.Option("--drop-suspect", help="Without SUITE: leave suspect cells out.")
+    ] = False,
+    results_dir: ResultsDir = "results",
+    format_: Annotated[Format, typer.Option("--format", help="How to print the table.")] = "terminal",
+) -> int:
+    """Set a finished run beside published numbers: ours, theirs, difference, and whether theirs lies in our interval.
+
+    Without SUITE, what the published numbers say by themselves: how often, over all cells and not the best alone, the
+    method is better and worse, and by how much.
+    """
+    if suite and (method or drop_suspect):
+        raise InputError("compare: --method and --drop-suspect sum up a reference; leave out the suite")
+    if suite:
+        return _beside(suite, reference, results_dir, format_)
+    if not reference:
+        raise InputError("compare: name a suite that was run, or published numbers with --reference")
+    return _alone(reference, method, drop_suspect, format_)
+
+
+def _beside(suite: str, reference: str, results_dir: str, format_: Format) -> int:
+    from calbench.benchmark.cli.reports import load_suite_results
+    from calbench.benchmark.report.tables.reference import load_aligned, reference_table
+
+    results = load_suite_results(suite, results_dir)
+    name = reference or (results.run.get("config") or {}).get("reference")
+    if not name:
+        raise InputError(f"compare: the suite {suite} names no published numbers; name some with --reference")
+    _print(reference_table(results, load_aligned(name, results)), format_, _cautions(name))
+    return 0
+
+
+def _alone(reference: str, method: str, drop_suspect: bool, format_: Format) -> int:
+    from calbench.benchmark.report.tables.reference import summary_table
+    from calbench.benchmark.results.reference import describe, gains, load_reference, summary
+
+    published = load_reference(reference)
+    if not method and reference.endswith(".csv"):
+        raise InputError("compare: name the method to sum up with --method")
+    method = method or describe(reference).method
+    found = gains(published, method)
+    suspect = int(found["suspect"].sum())
+    if drop_suspect:
+        found = found[~found["suspect"]]
+        if found.empty:
+            raise InputError(f"compare: every cell with {method!r} looks suspect")
+    notes = [f"{suspect} suspect cells are {'left out' if drop_suspect else 'among these'}."] if suspect else []
+    table = summary_table(summary(found), method, ", ".join(published["source"].unique()))
+    _print(table, format_, notes + _cautions(reference))
+    return 0
+
+
+def _cautions(reference: str) -> list[str]:
+    from calbench.benchmark.results.reference import describe
+
+    return [] if reference.endswith(".csv") else describe(reference).cautions
+
+
+def _print(table: "Table", format_: Format, notes: list[str]) -> None:
+    """Print a table; for people with its caption and notes below it."""
+    from calbench.benchmark.report.render.latex import latex
+    from calbench.benchmark.report.render.markdown import escape, markdown
+    from calbench.benchmark.report.render.terminal import terminal_table
+
+    if format_ == "terminal":
+        console = Console(highlight=False)
+        console.print(terminal_table(table))
+        for note in [table.caption, *notes]:
+            console.print(note, markup=False, style="dim", soft_wrap=True)
+    elif format_ == "markdown":
+        print(markdown(table), "".join(f"- {escape(note)}\n" for note in notes), sep="\n", end="")
+    else:
+        print(latex(table) if format_ == "latex" else table.frame().to_csv(index=False), end="")

@@ -1,0 +1,66 @@
+"""The command ``calbench``. Exit status: 0 all well, 1 a cell failed, 2 bad input, 130 after Ctrl-C."""
+
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from calbench.benchmark.cli import compare as commands_compare
+from calbench.benchmark.cli import info as commands_info
+from calbench.benchmark.cli import predictions as commands_posthoc
+from calbench.benchmark.cli import run as commands_run
+from calbench.benchmark.core.errors import InputError
+
+app = typer.Typer(
+    name="calbench",
+    help="Compare probability-calibration methods for image classifiers under one protocol.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for part in (commands_run, commands_posthoc, commands_compare, commands_info):
+    for command in part.app.registered_commands:
+        app.registered_commands.append(command)
+    for group in part.app.registered_groups:
+        app.registered_groups.append(group)
+
+_UsageError = typer.BadParameter.__mro__[1]
+"""The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
+
+INTERRUPTED = 130
+_OS_REASONS = {errno.ENOSPC: "no space left on the disk", errno.EROFS: "the file system is read-only"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    console = Console(stderr=True, highlight=False)
+    try:
+        result = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        status = result if isinstance(result, int) else 0
+    except typer.Exit as stop:
+        status = stop.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        status = INTERRUPTED
+    except _UsageError as error:
+        error.show()
+        return error.exit_code
+    except InputError as error:
+        console.print(f"calbench: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
+    except OSError as error:
+        reason = _OS_REASONS.get(error.errno or 0, error.strerror or str(error))
+        name = f": {Path(str(error.filename)).name}" if error.filename else ""
+        console.print(f"calbench: {reason}{name}", style="red", markup=False, soft_wrap=True)
+        return 2
+    if status == INTERRUPTED:  # typer makes an exit of Ctrl-C, its older versions an abort
+        console.print("interrupted: what was finished stays, and the same command goes on from there")
+    return status
+
+
+def entry_point() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""What the commands ``report`` and ``plot`` do: write or print reports of stored results; nothing is computed."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from calbench.benchmark.config.table_layout import load_layout
+from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
+from calbench.benchmark.report.render.latex import latex
+from calbench.benchmark.report.render.markdown import markdown
+from calbench.benchmark.report.render.terminal import render_terminal, terminal_table
+from calbench.benchmark.report.tables.layout import layout_table
+from calbench.benchmark.report.tables.leaderboard import Block, leaderboard
+from calbench.benchmark.report.tables.table import Table
+from calbench.benchmark.report.write import (
+    latex_head,
+    leaderboard_latex,
+    leaderboard_markdown,
+    suite_tables,
+    write_figures,
+    write_reports,
+)
+from calbench.benchmark.results.results import Results, read_table
+from calbench.benchmark.store.folder import Folder
+
+
+def load_suite_results(suite: str, results_dir: str) -> Results:
+    """The stored results of a suite (a name, or the path of its YAML file) in a local folder or at an fsspec address.
+
+    Raises:
+        InputError: the suite was not run, or its files are damaged or of another version.
+    """
+    with Folder(results_dir, make=False).fetched(_folder_name(suite)) as folder:
+        return Results.load(folder)
+
+
+def _folder_name(suite: str) -> str:
+    return Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
+
+
+def external_results(path: Path, baseline: str) -> Results:
+    """Anybody's tidy table as results: columns dataset, backbone, entry, metric and value; others where they are known.
+
+    Raises:
+        InputError: a column is missing, a value is no number or listed twice, or the baseline is none of the entries.
+    """
+    table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
+    if baseline:
+        check_names("baseline", [baseline], dict.fromkeys(table["entry"]))
+    given, table = list(table.columns), table.reindex(columns=RESULT_COLUMNS)
+    table = table.astype({"split": object, "checkpoint": object}).fillna({"split": "test", "checkpoint": "unknown"})
+    twice = table.index[table.duplicated([column for column in RESULT_COLUMNS if column not in _MEASURED])]
+    if len(twice):
+        told = table.loc[twice[0], [column for column in RESULT_COLUMNS if column in given and column not in _MEASURED]]
+        raise InputError(f"{path.name}, line {twice[0] + 2}: {_told(told)} is listed twice")
+    run = {"suite": path.stem, "title": path.stem, "baseline": baseline or None, "protocol_text": []}
+    return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
+
+
+_MEASURED = ("value", "low", "high")
+
+
+def _told(row: pd.Series) -> str:
+    return ", ".join(f"{name} {value}" for name, value in row.dropna().items())
+
+
+def report_command(
+    suite: str, results_dir: str, results: Path | None, baseline: str, metric: str, format_: str, table: str
+) -> int:
+    """Write the reports of a suite, or print one table or format of it.
+
+    Args:
+        suite: the suite's name; empty with `results`.
+        results_dir: the folder of all suites' results, local or an fsspec address.
+        results: a tidy CSV of anybody's results, in place of a suite.
+        baseline: with `results`, the entry that reductions refer to.
+        metric: the metric that is ranked and reduced.
+        format_: ``all`` and ``html`` write files; the others print.
+        table: one table alone: a layout of the suite, a layout's YAML file, ``overall``, or ``dataset-backbone``.
+
+    Raises:
+        InputError: an unknown suite, table or metric.
+    """
+    loaded = external_results(results, baseline) if results else load_suite_results(suite, results_dir)
+    known = list(loaded.table["metric"].dropna().unique())
+    if known:
+        check_names("metric", [metric], known)
+    if table:
+        _print(_text(_table(loaded, metric, table), loaded, format_))
+    elif format_ == "terminal" or (results and format_ == "all"):
+        Console(highlight=False).print(render_terminal(loaded, metric))
+    elif format_ in ("markdown", "latex"):
+        _print((leaderboard_markdown if format_ == "markdown" else leaderboard_latex)(loaded, metric))
+    elif format_ == "csv":
+        _print(pd.concat([_with_place(block) for block in leaderboard(loaded, metric)]).to_csv(index=False))
+    elif results:
+        raise InputError("report: --format html needs a suite")
+    else:
+        name = _folder_name(suite)
+        with Folder(results_dir).publishing(name) as folder:
+            written = write_reports(loaded, folder, ["html"]) if format_ == "html" else write_reports(loaded, folder)
+        Console(highlight=False).print(f"written to {name}: {', '.join(path.name for path in written)}")
+    return 0
+
+
+def plot_command(suite: str, results_dir: str, figures: list[str]) -> int:
+    """Draw figures of a suite (all by default) into its ``figures`` folder, and a LaTeX document over all of them.
+
+    Raises:
+        InputError: the suite was not run, or an unknown figure.
+    """
+    loaded, name = load_suite_results(suite, results_dir), _folder_name(suite)
+    with Folder(results_dir).publishing(name) as folder:
+        written = write_figures(loaded, folder, figures) if figures else write_reports(loaded, folder, ["document"])
+    Console(highlight=False).print(f"written to {name}: {len(written)} files")
+    return 0
+
+
+def _with_place(block: Block) -> pd.DataFrame:
+    return block.frame.assign(dataset=block.dataset or "all", backbone=block.backbone or "all")
+
+
+def _table(results: Results, metric: str, name: str) -> Table:
+    if name.endswith((".yaml", ".yml")):
+        return layout_table(results, load_layout(Path(name)))
+    tables = {table.key: table for table in suite_tables(results)}
+    tables |= {block.table.key: block.table for block in leaderboard(results, metric)}
+    check_names("table", [name], tables)
+    return tables[name]
+
+
+def _text(table: Table, results: Results, format_: str) -> object:
+    if format_ == "html":
+        raise InputError("report: --table has no html form; the page shows every table")
+    forms = {
+        "markdown": lambda: markdown(table),
+        "latex": lambda: latex_head(results) + latex(table),
+        "csv": lambda: table.frame().to_csv(index=False),
+    }
+    return forms[format_]() if format_ in forms else terminal_table(table)
+
+
+def _print(content: object) -> None:
+    """Print plain text as it is, for a pipe; what rich draws, by rich."""
+    if isinstance(content, str):
+        print(content, end="")
+    else:
+        Console(highlight=False).print(content)

@@ -1,0 +1,241 @@
+"""The commands that run suites and write their reports: run, status, cache, report, plot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from calbench.benchmark.cli.options import Entries, Plugins, ResultsDir, Seeds, Settings, Smoke, wide_console
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.execution.options import CacheMode, RunOptions
+
+if TYPE_CHECKING:  # the commands import what they need: --help should not wait for torch
+    from calbench.benchmark.config.suite import Suite
+    from calbench.benchmark.execution.cost import Cost
+    from calbench.benchmark.execution.plan import Work
+    from calbench.benchmark.results.results import Results
+
+app = typer.Typer()
+cache = typer.Typer(help="Look at the store of predictions, check it, clean it.", no_args_is_help=True)
+app.add_typer(cache, name="cache")
+
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A name of `calbench list suites`, or a YAML file.")]
+DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", help="Folder of downloaded datasets.")]
+
+
+@app.command()
+def run(
+    suite: SuiteName = "quick",
+    results_dir: ResultsDir = "results",
+    entry: Entries = (),
+    seed: Seeds = (),
+    set_: Settings = (),
+    plugin: Plugins = (),
+    jobs: Annotated[int, typer.Option(help="Worker processes; 0 chooses by the machine.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    cache: Annotated[
+        CacheMode, typer.Option(help="Compute what is missing, everything again, or nothing.")
+    ] = "default",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed cells again.")] = False,
+    scheduler: Annotated[str, typer.Option(help="Address of a Dask scheduler, or slurm.")] = "",
+    scheduler_options: Annotated[
+        Path | None, typer.Option("--slurm-options", help="YAML file of dask-jobqueue's SLURMCluster options.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")] = False,
+    data_dir: DataDir = RunOptions.data_root,
+    smoke: Smoke = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it costs.")] = False,
+) -> int:
+    """Run a suite: train what is missing, evaluate every entry, write the tables."""
+    from calbench.benchmark.execution.runner import run_suite
+    from calbench.benchmark.execution.work import RANK
+
+    options = RunOptions(
+        results_dir=results_dir,
+        data_root=data_dir,
+        plugins=tuple(plugin),
+        jobs=jobs,
+        device=device,
+        cache=cache,
+        retry_failed=retry_failed,
+        scheduler=scheduler,
+        scheduler_options=scheduler_options,
+        tensorboard=tensorboard,
+    )
+    loaded = _load(suite, plugin, set_, entry, seed, smoke)
+    if dry_run:
+        return _dry_run(loaded, options)
+    results = run_suite(loaded, options)
+    if RANK == 0:
+        write_and_show(results, results_dir)
+    return 1 if any(cell["status"] != "done" for cell in results.run["cells"]) else 0
+
+
+def _load(
+    suite: str,
+    plugins: Sequence[Path] = (),
+    settings: Sequence[str] = (),
+    entries: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    smoke: bool = False,
+) -> "Suite":
+    from calbench.benchmark.config.suite import load_suite
+    from calbench.benchmark.core.registry import Plugin
+
+    for plugin in plugins:
+        Plugin.load(plugin)
+    return load_suite(suite, settings=settings, entries=entries, seeds=seeds, smoke=smoke)
+
+
+def _dry_run(suite: "Suite", options: RunOptions) -> int:
+    from calbench.benchmark.execution.probe import probe_cell
+    from calbench.benchmark.execution.runner import plan_suite, status
+    from calbench.benchmark.store.store import Store
+
+    def probe(work: "Work") -> "Cost":
+        kind = f"{work.cell.dataset.spelled()} / {work.cell.backbone.spelled()}"
+        Console(stderr=True, highlight=False).print(f"timing a few steps: {kind}", markup=False, soft_wrap=True)
+        return probe_cell(work, options.data_root, options.device)
+
+    store = Store(options.results_dir)
+    plan = plan_suite(suite, options)
+    found = status(plan, suite, store, options, probe)
+    console = Console(highlight=False)
+    for work in found.todo:
+        console.print(f"{work.cell.key}  {work.cell.describe()}", markup=False, soft_wrap=True)
+    console.print(f"{suite.name}: {found.line()}", markup=False, soft_wrap=True)
+    return 0
+
+
+def write_and_show(results: "Results", results_dir: str) -> None:
+    """Write the reports of a run and show its leaderboard."""
+    from calbench.benchmark.report import render_terminal, write_reports
+    from calbench.benchmark.store.folder import Folder
+
+    console = wide_console()
+    console.print(render_terminal(results))
+    name = results.run["suite"]
+    with Folder(results_dir).publishing(name) as folder:
+        written = [path.relative_to(folder).as_posix() for path in write_reports(results, folder)]
+    console.print(f"written to {name} in the results folder: {', '.join(written)}")
+
+
+@app.command()
+def status(
+    suite: SuiteName = "quick",
+    results_dir: ResultsDir = "results",
+    entry: Entries = (),
+    seed: Seeds = (),
+    set_: Settings = (),
+    plugin: Plugins = (),
+    data_dir: DataDir = RunOptions.data_root,
+    smoke: Smoke = False,
+) -> int:
+    """Say how far a suite is, while it runs in another terminal or afterwards; give the options that it runs with."""
+    from calbench.benchmark.execution.runner import plan_suite, status
+    from calbench.benchmark.store.store import Store
+
+    options = RunOptions(results_dir, data_dir)
+    loaded = _load(suite, plugin, set_, entry, seed, smoke)
+    found = status(plan_suite(loaded, options), loaded, Store(results_dir), options)
+    Console(highlight=False).print(f"{loaded.name}: {found.line()}", markup=False, soft_wrap=True)
+    return 0
+
+
+@cache.command("list")
+def cache_list(results_dir: ResultsDir = "results") -> int:
+    """List the cells in the store."""
+    from calbench.benchmark.store.store import Store, UnreadableError
+
+    store = Store(results_dir)
+    table = Table(Column("key", no_wrap=True, min_width=24), "cell", "state", "seconds", "MB")
+    for key in store.cells():
+        state, name, seconds = store.status(key), "", ""
+        try:
+            if state == "done":
+                manifest = store.manifest(key)
+                name, seconds = manifest.get("name", ""), f"{manifest.get('seconds', 0):.1f}"
+            elif state == "failed":
+                name = store.failure(key).get("name", "")
+        except UnreadableError:
+            state = "unreadable"
+        table.add_row(key, name, state, seconds, f"{store.bytes_of(key) / 1e6:.2f}")
+    Console().print(table)
+    return 0
+
+
+@cache.command("verify")
+def cache_verify(results_dir: ResultsDir = "results") -> int:
+    """Read every stored file and report what is truncated, altered or from another version; status 1 if any is."""
+    from calbench.benchmark.store.store import Store
+
+    store, console = Store(results_dir), Console(highlight=False)
+    findings = store.verify()
+    mendable = [finding for finding in findings if finding.remedy is not None]
+    for finding in findings:
+        console.print(f"{finding.key}: {finding.problem}", markup=False, soft_wrap=True)
+    console.print(f"{len(store.cells())} cells, {len(findings)} damaged" + ("; prune mends it" if mendable else ""))
+    return 1 if findings else 0
+
+
+@cache.command("prune")
+def cache_prune(
+    results_dir: ResultsDir = "results",
+    keep: Annotated[list[str], typer.Option("--keep", help="Keep the cells of this suite alone (repeatable).")] = (),
+    entry: Entries = (),
+    seed: Seeds = (),
+    set_: Settings = (),
+    plugin: Plugins = (),
+    data_dir: DataDir = RunOptions.data_root,
+    smoke: Smoke = False,
+) -> int:
+    """Remove damaged and failed cells and leftovers; with --keep, also every cell that those suites do not need.
+
+    The options of a suite (--set, --entry, --seed, --smoke) hold for every suite of --keep.
+    """
+    from calbench.benchmark.execution.runner import plan_suite
+    from calbench.benchmark.store.store import Store
+
+    wanted = None
+    if keep:
+        suites = [_load(name, plugin, set_, entry, seed, smoke) for name in keep]
+        plans = [plan_suite(suite, RunOptions(results_dir, data_dir)) for suite in suites]
+        wanted = {work.cell.key for plan in plans for work in plan}
+    removed = Store(results_dir).prune(wanted)
+    Console(highlight=False).print(f"removed {len(removed)} cells")
+    return 0
+
+
+@app.command()
+def report(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "",
+    results_dir: ResultsDir = "results",
+    results: Annotated[Path | None, typer.Option(help="A tidy CSV of anybody's results instead of a suite.")] = None,
+    baseline: Annotated[str, typer.Option(help="With --results: the entry that reductions refer to.")] = "",
+    metric: Annotated[str, typer.Option(help="The metric of the reductions.")] = "ece",
+    format_: Annotated[
+        Literal["all", "terminal", "markdown", "csv", "latex", "html"], typer.Option("--format", help="What to write.")
+    ] = "all",
+    table: Annotated[str, typer.Option(help="One table of the suite's layouts alone.")] = "",
+) -> int:
+    """Write the tables again from the results; nothing is computed."""
+    from calbench.benchmark.cli.reports import report_command
+
+    if bool(suite) == bool(results):
+        raise InputError("report: name a suite, or a file with --results")
+    return report_command(suite, results_dir, results, baseline, metric, format_, table)
+
+
+@app.command()
+def plot(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "quick",
+    figure: Annotated[list[str], typer.Option("--figure", help="Draw this figure alone (repeatable).")] = (),
+    results_dir: ResultsDir = "results",
+) -> int:
+    """Draw the figures of a suite from its results, as PNG and PDF."""
+    from calbench.benchmark.cli.reports import plot_command
+
+    return plot_command(suite, results_dir, list(figure))

@@ -1,0 +1,187 @@
+"""Entries and recipes: what ``focal(gamma=5) + calattn + temperature-scaling`` means.
+
+An entry is one row of a leaderboard: a training recipe (one objective, any augmentations, at most one head) and a chain
+of calibrators, possibly empty.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import Component
+from calbench.methods import Augmentation, BackboneInfo, Calibrator, Head, Method, Objective, registry
+
+DEFAULT_OBJECTIVE = "cross-entropy"
+Defaults = Mapping[str, Mapping[str, Any]]
+
+_TERM = re.compile(r"(?P<name>[^\s()]+)\s*(?:\((?P<options>.*)\))?", re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A training-time composition: one objective, any augmentations, at most one head."""
+
+    objective: Objective
+    augmentations: tuple[Augmentation, ...] = ()
+    head: Head | None = None
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """All parts, the objective first."""
+        return (self.objective, *self.augmentations, *([self.head] if self.head else []))
+
+    @cached_property
+    def name(self) -> str:
+        """The recipe spelled in full: ``cross-entropy-brier + calattn``."""
+        return " + ".join(part.spelled() for part in self.methods)
+
+    def identity(self) -> list[dict[str, Any]]:
+        """What determines the training, as plain data."""
+        return [part.identity() for part in self.methods]
+
+    def default_objective(self) -> Objective:
+        """The objective that a name without one stands for."""
+        return self.head.default_objective() if self.head else registry.create(DEFAULT_OBJECTIVE)
+
+    def check(self, backbone: BackboneInfo) -> None:
+        """Raise an `InputError` with the reason where this recipe cannot be trained on `backbone`."""
+        if self.head:
+            self.head.check(backbone)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One row of a leaderboard."""
+
+    recipe: Recipe
+    calibrators: tuple[Calibrator, ...] = ()
+    label: str | None = None
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """Recipe and calibrators in order."""
+        return (*self.recipe.methods, *self.calibrators)
+
+    @cached_property
+    def name(self) -> str:
+        """The row's name: the label, or the parts spelled in order without a default objective."""
+        if self.label:
+            return self.label
+        parts = [part.spelled() for part in self.methods]
+        implied = self.recipe.objective.identity() == self.recipe.default_objective().identity()
+        return " + ".join(parts[1:] if implied and len(parts) > 1 else parts)
+
+    @cached_property
+    def calibrator_name(self) -> str:
+        """The chain of calibrators spelled, or ``none``."""
+        return " + ".join(part.spelled() for part in self.calibrators) or "none"
+
+
+def split_outside_brackets(text: str, separator: str) -> list[str]:
+    """Split `text` at `separator` where it stands outside brackets and quotes."""
+    parts, depth, quote, start = [], 0, "", 0
+    for position, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+            if depth < 0:
+                raise InputError(f"{text!r}: a closing bracket too many")
+        elif char == separator and depth == 0:
+            parts.append(text[start:position])
+            start = position + 1
+    if depth or quote:
+        raise InputError(f"{text!r}: a bracket or quote is not closed")
+    return [part.strip() for part in (*parts, text[start:])]
+
+
+def parse_term(term: Any) -> tuple[str, dict[str, Any]]:
+    """Read ``name``, ``name(option=value, ...)`` or ``{name: {option: value}}`` as a name and its options.
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(term, Mapping) and len(term) == 1:
+        name, options = next(iter(term.items()))
+        if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
+            return name, {str(key): value for key, value in (options or {}).items()}
+    if not isinstance(term, str):
+        raise InputError(f"expected a name, name(option=value) or name: {{option: value}}, got {term!r}")
+    match = _TERM.fullmatch(term.strip())
+    if match is None:
+        hint = "; quote it where it stands in a YAML list in brackets" if term.count("(") != term.count(")") else ""
+        raise InputError(f"cannot read {term!r}: expected name or name(option=value, ...){hint}")
+    options = {}
+    for part in split_outside_brackets(match["options"] or "", ","):
+        if not part:
+            continue
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"cannot read {part!r} in {term!r}: expected option=value")
+        try:
+            options[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"cannot read the value of {key.strip()!r} in {term!r}") from error
+    return match["name"], options
+
+
+def make_component(term: Any, create: Callable[..., Component], defaults: Defaults | None = None) -> Any:
+    """Make the component that `term` spells; `defaults` gives options by name that the term may override."""
+    name, options = parse_term(term)
+    return create(name, **{**(defaults or {}).get(name, {}), **options})
+
+
+def parse_entry(spec: Any, defaults: Defaults | None = None) -> Entry:
+    """Read one entry of a suite.
+
+    Args:
+        spec: ``"focal + temperature-scaling"``, or ``{label: ..., methods: [...]}`` with terms as `parse_term` reads.
+        defaults: options by method name that the protocol sets.
+
+    Raises:
+        InputError: unknown names or options, or a combination that cannot work, with the reason.
+    """
+    label = None
+    if isinstance(spec, Mapping) and "methods" in spec:
+        unknown = set(spec) - {"label", "methods"}
+        if unknown or not isinstance(spec["methods"], list):
+            raise InputError(f"entry {spec!r}: expected the keys label and methods (a list)")
+        label, terms = spec.get("label"), spec["methods"]
+    elif isinstance(spec, str):
+        terms = split_outside_brackets(spec, "+")
+    else:
+        terms = [spec]
+    return _compose([make_component(term, registry.create, defaults) for term in terms], label)
+
+
+def _compose(methods: Iterable[Method], label: str | None) -> Entry:
+    methods = list(methods)
+    spelled = " + ".join(method.spelled() for method in methods)
+    by_kind: dict[str, list[Any]] = {"objective": [], "augmentation": [], "head": [], "calibrator": []}
+    for method in methods:
+        by_kind[method.kind].append(method)
+    for kind in ("objective", "head"):
+        if len(by_kind[kind]) > 1:
+            raise InputError(f"entry {spelled!r}: more than one {kind}; a recipe has at most one")
+    head = by_kind["head"][0] if by_kind["head"] else None
+    if by_kind["objective"]:
+        objective = by_kind["objective"][0]
+    else:
+        objective = head.default_objective() if head else registry.create(DEFAULT_OBJECTIVE)
+    if by_kind["augmentation"] and not objective.takes_soft_targets:
+        raise InputError(
+            f"entry {spelled!r}: {by_kind['augmentation'][0].spec.name} makes soft targets, and the loss "
+            f"{objective.spec.name} is defined for hard labels alone"
+        )
+    if "temperature" in objective.needs and head is None:
+        raise InputError(f"entry {spelled!r}: the loss {objective.spec.name} needs a head with a temperature (tempnet)")
+    return Entry(Recipe(objective, tuple(by_kind["augmentation"]), head), tuple(by_kind["calibrator"]), label)

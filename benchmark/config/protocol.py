@@ -1,0 +1,108 @@
+"""Protocols: splits, checkpoint rule, metrics and their options, the same for every entry of a table."""
+
+import importlib.resources
+from functools import cache
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from calbench.benchmark.config.training import CheckpointRule
+from calbench.benchmark.core.errors import check_names
+from calbench.benchmark.metrics import PANEL
+
+FEWEST_REPLICATES = 20
+"""With fewer, the ends of a 95 % interval would be the extremes of what was drawn."""
+
+
+def enough_replicates(value: int) -> int:
+    """`value` where it is a number of bootstrap replicates that intervals can be made of, or 0; else a ValueError."""
+    if value != 0 and value < FEWEST_REPLICATES:
+        raise ValueError(f"expected 0 (no intervals) or at least {FEWEST_REPLICATES} replicates")
+    return value
+
+
+class Protocol(BaseModel):
+    """What is the same for every entry.
+
+    Attributes:
+        name: the named protocol that this one starts from.
+        calibration_fraction: the share of the training pool that is held out, stratified by class.
+        checkpoint: which epoch is evaluated: the last one, or the best on the calibration split by a metric.
+        also_checkpoints: further rules recorded in the same run, to show what the choice alone does.
+        method_options: options by method name that hold unless an entry says otherwise.
+        metrics: names of the metric registry.
+        bins: number of bins of the binned metrics.
+        bootstrap: number of bootstrap replicates, at least `FEWEST_REPLICATES` (or 0: no intervals).
+        training: training options that the protocol sets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "clean"
+    description: str = ""
+    calibration_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    checkpoint: CheckpointRule = "last"
+    also_checkpoints: tuple[CheckpointRule, ...] = ()
+    method_options: dict[str, dict[str, Any]] = {}
+    metrics: tuple[str, ...] = PANEL
+    bins: Annotated[int, Field(ge=1)] = 15
+    bootstrap: Annotated[int, AfterValidator(enough_replicates)] = 1000
+    training: dict[str, Any] = {}
+
+    @property
+    def checkpoints(self) -> tuple[CheckpointRule, ...]:
+        """All rules that a run records, the protocol's own first."""
+        return tuple(dict.fromkeys((self.checkpoint, *self.also_checkpoints)))
+
+    def intervals_over(self, resampled: str) -> str:
+        """How the intervals of the tables came about, or that there are none."""
+        if not self.bootstrap:
+            return "no intervals"
+        return f"95 % intervals from {self.bootstrap} paired bootstrap replicates over {resampled}"
+
+    def lines(self, seeds: list[int], baseline: str) -> list[str]:
+        """What stands above every table."""
+        rule, *others = map(_rule, self.checkpoints)
+        beside = f" (beside it, recorded in the same runs: {', '.join(others)})" if others else ""
+        lines = [
+            f"Protocol {self.name}: {self.description}".rstrip(": "),
+            f"Calibration split {100 * self.calibration_fraction:g} % of the training pool, stratified, under the test "
+            f"transform; checkpoint: {rule}, for every entry alike{beside}.",
+            f"Seeds {', '.join(map(str, seeds))}; {self.bins} bins; {self.intervals_over('test samples and seeds')}.",
+            reduction_line(baseline),
+        ]
+        options = [f"{name}: {key} = {value}" for name, o in self.method_options.items() for key, value in o.items()]
+        return lines + ([f"Method options of the protocol: {'; '.join(options)}."] if options else [])
+
+
+def reduction_line(baseline: str) -> str:
+    """What the reductions of a table are of."""
+    return f"Baseline of every reduction: {baseline}; reduction = 100 x (baseline - entry) / baseline."
+
+
+def _rule(checkpoint: CheckpointRule) -> str:
+    """A checkpoint rule in words."""
+    if checkpoint == "last":
+        return "the last epoch"
+    return f"the epoch with the {checkpoint.replace('-', ' ')} of the calibration split"
+
+
+@cache
+def named_protocols() -> dict[str, dict[str, Any]]:
+    """The protocols that come with calbench, by name."""
+    text = importlib.resources.files("calbench.benchmark.config").joinpath("protocols.yaml").read_text("utf-8")
+    return yaml.safe_load(text)
+
+
+def make_protocol(spec: str | dict[str, Any]) -> Protocol:
+    """Make a protocol from a name, or from a mapping with a ``name`` and the fields that differ from it.
+
+    Raises:
+        InputError: an unknown protocol name.
+        pydantic.ValidationError: an unknown or wrong field.
+    """
+    changes = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = changes.get("name", "clean")
+    check_names("protocol", [name], named_protocols())
+    return Protocol.model_validate({**named_protocols()[name], "name": name, **changes})

@@ -1,0 +1,249 @@
+"""A suite: datasets, backbones, entries, seeds, protocol and training in a YAML file, checked whole at the start."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from calbench.benchmark import backbones
+from calbench.benchmark.backbones import Backbone
+from calbench.benchmark.config.entry import Entry, make_component, parse_entry
+from calbench.benchmark.config.protocol import Protocol, make_protocol
+from calbench.benchmark.config.suite_file import Location, Where, apply_setting, parse_mapping, read_suite
+from calbench.benchmark.config.table_layout import parse_layout
+from calbench.benchmark.config.training import TrainingConfig
+from calbench.benchmark.core.errors import InputError, check_names, nearest
+from calbench.benchmark.metrics import registry as metric_registry
+from calbench.benchmark.results.reference import load_reference
+from calbench.datasets import Dataset
+from calbench.datasets import registry as dataset_registry
+
+T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Override(BaseModel):
+    """Training options for one backbone, dataset or both; they hold for every entry alike."""
+
+    model_config = ConfigDict(extra="forbid")
+    backbone: str | None = None
+    dataset: str | None = None
+    training: dict[str, Any]
+
+
+class PredictionSource(BaseModel):
+    """A file of predictions that stands in the place of training: see `calbench.benchmark.predictions.files`.
+
+    ``split`` is the share of rows that the calibration split takes where the file holds one split and there is no
+    ``test_path``; ``kind`` and ``key`` say what cannot be recognised by name.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    path: str
+    dataset: str
+    backbone: str
+    test_path: str | None = None
+    kind: Literal["logits", "probabilities"] | None = None
+    key: str | None = None
+    split: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class SuiteConfig(BaseModel):
+    """A suite as written."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: str = ""
+    description: str = ""
+    datasets: list[Any] = []
+    backbones: list[Any] = []
+    predictions: list[PredictionSource] = []
+    entries: Annotated[list[Any], Field(min_length=1)]
+    baseline: Any = "cross-entropy"
+    seeds: Annotated[list[Seed], Field(min_length=1)] | Annotated[int, Field(ge=1)] = [0]
+    protocol: str | dict[str, Any] = "clean"
+    training: dict[str, Any] = {}
+    overrides: list[Override] = []
+    tables: list[Any] = []
+    reference: str | None = None
+    smoke: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checked suite."""
+
+    name: str
+    config: SuiteConfig
+    datasets: tuple[Dataset, ...]
+    backbones: tuple[Backbone, ...]
+    entries: tuple[Entry, ...]
+    baseline: str
+    seeds: tuple[int, ...]
+    protocol: Protocol
+
+    def training_for(self, dataset: Dataset, backbone: Backbone) -> TrainingConfig:
+        """The training options of one dataset and backbone: protocol, then suite, then the overrides that match."""
+        options = {**self.protocol.training, **self.config.training}
+        for override in self.config.overrides:
+            if override.backbone in (None, backbone.spec.name, backbone.spelled()) and override.dataset in (
+                None,
+                dataset.spec.name,
+                dataset.spelled(),
+            ):
+                options.update(override.training)
+        return _validated(TrainingConfig, options, "training")
+
+
+def load_suite(
+    source: str,
+    *,
+    settings: Sequence[str] = (),
+    entries: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    smoke: bool = False,
+) -> Suite:
+    """Read and check a suite.
+
+    Args:
+        source: a name of `calbench.benchmark.config.suite_file.suite_files` or a path to a YAML file.
+        settings: dotted overrides such as ``training.epochs=5``.
+        entries: run these alone (and the baseline), in place of the suite's.
+        seeds: run these in place of the suite's.
+        smoke: take the fields under ``smoke`` in place of the suite's own: the same code in seconds, on generated data.
+            The suite is then called ``<name>-smoke``.
+
+    Raises:
+        InputError: anything wrong, with file and line where there is one.
+    """
+    name, text, origin = read_suite(source)
+    options = SuiteConfig.model_fields
+    raw, in_file = parse_mapping(text, origin, options)
+    given = {}
+    if smoke:
+        if not isinstance(raw.get("smoke"), dict) or not raw["smoke"]:
+            raise InputError(f"{origin}: the suite has no smoke form")
+        check_names("suite option", raw["smoke"], options)
+        given |= dict.fromkeys(raw["smoke"], f"{origin}, smoke")
+        raw |= raw["smoke"]
+        name += "-smoke"
+    for setting in settings:
+        given[apply_setting(raw, setting, options)] = f"--set {setting}"
+    for field, values in (("entries", entries), ("seeds", seeds)):
+        if values:
+            raw[field], given[field] = list(values), f"--{_SINGULAR[field]}"
+
+    def where(location: Location) -> str:
+        return given.get(location[0] if location else "") or in_file(location)
+
+    try:
+        config = SuiteConfig(**raw)
+    except ValidationError as error:
+        raise InputError(f"{where(error.errors()[0]['loc'])}: {_reason(SuiteConfig, error)}") from None
+    return _Checker(where, config).suite(name)
+
+
+_SINGULAR = {"entries": "entry", "seeds": "seed"}
+
+
+class _Checker:
+    """Makes the parts of a suite, so that every error names the file and line it comes from."""
+
+    def __init__(self, where: Where, config: SuiteConfig) -> None:
+        self.where = where
+        self.config = config
+
+    def suite(self, name: str) -> Suite:
+        config = self.config
+        protocol = self._at(("protocol",), lambda: _protocol(config.protocol))
+        datasets = self._each("datasets", lambda term: make_component(term, dataset_registry.create))
+        nets = self._each("backbones", lambda term: make_component(term, backbones.create))
+        entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_options))
+        baseline = self._at(("baseline",), lambda: parse_entry(config.baseline, protocol.method_options))
+        if baseline.name not in [entry.name for entry in entries]:
+            entries = (baseline, *entries)
+        seeds = list(range(config.seeds)) if isinstance(config.seeds, int) else config.seeds
+        suite = Suite(name, config, datasets, nets, entries, baseline.name, tuple(dict.fromkeys(seeds)), protocol)
+        self._combinations(suite)
+        return suite
+
+    def _combinations(self, suite: Suite) -> None:
+        if bool(suite.datasets) != bool(suite.backbones):
+            raise InputError(f"{self.where(())}: datasets and backbones go together; one of them is empty")
+        if not suite.datasets and not self.config.predictions:
+            raise InputError(f"{self.where(())}: name datasets and backbones, or predictions")
+        for field in ("datasets", "backbones", "entries"):
+            names = [getattr(part, "name", None) or part.spelled() for part in getattr(suite, field)]
+            for i, name in enumerate(names):
+                if name in names[:i]:
+                    raise InputError(f"{self.where((field, i))}: {name!r} is named twice")
+        self._at(("overrides",), lambda: self._overrides(suite))
+        if self.config.reference is not None:
+            self._at(("reference",), lambda: load_reference(self.config.reference))
+        for i, table in enumerate(self.config.tables):
+            self._at(("tables", i), lambda t=table, n=f"tables.{i}": parse_layout(t, n))
+        for dataset in suite.datasets:
+            for backbone in suite.backbones:
+                training = self._at(("training",), lambda d=dataset, b=backbone: suite.training_for(d, b))
+                info = self._at(("backbones",), lambda d=dataset, b=backbone: b.info(d))
+                for i, entry in enumerate(suite.entries):
+                    self._at(("entries", i), lambda e=entry, n=info: e.recipe.check(n))
+                    if training.micro_batch and "whole-batch" in entry.recipe.objective.needs:
+                        place = self.where(("training",))
+                        raise InputError(f"{place}: micro_batch splits a batch, and the loss of {entry.name!r} cannot")
+                    if any("binary" in method.needs for method in entry.methods) and dataset.num_classes != 2:
+                        raise InputError(f"{self.where(('entries', i))}: {entry.name!r} works for two classes alone")
+
+    def _overrides(self, suite: Suite) -> None:
+        for override in self.config.overrides:
+            check_names("training option", override.training, TrainingConfig.model_fields)
+            for word, parts in (("backbone", suite.backbones), ("dataset", suite.datasets)):
+                known = {n for part in parts for n in (part.spec.name, part.spelled())}
+                check_names(f"{word} of an override", [n for n in [getattr(override, word)] if n], sorted(known))
+
+    def _each(self, field: str, make: Callable[[Any], T]) -> tuple[T, ...]:
+        return tuple(self._at((field, i), lambda t=term: make(t)) for i, term in enumerate(getattr(self.config, field)))
+
+    def _at(self, location: Location, make: Callable[[], T]) -> T:
+        try:
+            return make()
+        except InputError as error:
+            raise InputError(f"{self.where(location)}: {error}") from error
+
+
+def _protocol(spec: str | dict[str, Any]) -> Protocol:
+    try:
+        protocol = make_protocol(spec)
+    except ValidationError as error:
+        raise InputError(f"protocol: {_reason(Protocol, error)}") from None
+    check_names("metric", protocol.metrics, metric_registry)
+    for name in protocol.metrics:
+        if "out-of-distribution" in metric_registry[name].needs:
+            raise InputError(f"protocol.metrics: {name} is taken of every out-of-distribution split by itself")
+    return protocol
+
+
+def _validated(model: type[Model], options: dict[str, Any], what: str) -> Model:
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        raise InputError(f"{what}: {_reason(model, error)}") from None
+
+
+def _reason(model: type[BaseModel], error: ValidationError) -> str:
+    """One line of a pydantic error: the place, what is wrong, and the nearest field name for an unknown one.
+
+    Of a field that may be of several types every one says what it misses; their names in pydantic are left out.
+    """
+    first = error.errors()[0]
+    field, *inner = first["loc"]
+    known = model.model_fields.get(str(field))
+    if known is not None and get_origin(known.annotation) in (Union, UnionType):
+        inner = inner[1:]  # pydantic's name of the type that was tried
+    place = ".".join(map(str, [field, *inner]))
+    if first["type"] == "extra_forbidden":
+        return f"unknown option {place!r}{nearest(str(first['loc'][-1]), model.model_fields)}"
+    reasons = dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][0] == first["loc"][0])
+    return f"{place}: {'; or '.join(reasons)}" + (f", got {first['input']!r}" if first["type"] != "missing" else "")

@@ -1,0 +1,1 @@
+"""Shared foundations that import nothing else of calbench: errors, registry, table columns, environment, hashing."""

@@ -1,0 +1,248 @@
+"""The one generic registry: methods, datasets, backbones and metrics are declared through it, each in one class.
+
+A declaration is a class with a decorator; its dataclass fields are its options. Names on the command line, table
+labels, citations, cache keys, documentation rows and the parametrised tests all follow from it.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from calbench.benchmark.core.errors import InputError, check_names
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a declaration says about itself, beside its options.
+
+    ``label`` stands in tables, ``paper`` is a key of a file in ``results/reference/papers``, ``version`` counts changes
+    of the code that change results and is part of every cache key. ``digest`` is set for plug-in files alone: the hash
+    of their text, so that an edited plug-in is computed again without anybody remembering to raise a version.
+    """
+
+    name: str
+    label: str
+    paper: str | None = None
+    version: int = 1
+    digest: str | None = None
+
+    @property
+    def code(self) -> int | str:
+        """What tells one state of the declaration's code from another, as it stands in keys."""
+        return self.version if self.digest is None else f"{self.version}-{self.digest}"
+
+
+class Component:
+    """Base of everything with options: a dataclass whose fields are checked against their types when it is made."""
+
+    spec: ClassVar[Spec]
+
+    def __post_init__(self) -> None:
+        """Check every option against its annotation.
+
+        Raises:
+            InputError: an option has the wrong type or is out of its range.
+        """
+        for name, value in checked_options(type(self), self.options()).items():
+            if value is not getattr(self, name):
+                object.__setattr__(self, name, value)
+
+    def options(self) -> dict[str, Any]:
+        """All options with their values."""
+        return {field.name: getattr(self, field.name) for field in option_fields(type(self))}
+
+    def changed_options(self) -> dict[str, Any]:
+        """The options that differ from their defaults."""
+        defaults = option_defaults(type(self))
+        return {k: v for k, v in self.options().items() if k not in defaults or v != defaults[k]}
+
+    def identity(self) -> dict[str, Any]:
+        """What determines this component's part of a result: name, version and every option, as plain data."""
+        return {"name": self.spec.name, "version": self.spec.code, "options": self.options()}
+
+    def spelled(self) -> str:
+        """The component as a suite spells it: ``name`` or ``name(option=value)`` with the changed options."""
+        changed = ", ".join(f"{k}={v}" for k, v in self.changed_options().items())
+        return f"{self.spec.name}({changed})" if changed else self.spec.name
+
+
+def option_fields(cls: type[Component]) -> list[Field]:
+    """The dataclass fields of `cls` that are options (those its constructor takes)."""
+    return [field for field in fields(cls) if field.init] if is_dataclass(cls) else []
+
+
+def option_defaults(cls: type[Component]) -> dict[str, Any]:
+    """Option name to default value; options without a default are left out."""
+    found = {}
+    for field in option_fields(cls):
+        if field.default is not MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not MISSING:
+            found[field.name] = field.default_factory()
+    return found
+
+
+@cache
+def _adapters(cls: type[Component]) -> dict[str, TypeAdapter]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: TypeAdapter(hints[field.name]) for field in option_fields(cls)}
+
+
+def checked_options(cls: type[Component], options: dict[str, Any]) -> dict[str, Any]:
+    """Check `options` by name and type.
+
+    Raises:
+        InputError: an unknown option (with the nearest name) or a value of the wrong type.
+    """
+    name = cls.spec.name if hasattr(cls, "spec") else cls.__name__
+    adapters = _adapters(cls)
+    check_names(f"option of {name}", options, adapters)
+    checked = {}
+    for key, value in options.items():
+        try:
+            checked[key] = adapters[key].validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise InputError(f"{name}: option {key}={value!r}: {reason}") from None
+    return checked
+
+
+C = TypeVar("C", bound=type)
+
+
+class Registry(Generic[C]):
+    """Declared classes by name, with plug-ins from the entry-point group ``calbench.<plural>``.
+
+    Args:
+        noun: what one declaration is, for messages (``"method"``); its plural names the entry-point group.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
+        self.group = f"calbench.{noun}s"
+        self._classes: dict[str, C] = {}
+        self._entry_points_loaded = False
+
+    def register(
+        self, name: str, *, label: str | None = None, paper: str | None = None, version: int = 1
+    ) -> Callable[[C], C]:
+        """Return the decorator that declares a class under `name`.
+
+        Raises:
+            InputError: the name is taken or is not made of lower-case letters, digits, ``.``, ``_`` and ``-``.
+        """
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{self.noun} name {name!r}: use lower-case letters, digits, '.', '_' and '-'")
+
+        def decorate(cls: C) -> C:
+            digest = _plugin_digests.get(cls.__module__)
+            taken = self._classes.get(name)
+            if taken is not None and _origin(taken) != _origin(cls):
+                raise InputError(f"{self.noun} {name!r} is declared twice: in {taken.__module__} and {cls.__module__}")
+            cls.spec = Spec(name, label or name, paper, version, digest)
+            self._classes[name] = cls
+            return cls
+
+        return decorate
+
+    def __iter__(self) -> Iterator[str]:
+        self._load_entry_points()
+        return iter(sorted(self._classes))
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
+    def __getitem__(self, name: str) -> C:
+        """The class declared as `name`; an `InputError` with the nearest name where there is none."""
+        self._load_entry_points()
+        check_names(self.noun, [name], sorted(self._classes))
+        return self._classes[name]
+
+    def create(self, name: str, **options: Any) -> Any:
+        """Make one, with its options checked by name and type (an `InputError` otherwise)."""
+        cls = self[name]
+        checked = checked_options(cls, options)
+        missing = [f.name for f in option_fields(cls) if f.name not in checked | option_defaults(cls)]
+        if missing:
+            raise InputError(f"{self.noun} {name!r} needs the option {missing[0]!r}")
+        return cls(**checked)
+
+    def _load_entry_points(self) -> None:
+        if self._entry_points_loaded:
+            return
+        self._entry_points_loaded = True
+        for point in importlib.metadata.entry_points(group=self.group):
+            try:
+                point.load()
+            except Exception as error:
+                raise InputError(f"plug-in {point.value} ({self.group}) fails to import: {error!r}") from error
+
+
+_plugin_digests: dict[str, str] = {}
+
+
+def _origin(cls: type) -> str:
+    """The module of a declaration; for a plug-in without the hash of its text, so that an edited one replaces it."""
+    module = cls.__module__
+    return module.removesuffix(_plugin_digests[module]) if module in _plugin_digests else module
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A user's file of declarations, imported once."""
+
+    path: Path
+    module: str
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Import `path`; what it declares is in the registries afterwards.
+
+        Raises:
+            InputError: the file is missing or fails to import; the message names the file and the cause.
+        """
+        path = Path(path).resolve()
+        if not path.is_file():
+            raise InputError(f"plug-in {path.name}: no such file")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        module = f"calbench_plugin_{path.stem}_{digest}"
+        if module in sys.modules:
+            return cls(path, module)
+        _plugin_digests[module] = digest
+        spec = importlib.util.spec_from_file_location(module, path)
+        if spec is None or spec.loader is None:
+            raise InputError(f"plug-in {path.name}: not a Python file")
+        sys.modules[module] = loaded = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(loaded)
+        except InputError as error:
+            del sys.modules[module]
+            raise InputError(f"plug-in {path.name}: {error}") from error
+        except Exception as error:
+            del sys.modules[module]
+            line = _line_in(error, str(path))
+            raise InputError(f"plug-in {path.name}{line} fails to import: {type(error).__name__}: {error}") from error
+        return cls(path, module)
+
+
+def _line_in(error: BaseException, path: str) -> str:
+    """``", line n"`` of the last frame of `error` that lies in `path`, or ``""``."""
+    lines, trace = [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines.append(error.lineno)
+    return f", line {lines[-1]}" if lines else ""

@@ -1,0 +1,47 @@
+"""The data of a cell: the calibration split carved from the training pool, and what is evaluated."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from calbench.benchmark.data.batches import DataConfig
+from calbench.benchmark.execution.plan import Cell
+from calbench.datasets import Split, Splits, stratified_split
+
+
+@dataclass
+class CellData:
+    """What a cell trains on and predicts.
+
+    Attributes:
+        train: the training split, without the calibration split.
+        evaluated: the splits that are predicted, by name: calibration, test, shift-*, ood-*.
+        config: image size, mean and std as the backbone wants them.
+    """
+
+    train: Split
+    evaluated: dict[str, Split]
+    config: DataConfig
+
+
+_kept: dict[tuple[str, str], Splits] = {}
+_KEEP = 2
+
+
+def _load(cell: Cell, root: Path) -> Splits:
+    """Load the dataset of a cell; the last ones stay in memory, since cells come dataset by dataset."""
+    key = (repr(cell.identity["dataset"]), str(root))
+    if key not in _kept:
+        while len(_kept) >= _KEEP:
+            _kept.pop(next(iter(_kept)))
+        _kept[key] = cell.dataset.load(root)
+    return _kept[key]
+
+
+def prepare_data(cell: Cell, root: Path) -> CellData:
+    """Load and split the data of a cell; the same seed gives the same split on every machine."""
+    splits = _load(cell, root.expanduser())
+    train, calibration = stratified_split(splits.train.labels, cell.calibration_fraction, cell.seed)
+    evaluated = {"calibration": splits.train.subset(calibration), "test": splits.test}
+    evaluated |= {f"shift-{name}": split for name, split in splits.shifted.items()}
+    evaluated |= {f"ood-{name}": split for name, split in splits.out_of_distribution.items()}
+    return CellData(splits.train.subset(train), evaluated, cell.backbone.data_config(cell.dataset))

@@ -1,0 +1,209 @@
+"""From predictions to numbers: calibrators are fitted, metrics taken, intervals drawn. A pure function."""
+
+import hashlib
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calbench.benchmark import metrics, statistics
+from calbench.benchmark.config.entry import Entry
+from calbench.benchmark.config.protocol import Protocol
+from calbench.benchmark.core.schema import NOISE_FLOOR, NOISE_FLOOR_95
+from calbench.benchmark.execution.plan import digest
+from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
+from calbench.methods import Calibrator
+
+EVALUATION_FORMAT = 1
+"""Raised when the code of metrics, intervals or diagrams changes their values; part of every evaluation's name."""
+
+HISTOGRAM_BINS = 30
+NOISE_FLOORS = (NOISE_FLOOR, NOISE_FLOOR_95)
+"""Of every evaluation, from one simulation: its mean and its 95th percentile."""
+
+Values = dict[str, np.ndarray]
+
+
+@dataclass
+class Evaluation:
+    """One entry on one cell.
+
+    Attributes:
+        rows: dicts with checkpoint, split, metric, value, low, high.
+        diagrams: reliability bins and temperature histograms by checkpoint and split.
+        replicates: bootstrap replicates (R,) by checkpoint, split and metric.
+        warnings: what the fits warned of.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    diagrams: list[dict[str, Any]] = field(default_factory=list)
+    replicates: dict[tuple[str, str], Values] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Plain data and tensors, for the store."""
+        tensors = {
+            f"{checkpoint}/{split}/{metric}": torch.from_numpy(np.asarray(values, dtype=np.float32))
+            for (checkpoint, split), by_metric in self.replicates.items()
+            for metric, values in by_metric.items()
+        }
+        return {"rows": self.rows, "diagrams": self.diagrams, "warnings": self.warnings}, tensors
+
+    @classmethod
+    def from_stored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> "Evaluation":
+        """What `to_stored` gave."""
+        evaluation = cls(record["rows"], record["diagrams"], warnings=record["warnings"])
+        for name, values in tensors.items():
+            checkpoint, split, metric = name.split("/")
+            evaluation.replicates.setdefault((checkpoint, split), {})[metric] = values.numpy().astype(np.float64)
+        return evaluation
+
+
+def evaluation_name(calibrators: Iterable[Calibrator], protocol: Protocol) -> str:
+    """The name of an evaluation in a cell's folder: a hash of everything that determines it."""
+    known = metrics.registry
+    unasked = (name for name in known if known[name].needs or name in NOISE_FLOORS)
+    return digest(
+        {
+            "format": EVALUATION_FORMAT,
+            "calibrators": [calibrator.identity() for calibrator in calibrators],
+            "metrics": {name: known[name].spec.code for name in (*protocol.metrics, *unasked)},
+            "bins": protocol.bins,
+            "bootstrap": protocol.bootstrap,
+            "checkpoints": protocol.checkpoints,
+        }
+    )
+
+
+def evaluation_names(entries: Iterable[Entry], protocol: Protocol) -> dict[str, str]:
+    """The name of the evaluation of each entry, the same in all cells."""
+    return {entry.name: evaluation_name(entry.calibrators, protocol) for entry in entries}
+
+
+def resampling_seed(*parts: Any) -> int:
+    """The seed of the bootstrap: equal for all entries on the same samples, so that their replicates are paired."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
+
+
+def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...], protocol: Protocol) -> Evaluation:
+    """Fit a chain of calibrators on the calibration split and evaluate every other split.
+
+    Raises:
+        ValueError: a calibrator cannot be fitted on these predictions; the message says why.
+    """
+    evaluation = Evaluation()
+    for checkpoint in protocol.checkpoints:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fitted = fit_chain(calibrators, predictions[checkpoint, "calibration"])
+        evaluation.warnings += sorted({str(warning.message) for warning in caught} - set(evaluation.warnings))
+        for split in predictions.split_names(checkpoint):
+            if split == "calibration":
+                continue
+            part = apply_chain(fitted, predictions[checkpoint, split])
+            where = {"checkpoint": checkpoint, "split": split}
+            if split.startswith("ood-"):
+                rows = _detection_rows(apply_chain(fitted, predictions[checkpoint, "test"]), part)
+            else:
+                rows, replicates = _metric_rows(part, protocol, split)
+                evaluation.replicates[checkpoint, split] = replicates
+                evaluation.diagrams.append(where | _diagram(part, protocol.bins))
+                rows += _temperature_rows(fitted, part)
+            evaluation.rows += [where | row for row in rows]
+    return evaluation
+
+
+def fit_chain(calibrators: tuple[Calibrator, ...], part: SplitPredictions) -> list[Calibrator]:
+    """Fit fresh copies one after the other, each on the logits that those before it give."""
+    fitted = []
+    for calibrator in calibrators:
+        copy = type(calibrator)(**calibrator.options())
+        copy.fit(part.logits, part.labels, **_extra(copy, part))
+        part = apply_chain([copy], part)
+        fitted.append(copy)
+    return fitted
+
+
+def apply_chain(fitted: list[Calibrator], part: SplitPredictions) -> SplitPredictions:
+    """The predictions that a fitted chain gives for a split."""
+    logits = part.logits
+    for calibrator in fitted:
+        logits = calibrator.transform(logits, **_extra(calibrator, part))
+    return SplitPredictions(logits, part.labels, part.features, part.temperature, part.posterior)
+
+
+def _extra(calibrator: Calibrator, part: SplitPredictions) -> dict[str, Tensor]:
+    if "features" not in calibrator.needs:
+        return {}
+    if part.features is None:
+        raise ValueError(f"{calibrator.spec.name} needs pooled features, and these predictions have none")
+    return {"features": part.features}
+
+
+def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tuple[list[dict[str, Any]], Values]:
+    names = [
+        name
+        for name in dict.fromkeys((*protocol.metrics, *_posterior_metrics(part)))
+        if name not in NOISE_FLOORS and ("posterior" not in metrics.registry[name].needs or part.posterior is not None)
+    ]
+    inputs = {"logits": part.logits, "labels": part.labels, "bins": protocol.bins, "posterior": part.posterior}
+    values = metrics.evaluate(metrics=names, **inputs)
+    seed = resampling_seed(split, len(part))
+    replicates = {}
+    if protocol.bootstrap:
+        replicates = statistics.bootstrap(metrics=names, replicates=protocol.bootstrap, seed=seed, **inputs)
+    rows = [{"metric": name, "value": values[name]} | _interval(replicates.get(name)) for name in names]
+    floor = statistics.noise_floor(logits=part.logits, seed=seed, bins=protocol.bins)
+    rows += [{"metric": name, "value": v} for name, v in zip(NOISE_FLOORS, (floor.mean, floor.q95), strict=True)]
+    return [{"low": None, "high": None} | row for row in rows], replicates
+
+
+def _posterior_metrics(part: SplitPredictions) -> list[str]:
+    if part.posterior is None:
+        return []
+    return [name for name in metrics.registry if "posterior" in metrics.registry[name].needs]
+
+
+def _interval(values: np.ndarray | None) -> dict[str, float]:
+    if values is None:
+        return {}
+    low, high = statistics.interval(values)
+    return {"low": low, "high": high}
+
+
+def _detection_rows(test: SplitPredictions, other: SplitPredictions) -> list[dict[str, Any]]:
+    """How well the calibrated confidences tell the out-of-distribution split from the test split."""
+    found = metrics.evaluate_ood(logits=test.logits, ood_logits=other.logits)
+    return [{"metric": name, "value": value, "low": None, "high": None} for name, value in found.items()]
+
+
+def _temperature_rows(fitted: list[Calibrator], part: SplitPredictions) -> list[dict[str, Any]]:
+    temperatures = [c.temperature_ for c in fitted if isinstance(getattr(c, "temperature_", None), float)]
+    if not temperatures and part.temperature is None:
+        return []
+    value = temperatures[-1] if temperatures else float(part.temperature.double().mean())
+    return [{"metric": "temperature", "value": value, "low": None, "high": None}]
+
+
+def _diagram(part: SplitPredictions, bins: int) -> dict[str, Any]:
+    found = metrics.reliability(logits=part.logits, labels=part.labels, bins=bins)
+    diagram: dict[str, Any] = {"bins": [asdict(one) for one in found]}
+    if part.temperature is None:
+        return diagram | {"temperature": None}
+    counts, edges = np.histogram(part.temperature.double().cpu().numpy(), bins=HISTOGRAM_BINS)
+    return diagram | {"temperature": {"edges": edges.tolist(), "counts": counts.tolist()}}
+
+
+def oracle_predictions(split: SplitPredictions) -> SplitPredictions:
+    """The Bayes posterior itself as predictions: what no method can beat but by chance."""
+    log_posterior = split.posterior.clamp_min(1e-300).log()
+    return SplitPredictions(log_posterior, split.labels, posterior=split.posterior)
+
+
+def cell_metrics(part: SplitPredictions, bins: int) -> dict[str, float]:
+    """The few numbers that a checkpoint rule or a manifest needs."""
+    return metrics.evaluate(logits=part.logits, labels=part.labels, metrics=["accuracy", "nll", "ece"], bins=bins)

@@ -1,0 +1,196 @@
+"""From the store to a suite's results: tidy table, comparisons, diagrams, curves and the record of the run."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calbench.benchmark import metrics, statistics
+from calbench.benchmark.config.entry import Entry
+from calbench.benchmark.config.suite import Suite
+from calbench.benchmark.core import environment
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, Address
+from calbench.benchmark.evaluation.entries import Evaluation, evaluation_names
+from calbench.benchmark.execution.plan import Work, digest
+from calbench.benchmark.execution.work import oracle_name
+from calbench.benchmark.results.record import declaration, entry_record, run_record
+from calbench.benchmark.results.results import Results
+from calbench.benchmark.store.store import DamagedError, Store, UnreadableError
+
+TO_EVALUATE = "to evaluate"
+"""The status of a cell of which an evaluation was damaged: it is removed and can be made again."""
+
+
+class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
+    """Bootstrap replicates read from the store when they are asked for: memory does not grow with the cells."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.where: dict[Address, tuple[str, str]] = {}
+
+    def __getitem__(self, address: Address) -> dict[str, np.ndarray]:
+        stored = self.store.evaluation(*self.where[address])
+        if stored is None:
+            raise KeyError(address)
+        return Evaluation.from_stored(*stored).replicates[address[4], address[5]]
+
+    def __iter__(self) -> Iterator[Address]:
+        return iter(self.where)
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+
+def inputs_digest(suite: Suite, plan: list[Work]) -> str:
+    """A hash of all that results follow from, once every cell of the plan is there: the suite, the plan, the code."""
+    said = suite_declaration(suite) | {
+        "code": environment.code_digest(),
+        "versions": environment.versions(),
+        "evaluations": list(evaluation_names(suite.entries, suite.protocol).values()),
+        "keys": [work.cell.key for work in plan],
+    }
+    return digest(said)
+
+
+def standing_results(store: Store, suite: Suite, inputs: str) -> Results | None:
+    """The results written from the same `inputs`, where they can be read: then there is nothing to collect."""
+    try:
+        with store.folder.fetched(suite.name) as folder:
+            results = Results.load(folder)
+    except InputError:
+        return None
+    return results if results.run.get("inputs") == inputs else None
+
+
+def collect(suite: Suite, plan: list[Work], store: Store, inputs: str, command: str, seconds: float) -> Results:
+    """Read what the store holds of a plan; missing and failed cells are listed with their reasons.
+
+    Args:
+        suite: the suite.
+        plan: its cells.
+        store: where they are.
+        inputs: what `inputs_digest` gives, for the record.
+        command: the command line, for the record.
+        seconds: how long the run took, for the record.
+    """
+    collector = _Collector(suite, store)
+    for work in plan:
+        collector.add(work)
+    table = pd.DataFrame(collector.columns, columns=RESULT_COLUMNS)
+    comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
+    if len(table):
+        seeds = len(suite.seeds)
+        comparisons = statistics.compare(table, collector.replicates, suite.baseline, expected_seeds=seeds)
+    run = run_record(suite_declaration(suite), collector.cells, collector.notes(), command, seconds)
+    run["inputs"] = inputs
+    return Results(table, comparisons, run, collector.diagrams, collector.curves)
+
+
+class _Collector:
+    def __init__(self, suite: Suite, store: Store) -> None:
+        self.suite = suite
+        self.store = store
+        self.names = evaluation_names(suite.entries, suite.protocol)
+        self.columns: dict[str, list[Any]] = {name: [] for name in RESULT_COLUMNS}
+        self.diagrams: list[dict[str, Any]] = []
+        self.curves: list[dict[str, Any]] = []
+        self.cells: list[dict[str, Any]] = []
+        self.replicates = _Replicates(store)
+        self.warnings: Counter[tuple[str, str]] = Counter()
+
+    def add(self, work: Work) -> None:
+        cell = work.cell
+        where = {"dataset": cell.dataset.spelled(), "backbone": cell.backbone.spelled()}
+        record = {"key": cell.key, **where, "recipe": cell.recipe.name, "seed": cell.seed}
+        record |= {"status": self.store.status(cell.key), "reason": None}
+        if record["status"] == "done":
+            record |= self._done(work, where)
+        elif record["status"] == "failed":
+            record["reason"] = self._failure(cell.key)
+        else:
+            record |= {"status": "missing", "reason": "not computed yet"}
+        self.cells.append(record)
+
+    def _failure(self, key: str) -> str:
+        try:
+            return self.store.failure(key).get("reason", "unknown")
+        except UnreadableError as error:
+            return str(error)
+
+    def _done(self, work: Work, where: dict[str, str]) -> dict[str, Any]:
+        cell = work.cell
+        try:
+            manifest = self.store.manifest(cell.key)
+        except UnreadableError as error:
+            return {"status": "failed", "reason": str(error)}
+        found: dict[str, Any] = {
+            name: manifest.get(name) for name in ("seconds", "parameters", "extra_parameters_percent", "note")
+        }
+        curve = {"epochs": manifest.get("history", []), "checkpoints": manifest.get("checkpoints", {})}
+        self.curves.append(where | {"recipe": cell.recipe.name, "seed": cell.seed} | curve)
+        listed = [(entry.name, self.names[entry.name], entry.calibrator_name) for entry in work.entries]
+        listed += [(ORACLE, oracle_name(self.suite.protocol), "none")] if work.oracle else []
+        reasons = []
+        for entry, name, calibrator in listed:
+            try:
+                reason = self._entry(work, where, name, entry, calibrator)
+            except DamagedError as error:
+                self.store.forget_evaluation(cell.key, name)
+                found["status"], reason = TO_EVALUATE, str(error)
+            reasons += [f"{entry}: {reason}"] if reason else []
+        return ({"status": "failed", "reason": "; ".join(reasons)} if reasons else {}) | found
+
+    def _entry(self, work: Work, where: dict[str, str], name: str, entry: str, calibrator: str) -> str | None:
+        """Add the rows of one entry; returns the reason where there are none."""
+        cell = work.cell
+        stored = self.store.evaluation(cell.key, name)
+        if stored is None:
+            failure = self.store.evaluation_failure(cell.key, name)
+            return "not evaluated yet" if failure is None else failure.get("reason", "unknown")
+        recipe = ORACLE if entry == ORACLE else cell.recipe.name
+        labels = where | {"entry": entry, "recipe": recipe, "calibrator": calibrator, "seed": cell.seed}
+        evaluation = Evaluation.from_stored(*stored)
+        self.warnings.update((entry, warning) for warning in evaluation.warnings)
+        for column, values in self.columns.items():  # their names are shared: a dict a row takes five times the memory
+            values += [labels[column] if column in labels else row.get(column) for row in evaluation.rows]
+        self.diagrams += [where | {"entry": entry, "seed": cell.seed} | diagram for diagram in evaluation.diagrams]
+        for checkpoint, split in evaluation.replicates:
+            address = (where["dataset"], where["backbone"], entry, cell.seed, checkpoint, split)
+            self.replicates.where[address] = (cell.key, name)
+        return None
+
+    def notes(self) -> list[str]:
+        """Remarks of heads on backbones and warnings of fits, each once."""
+        remarks = {f"{cell['recipe']} on {cell['backbone']}: {cell['note']}" for cell in self.cells if cell.get("note")}
+        warned = {f"{entry}, in {count} fits: {text}" for (entry, text), count in self.warnings.items()}
+        return sorted(remarks) + sorted(warned)
+
+
+def suite_declaration(suite: Suite) -> dict[str, Any]:
+    """The part of the record that is known before anything is run."""
+    return declaration(
+        suite=suite.name,
+        title=suite.config.title or suite.name,
+        description=suite.config.description,
+        config=suite.config.model_dump(mode="json"),
+        protocol=suite.protocol,
+        protocol_text=suite.protocol.lines(list(suite.seeds), suite.baseline),
+        baseline=suite.baseline,
+        entries=[_entry_record(entry) for entry in suite.entries],
+        seeds=list(suite.seeds),
+        shown=_shown_metrics(suite),
+    )
+
+
+def _shown_metrics(suite: Suite) -> list[str]:
+    shown = list(suite.protocol.metrics)
+    if any(dataset.has_posterior for dataset in suite.datasets):
+        shown += [name for name in metrics.registry if "posterior" in metrics.registry[name].needs]
+    return list(dict.fromkeys(shown))
+
+
+def _entry_record(entry: Entry) -> dict[str, Any]:
+    return entry_record(entry.name, entry.label, entry.recipe.name, entry.calibrator_name, entry.methods)

@@ -1,0 +1,89 @@
+"""A probe: what a cell costs, from a few timed steps on random images, before a long study is begun."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from calbench.benchmark.config.training import followed_metric
+from calbench.benchmark.execution.cost import Cost
+from calbench.benchmark.execution.plan import Cell, Work
+from calbench.benchmark.training.devices import Devices, make_devices
+from calbench.benchmark.training.model import build_classifier
+from calbench.benchmark.training.optimization import make_optimizer
+
+CPU_PROBE = 8
+"""Images of a probe's batch on a CPU, where the time of an image hardly depends on the batch."""
+
+STEPS = 3
+"""Timed steps of a probe, after one that warms up; fewer, and the first among them, once `ENOUGH` seconds are over."""
+
+ENOUGH = 2.0
+
+
+def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
+    """Time a few steps of a cell on random images, and scale them to the whole of it.
+
+    Nothing is downloaded for it: the network starts without given weights. Reading images from disk, calibrators and
+    metrics are not counted.
+
+    Args:
+        work: a cell to train; one that stands in a file costs nothing.
+        data_root: folder of downloaded datasets, for the number of images of those whose files tell it.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+    cell = work.cell
+    if not isinstance(cell, Cell):
+        return Cost(0.0, 0.0)
+    pool, test = cell.dataset.num_samples(data_root)
+    calibration = round(pool * cell.calibration_fraction)
+    following = any(map(followed_metric, cell.checkpoints))
+    evaluated = (calibration + test) * len(cell.checkpoints) + (calibration * cell.training.epochs if following else 0)
+    step, forward = _seconds_per_image(cell, make_devices(device, cell.training.precision))
+    seconds = step * (pool - calibration) * cell.training.epochs + forward * evaluated
+    numbers = cell.dataset.num_classes + cell.backbone.info(cell.dataset).num_features + (cell.recipe.head is not None)
+    return Cost(seconds, 4.0 * numbers * (calibration + test) * len(cell.checkpoints))
+
+
+def _seconds_per_image(cell: Cell, devices: Devices) -> tuple[float, float]:
+    """Of a training step, and of a forward pass alone."""
+    training, dataset = cell.training, cell.dataset
+    backbone = cell.backbone.without_weights(dataset)
+    batch = min(training.batch_size, training.micro_batch or training.batch_size)
+    if devices.device.type == "cpu":
+        batch = min(batch, CPU_PROBE)
+    size = backbone.data_config(dataset).image_size
+    images = torch.randn(batch, dataset.channels, size, size, device=devices.device)
+    labels = torch.arange(batch, device=devices.device) % dataset.num_classes
+    model = build_classifier(dataset, backbone, cell.recipe, cell.seed).to(devices.device)
+    forward, optimizer = devices.prepare(model, make_optimizer(model, training))
+
+    def step() -> None:
+        devices.clear_gradients(optimizer)
+        devices.backward(cell.recipe.objective.loss(forward(images), labels))
+        optimizer.step()
+
+    try:
+        return _timed(step, devices) / batch, _timed(lambda: _evaluated(model, images, devices), devices) / batch
+    finally:
+        devices.release()
+
+
+def _evaluated(model: nn.Module, images: Tensor, devices: Devices) -> None:
+    with torch.inference_mode(), devices.autocast():
+        model(images)
+
+
+def _timed(call: Callable[[], None], devices: Devices) -> float:
+    """Seconds of one call, the median of a few."""
+    seconds: list[float] = []
+    while len(seconds) <= STEPS and sum(seconds) < ENOUGH:
+        started = time.perf_counter()
+        call()
+        if devices.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:] or seconds)

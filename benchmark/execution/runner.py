@@ -1,0 +1,176 @@
+"""A run: plan, status, work, results. What the command line calls, and what a notebook may call."""
+
+import shlex
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from calbench.benchmark.config.suite import Suite
+from calbench.benchmark.core.errors import check_names
+from calbench.benchmark.evaluation.entries import evaluation_names
+from calbench.benchmark.execution.collect import TO_EVALUATE, collect, inputs_digest, standing_results
+from calbench.benchmark.execution.cost import Cost, Estimate, Probe
+from calbench.benchmark.execution.local import default_jobs, run_processes, run_serial
+from calbench.benchmark.execution.options import RunOptions
+from calbench.benchmark.execution.plan import Cell, Work, make_plan
+from calbench.benchmark.execution.progress import Reporter
+from calbench.benchmark.execution.work import RANK, WORLD, Context, oracle_name
+from calbench.benchmark.results.results import Results
+from calbench.benchmark.store.store import Store
+from calbench.datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is done and what is to do of a plan, and what that will cost, where it can be told."""
+
+    counts: Counter[str]
+    todo: list[Work]
+    cost: Cost | None
+
+    def line(self) -> str:
+        """One line for people."""
+        total = sum(self.counts.values())
+        parts = [f"{total} cells: {self.counts['done']} done"]
+        parts += [f"{self.counts[name]} {word}" for name, word in _STATUS_WORDS.items() if self.counts[name]]
+        if self.cost is not None:
+            parts.append(f"about {duration(self.cost.seconds)} of one process to go")
+            parts.append(f"about {self.cost.bytes / 1e6:.0f} MB to write")
+        return ", ".join(parts)
+
+
+_STATUS_WORDS = {
+    TO_EVALUATE: "to evaluate", "partial": "partly done", "missing": "to do",
+    "failed": "failed before (--retry-failed tries again)",
+}  # fmt: skip
+
+
+def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
+    """The plan of a suite, with the content hash of every dataset."""
+
+    def fingerprint(dataset: Dataset) -> str:
+        return dataset.fingerprint(options.data_root)
+
+    return make_plan(suite, fingerprint)
+
+
+def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, probe: Probe | None = None) -> Status:
+    """Look what the store holds of `plan`; `probe` tells the cost of cells of which nothing is known yet."""
+    counts, todo, estimate = Counter(), [], Estimate()
+    names = evaluation_names(suite.entries, suite.protocol)
+    for work in plan:
+        state = store.status(work.cell.key)
+        if options.cache == "refresh":
+            state = "missing"
+        if state == "done":
+            estimate.sample(work, store)
+            state = _evaluated(work, names, suite, store)
+        counts[state] += 1
+        if state != "done" and (state != "failed" or options.retry_failed):
+            todo.append(work)
+    return Status(counts, todo, estimate.total(todo, probe) if todo else None)
+
+
+def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store) -> str:
+    wanted = [names[entry.name] for entry in work.entries]
+    if work.oracle:
+        wanted.append(oracle_name(suite.protocol))
+    found = {store.evaluation_status(work.cell.key, name) for name in wanted}
+    return TO_EVALUATE if "missing" in found else "failed" if "failed" in found else "done"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = None) -> Results:
+    """Run what is missing of a suite and write its results.
+
+    Returns:
+        The results, also written to ``<results_dir>/<suite>/``; failed cells are listed in ``run["cells"]``.
+
+    Raises:
+        InputError: the results folder cannot be written, or the plan cannot be made.
+        KeyboardInterrupt: after Ctrl-C; what was finished stays.
+    """
+    reporter = reporter or Reporter()
+    started = time.perf_counter()
+    store = Store(options.results_dir)
+    plan = plan_suite(suite, options)
+    found = status(plan, suite, store, options)
+    reporter.plan(suite, found.line())
+    if RANK == 0:
+        store.folder.check_writable()
+    inputs = inputs_digest(suite, plan)
+    if not found.todo and not found.counts["failed"]:
+        standing = standing_results(store, suite, inputs)
+        if standing is not None:
+            return standing
+    if options.cache != "only" and found.todo:
+        if options.retry_failed:
+            for work in found.todo:
+                store.forget_failures(work.cell.key)
+        with reporter.working(found.todo):
+            execute(found.todo, suite, options, reporter)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    results = collect(suite, plan, store, inputs, command, time.perf_counter() - started)
+    again = [w for w, cell in zip(plan, results.run["cells"], strict=True) if cell["status"] == TO_EVALUATE]
+    if again and options.cache != "only":
+        with reporter.working(again):
+            execute(again, suite, options, reporter)
+        results = collect(suite, plan, store, inputs, command, time.perf_counter() - started)
+    if RANK == 0:
+        with store.folder.publishing(suite.name) as folder:
+            results.save(folder)
+    return results
+
+
+def _absolute(results_dir: str) -> str:
+    """The results folder as workers elsewhere find it."""
+    return results_dir if "://" in results_dir else str(Path(results_dir).resolve())
+
+
+def _from_anywhere(path: Path) -> Path:
+    """A folder as workers elsewhere find it: a home folder stays each one's own."""
+    return path if str(path).startswith("~") else path.resolve()
+
+
+def _check_optimizers(todo: list[Work]) -> None:
+    """Refuse a name that timm does not have, before a hundred cells fail of it."""
+    names = {work.cell.training.optimizer for work in todo if isinstance(work.cell, Cell)}
+    if names:
+        from timm.optim import list_optimizers  # heavy: a run with nothing to train does not import it
+
+        check_names("training.optimizer", sorted(names), list_optimizers())
+
+
+def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Reporter) -> None:
+    """Do the work where the options say."""
+    _check_optimizers(todo)
+    context = Context(
+        results_dir=_absolute(options.results_dir),
+        data_root=_from_anywhere(options.data_root),
+        protocol=suite.protocol,
+        device=options.device,
+        plugins=tuple(plugin.resolve() for plugin in options.plugins),
+        refresh=options.cache == "refresh",
+        tensorboard=options.tensorboard,
+    )
+    if options.scheduler:
+        from calbench.benchmark.execution.cluster import run_dask  # an optional extra
+
+        run_dask(todo, context, reporter.event, options.scheduler, options.scheduler_options)
+        return
+    jobs = 1 if WORLD > 1 else min(options.jobs or default_jobs(), len(todo))
+    if jobs == 1:
+        run_serial(todo, context, reporter.event)
+    else:
+        run_processes(todo, context, reporter.event, jobs)

@@ -1,0 +1,232 @@
+"""One unit of work: train a cell if its predictions are missing, then evaluate its entries. Runs anywhere."""
+
+import contextlib
+import datetime
+import errno
+import os
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Any, Literal
+
+from calbench.benchmark.config.protocol import Protocol
+from calbench.benchmark.core import environment
+from calbench.benchmark.core.errors import CellError, InputError
+from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.evaluation.entries import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
+from calbench.benchmark.execution.plan import Cell, FileCell, Work
+from calbench.benchmark.execution.tracking import Tracker
+from calbench.benchmark.predictions.files import Source, read_pair
+from calbench.benchmark.predictions.predictions import Predictions
+from calbench.benchmark.store.store import DamagedError, NewerError, Store
+
+Outcome = Literal["done", "failed", "busy"]
+Progress = Callable[[int, int], None]
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+"""This process's number and the number of processes, where `accelerate launch` started several for one model."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a worker has to know beside the work itself; plain data, and no part of any cell's identity."""
+
+    results_dir: str
+    data_root: Path
+    protocol: Protocol
+    device: str = "auto"
+    plugins: tuple[Path, ...] = ()
+    refresh: bool = False
+    tensorboard: bool = False
+
+
+def process(work: Work, store: Store, context: Context, progress: Progress) -> Outcome:
+    """Bring one cell and its evaluations up to date; a failure is recorded, not raised.
+
+    Returns:
+        ``busy`` where another process is at this cell just now.
+    """
+    if WORLD > 1:
+        return _process_together(work, store, context, progress)
+    key = work.cell.key
+    with store.lock(key) as held:
+        if not held:
+            return "busy"
+        store.sweep(key)
+        if context.refresh:
+            store.forget(key)
+        try:
+            try:
+                _bring_up_to_date(work, store, context, progress)
+            except DamagedError:
+                # Only this cell's own files are concerned, and they can be made again.
+                store.forget(key)
+                _bring_up_to_date(work, store, context, progress)
+        except Exception as error:
+            return failed(work, store, error)
+    return "done"
+
+
+def failed(work: Work, store: Store, error: BaseException) -> Outcome:
+    """Record why a cell failed.
+
+    Raises:
+        OSError: `error` itself, where it is of the disk and no fault of the cell: every other cell would meet it too.
+    """
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        raise error
+    if not isinstance(error, NewerError):  # the cell is somebody's result, and stays as it is
+        store.write_failure(work.cell.key, failure_record(work, error))
+    return "failed"
+
+
+def _process_together(work: Work, store: Store, context: Context, progress: Progress) -> Outcome:
+    """The same by several processes that train one model (`accelerate launch`): the first decides and writes."""
+    from accelerate.utils import broadcast_object_list
+
+    from calbench.benchmark.training.devices import make_devices
+
+    key, leader = work.cell.key, RANK == 0
+    precision = work.cell.training.precision if isinstance(work.cell, Cell) else "auto"
+    make_devices(context.device, precision)  # the process group, before anything is exchanged
+    with store.lock(key) if leader else contextlib.nullcontext(True) as held:
+        if leader and held and context.refresh:
+            store.forget(key)
+        decision: list[Any] = [("busy" if not held else store.status(key)) if leader else None]
+        broadcast_object_list(decision)
+        if decision[0] == "busy":
+            return "busy"
+        outcome: list[Outcome] = ["done"]
+        try:
+            if decision[0] != "done":
+                _make(work, store, context, progress)
+            if leader:
+                _evaluate(work, store, context.protocol)
+        except Exception as error:
+            outcome = [failed(work, store, error) if leader else "failed"]
+        broadcast_object_list(outcome)
+    return outcome[0]
+
+
+def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Progress) -> None:
+    if store.status(work.cell.key) != "done":
+        _make(work, store, context, progress)
+    _evaluate(work, store, context.protocol)
+
+
+@singledispatch
+def produce(cell: Any, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
+    """The predictions of a cell, and what its manifest says of how they came about."""
+    raise TypeError(f"{type(cell).__name__} is no cell")
+
+
+@produce.register
+def _(cell: Cell, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
+    from calbench.benchmark.training.trainer import (
+        train_cell,  # heavy (timm, accelerate): a run with nothing to train does not import it
+    )
+
+    tracked = Tracker(store.folder, cell.describe()) if context.tensorboard and RANK == 0 else contextlib.nullcontext()
+    with tracked as tracker:
+
+        def on_epoch(epochs: int, metrics: dict[str, Any]) -> None:
+            progress(metrics["epoch"], epochs)
+            if tracker is not None:
+                tracker.log(metrics)
+
+        return train_cell(cell, context.data_root, context.device, store, on_epoch)
+
+
+@produce.register
+def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
+    source = cell.source
+    how = Source(kind=source.kind, logits_key=source.key)
+    pair = read_pair(source.path, source.test_path, source=how, split=source.split, seed=cell.seed)
+    splits = {(rule, split): part for rule in context.protocol.checkpoints for (_, split), part in pair.splits.items()}
+    return Predictions(splits), {"note": f"predictions read from {Path(source.path).name}"}
+
+
+def _make(work: Work, store: Store, context: Context, progress: Progress) -> None:
+    cell, started = work.cell, time.perf_counter()
+    predictions, record = produce(cell, store, context, progress)
+    predictions.check_finite()
+    if RANK != 0:
+        return
+    manifest = {
+        **_names(cell),
+        **record,
+        "seconds": round(time.perf_counter() - started, 3),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": environment.commit(),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+    }
+    store.write(cell.key, predictions, manifest)
+
+
+def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:
+    key, predictions = work.cell.key, None
+    for entry in work.entries:
+        name = evaluation_name(entry.calibrators, protocol)
+        if _known(store, key, name):
+            continue
+        predictions = predictions or store.predictions(key)
+        try:
+            evaluation = evaluate_entry(predictions, entry.calibrators, protocol)
+        except Exception as error:  # a calibrator may fail in any way, and the other entries of the cell go on
+            reason = f"{type(error).__name__}: {error}"
+            store.write_failed_evaluation(key, name, {"reason": reason, "traceback": traceback.format_exc()})
+            continue
+        store.write_evaluation(key, name, *evaluation.to_stored())
+    name = oracle_name(protocol)
+    if work.oracle and not _known(store, key, name):
+        predictions = predictions or store.predictions(key)
+        store.write_evaluation(key, name, *_oracle(predictions, protocol).to_stored())
+
+
+def _known(store: Store, key: str, name: str) -> bool:
+    """Whether an evaluation can be read, or is known to fail."""
+    try:
+        return store.evaluation(key, name) is not None or store.evaluation_status(key, name) == "failed"
+    except DamagedError:
+        return False
+
+
+def _oracle(predictions: Predictions, protocol: Protocol) -> Evaluation:
+    given = {key: oracle_predictions(part) for key, part in predictions.splits.items() if part.posterior is not None}
+    rule = protocol.checkpoint
+    parts = Predictions({key: part for key, part in given.items() if key[0] == rule})
+    parts.splits[rule, "calibration"] = predictions[rule, "calibration"]
+    return evaluate_entry(parts, (), protocol.model_copy(update={"also_checkpoints": ()}))
+
+
+def oracle_name(protocol: Protocol) -> str:
+    """The name under which the evaluation of the Bayes posterior lies in a cell's folder."""
+    return f"{ORACLE}-{evaluation_name((), protocol)}"
+
+
+def _names(cell: Cell | FileCell) -> dict[str, Any]:
+    """What a record says of the cell that it belongs to."""
+    return {
+        "cell": cell.identity,
+        "name": cell.describe(),
+        "dataset": cell.dataset.spelled(),
+        "backbone": cell.backbone.spelled(),
+        "recipe": cell.recipe.name,
+        "seed": cell.seed,
+    }
+
+
+def failure_record(work: Work, error: BaseException) -> dict[str, Any]:
+    """Why a cell failed, for people and for the table's gap."""
+    expected = isinstance(error, CellError | InputError)
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    cell = work.cell
+    return {
+        **_names(cell),
+        "reason": reason,
+        "traceback": "".join(traceback.format_exception(error)),
+    }

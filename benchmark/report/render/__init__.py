@@ -1,0 +1,1 @@
+"""Output formats of tables: terminal, Markdown, LaTeX, HTML page."""

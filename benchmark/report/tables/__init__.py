@@ -1,0 +1,1 @@
+"""Tables as values, independent of any output format."""

@@ -1,0 +1,111 @@
+"""Published numbers beside ours, and what published numbers say by themselves, as tables."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from calbench.benchmark.config.entry import parse_entry
+from calbench.benchmark.config.table_layout import Mark
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.metrics.base import registry as metric_registry
+from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
+from calbench.benchmark.report.tables.view import View
+from calbench.benchmark.results.reference import align, load_reference
+from calbench.benchmark.results.results import Results
+
+
+def load_aligned(name: str | Path, results: Results) -> pd.DataFrame:
+    """Published numbers, each under the entry of these results that it stands beside.
+
+    Raises:
+        InputError: an unknown reference, or a file that cannot be read.
+    """
+    return align(load_reference(name), name, View(results).entries)
+
+
+def reference_table(results: Results, reference: pd.DataFrame) -> Table:
+    """A row for each published number that these results have a value for.
+
+    Raises:
+        InputError: the results and the reference share no cell.
+    """
+    view = View(results)
+    rows = []
+    for record in reference.to_dict("records"):
+        names = tuple(str(record[key]) for key in ("dataset", "backbone", "entry", "metric"))
+        stat = view.stat(*names)
+        if stat.value is None or pd.isna(record["value"]):
+            continue
+        theirs = float(record["value"])
+        known = stat.low is not None and stat.high is not None
+        inside = "" if not known else "yes" if stat.low <= theirs <= stat.high else "no"
+        marks: tuple[Mark, ...] = ("suspect",) if record["suspect"] else ()
+        cells = (
+            Cell(stat.value, stat.low, stat.high),
+            Cell(theirs, marks=marks, notes=_notes(record)),
+            Cell(stat.value - theirs),
+            Cell(text=inside),
+        )
+        rows.append(Row(names, names, cells))
+    if not rows:
+        raise InputError("the results and the reference have no dataset, backbone, entry and metric in common")
+    columns = (
+        Column("ours", ("ours",), interval=True),
+        Column("published", ("published",)),
+        Column("difference", ("difference",), signed=True),
+        Column("inside", ("published lies in our interval",)),
+    )
+    sources = ", ".join(dict.fromkeys(map(str, reference["source"])))
+    heads = ("dataset", "backbone", "entry", "metric")
+    return Table("reference", f"Ours and published: {sources}", heads, columns, tuple(rows), _verdict(rows))
+
+
+def _notes(record: dict) -> tuple[str, ...]:
+    notes = (str(record["note"]),) if record["suspect"] and not pd.isna(record["note"]) and record["note"] else ()
+    theirs = record.get("published_entry", record["entry"])
+    return notes if theirs == record["entry"] else (*notes, f"published for {theirs}")
+
+
+def _verdict(rows: list[Row]) -> str:
+    """How many published values lie in our intervals, of those where there is one."""
+    inside = [row.cells[3].text for row in rows if row.cells[3].text]
+    if not inside:
+        return "Our values have no intervals."
+    return f"{inside.count('yes')} of {len(inside)} published values lie in our 95 % interval."
+
+
+def summary_table(summary: pd.DataFrame, method: str, source: str) -> Table:
+    """The table of `calbench.benchmark.results.reference.summary`.
+
+    Args:
+        summary: of that function.
+        method: whose gains they are.
+        source: where the numbers were published.
+    """
+    heads = {"ratio_of_means": "ratio of means", "mean_of_ratios": "mean of ratios", "median": "median"}
+    columns = (
+        *(Column(name, (name,), decimals=0) for name in ("cells", "better", "worse", "equal")),
+        *(
+            Column(key, ("mean", name), better="lower")
+            for key, name in (("baseline_mean", "without"), ("mean", "with"))
+        ),
+        *(
+            Column(key, ("relative reduction", name), "%", "higher", 0, signed=True)
+            for key, name in (heads | {"smallest": "min", "largest": "max"}).items()
+        ),
+    )
+    rows = []
+    for record in summary.to_dict("records"):
+        names = tuple(str(record[key]) for key in ("dataset", "metric", "then"))
+        labels = (names[0], metric_registry[names[1]].spec.label, _short(names[2]))
+        rows.append(Row(names, labels, tuple(Cell(float(record[column.key])) for column in columns)))
+    title = f"With {method} and without it, over all published cells"
+    return Table("summary", title, ("dataset", "metric", "then"), columns, tuple(rows), source)
+
+
+def _short(entry: str) -> str:
+    """The labels of an entry's methods; the entry where calbench lacks one."""
+    try:
+        return " + ".join(method.spec.label for method in parse_entry(entry).calibrators)
+    except InputError:
+        return entry

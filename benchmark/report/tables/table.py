@@ -1,0 +1,162 @@
+"""The one table model: typed cells with intervals, marks and footnotes, that every renderer draws in its own way."""
+
+import math
+import string
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from calbench.benchmark.config.table_layout import Mark
+
+MARKS: dict[Mark, tuple[str, str]] = {
+    "calibrated": ("≈0", "indistinguishable from calibrated: within the 95th percentile of its noise floor"),
+    "same": ("~", "not different from the baseline: the interval of the paired difference holds zero"),
+    "accuracy-loss": ("▼", "accuracy below the baseline's by more than its own noise"),
+    "partial": ("†", "an average over fewer cells than the others: not comparable with them, and not ranked"),
+    "suspect": ("?", "a published value that looks wrong in its source"),
+}
+"""Each mark's sign and what the legend says of it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: a number with what is known of it, or a text, or the reason why there is none.
+
+    Attributes:
+        value: the number, in the column's unit; None for a text or a missing value.
+        low: lower end of the 95 % interval, or None.
+        high: upper end of the 95 % interval, or None.
+        text: shown instead of a number.
+        marks: what is to be said of the number, keys of `MARKS`.
+        bold: the best, or not significantly worse than it.
+        notes: reasons that a footnote gives; a missing value has at least one.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    text: str | None = None
+    marks: tuple[Mark, ...] = ()
+    bold: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is neither a number nor a text."""
+        return self.value is None and self.text is None
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both ends of the interval are known."""
+        return self.low is not None and self.high is not None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of numbers.
+
+    Attributes:
+        key: name in CSV files, unique in the table.
+        heads: the head's levels from the top; neighbours with equal upper levels share them.
+        unit: ``"%"``, ``"nats"``, ``"points"`` or ``""``.
+        better: ``"higher"``, ``"lower"``, ``"zero"`` or None.
+        decimals: digits after the point.
+        signed: show a plus sign.
+        interval: show the interval beside the value.
+    """
+
+    key: str
+    heads: tuple[str, ...]
+    unit: str = ""
+    better: str | None = None
+    decimals: int = 2
+    signed: bool = False
+    interval: bool = False
+
+    @property
+    def arrow(self) -> str:
+        """``↑``, ``↓``, ``→ 0`` or nothing: the direction in which the column is better."""
+        return {"higher": "↑", "lower": "↓", "zero": "→ 0"}.get(self.better or "", "")
+
+    def title(self, separator: str = ", ") -> str:
+        """The head in one line, with unit and direction."""
+        name = separator.join(part for part in self.heads if part)
+        return " ".join(part for part in (name, self.unit and f"({self.unit})", self.arrow) if part)
+
+    def number(self, value: float | None) -> str:
+        """`value` with this column's digits; ``–`` where there is none."""
+        return number(value, self.decimals, self.signed)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its heads, as written in a suite and as a short label, and its cells.
+
+    ``kind`` is ``entry``, ``baseline`` or ``reference`` (shown apart, never ranked).
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    kind: Literal["entry", "baseline", "reference"] = "entry"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table with typed cells, and the footnotes that its cells refer to."""
+
+    key: str
+    title: str
+    row_heads: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caption: str = ""
+    footnotes: dict[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        notes = dict.fromkeys(note for row in self.rows for cell in row.cells for note in cell.notes)
+        object.__setattr__(self, "footnotes", {note: letter(i) for i, note in enumerate(notes)})
+
+    def legend(self) -> list[str]:
+        """One line for each mark that occurs in the table."""
+        used = {mark for row in self.rows for cell in row.cells for mark in cell.marks}
+        return [f"{sign}: {meaning}" for mark, (sign, meaning) in MARKS.items() if mark in used]
+
+    def numeric(self, index: int) -> bool:
+        """Whether a column holds numbers (and at most some words among them), not words alone."""
+        return any(row.cells[index].value is not None for row in self.rows)
+
+    def letters(self, cell: Cell) -> list[str]:
+        """The footnote letters of a cell of this table."""
+        return [self.footnotes[note] for note in cell.notes]
+
+    def frame(self) -> pd.DataFrame:
+        """The table as numbers: a row each, with ``_low``, ``_high`` and ``_marks`` columns where they are used."""
+        records = []
+        numeric = [self.numeric(index) for index in range(len(self.columns))]
+        for row in self.rows:
+            record: dict[str, object] = dict(zip(self.row_heads, row.names, strict=True)) | {"kind": row.kind}
+            for column, cell, is_number in zip(self.columns, row.cells, numeric, strict=True):
+                record[column.key] = cell.value if is_number else cell.text
+                if column.interval:
+                    record[f"{column.key}_low"], record[f"{column.key}_high"] = cell.low, cell.high
+            record["marks"] = " ".join(dict.fromkeys(mark for cell in row.cells for mark in cell.marks))
+            record["notes"] = "; ".join(dict.fromkeys(note for cell in row.cells for note in cell.notes))
+            records.append(record)
+        return pd.DataFrame(records)
+
+
+def number(value: float | None, decimals: int, signed: bool = False) -> str:
+    """A number with a true minus sign and no negative zero; ``–`` where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    rounded = round(value, decimals) + 0.0
+    text = f"{rounded:+.{decimals}f}" if signed and rounded else f"{rounded:.{decimals}f}"
+    return text.replace("-", "−")
+
+
+def letter(index: int) -> str:
+    """``a`` .. ``z``, then ``aa`` ..: the mark of the footnote with this index."""
+    head, tail = divmod(index, len(string.ascii_lowercase))
+    return (letter(head - 1) if head else "") + string.ascii_lowercase[tail]

@@ -1,0 +1,1 @@
+"""Results as values: tidy tables, the record of a run, published reference numbers."""

@@ -1,0 +1,1 @@
+"""The store of trained cells: a folder, local or remote, addressed by the hash of what determines a result."""

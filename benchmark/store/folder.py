@@ -1,0 +1,163 @@
+"""Bytes in a folder that may be local or any fsspec address; every write is whole or not there at all."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import fsspec
+from filelock import FileLock, Timeout
+from fsspec.implementations.local import LocalFileSystem
+
+from calbench.benchmark.core.errors import InputError
+
+WRITING = ".writing-"
+"""How the temporary files begin that become whole ones by a rename."""
+
+
+class Folder:
+    """A results folder: atomic writes, reads, listings, and locks that a dead process leaves open.
+
+    Args:
+        root: a local path or an fsspec address such as ``s3://bucket/results``.
+        make: make the folder now; whoever only reads leaves nothing behind at a mistyped address.
+
+    Raises:
+        InputError: the folder cannot be made, or its protocol is unknown.
+    """
+
+    def __init__(self, root: str | Path, *, make: bool = True) -> None:
+        try:
+            self._fs, self.root = fsspec.core.url_to_fs(str(root))
+            self.is_local = isinstance(self._fs, LocalFileSystem)
+            if make:
+                self._fs.makedirs(self.root, exist_ok=True)
+        except (OSError, ValueError, ImportError) as error:
+            raise InputError(f"results folder {root}: {_reason(error)}") from error
+
+    def check_writable(self) -> None:
+        """Raise an `InputError` where files cannot be written here: better now than after an hour of training."""
+        try:
+            self.write(f"{WRITING}check", b"")
+            self.remove(f"{WRITING}check")
+        except OSError as error:
+            raise InputError(f"results folder {Path(self.root).name}: {_reason(error)}") from error
+
+    def path(self, name: str) -> str:
+        """The address of `name`, which must stay inside the folder."""
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+            raise InputError(f"name {name!r} would leave the results folder")
+        return f"{self.root}/{name}"
+
+    def local_path(self, name: str) -> Path:
+        """`name` as a local path (local folders alone)."""
+        return Path(self.path(name))
+
+    def exists(self, name: str) -> bool:
+        """Whether a file or folder `name` is there."""
+        return os.path.exists(self.path(name)) if self.is_local else self._fs.exists(self.path(name))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file; `FileNotFoundError` where there is none."""
+        if self.is_local:
+            return self.local_path(name).read_bytes()
+        return self._fs.cat_file(self.path(name))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole: readers see the old content or the new one, at every moment and after every crash."""
+        path = self.path(name)
+        if not self.is_local:
+            self._fs.makedirs(self._fs._parent(path), exist_ok=True)
+            self._fs.pipe_file(path, data)
+            return
+        write_atomically(Path(path), data)
+
+    @contextlib.contextmanager
+    def publishing(self, name: str) -> Iterator[Path]:
+        """A local folder to write files into that are to lie under `name`: that place itself, or a way to it."""
+        if self.is_local:
+            yield self.local_path(name)
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+            for path in Path(temporary).rglob("*"):
+                if path.is_file():
+                    self.write(f"{name}/{path.relative_to(temporary).as_posix()}", path.read_bytes())
+
+    @contextlib.contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        """A local folder to read the files of `name` from: that place itself, or a copy, without its sub-folders.
+
+        It need not exist where `name` does not; a copy has the name's last part, which messages show.
+        """
+        if self.is_local:
+            yield self.local_path(name)
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.get(self.path(name), f"{temporary}/", recursive=True, maxdepth=1)
+            yield Path(temporary, PurePosixPath(name).name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder with what is in it; nothing happens where there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm(self.path(name), recursive=True)
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a sub-folder, sorted; empty where there is none."""
+        path = self.path(folder)
+        try:
+            found = os.listdir(path) if self.is_local else [Path(p).name for p in self._fs.ls(path, detail=False)]
+        except FileNotFoundError:
+            return []
+        return sorted(found)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        return self._fs.size(self.path(name))
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[bool]:
+        """Hold the lock `name` if nobody else does: yields whether it is held.
+
+        The operating system frees the lock of a process that dies. Remote folders have no locks: there the scheduler
+        places each cell once.
+        """
+        if not self.is_local:
+            yield True
+            return
+        path = self.local_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file beside it, flushed to disk and renamed into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,13 @@
+"""Speed and memory of calbench beside other libraries, measured on the machine at hand.
+
+    python -m calbench.benchmark.studies.speed [GROUP ...] [--quick]
+
+A group of measurements is a module of this package with one function under ``@group``; every module is imported.
+"""
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name != "__main__":
+        importlib.import_module(f"{__name__}.{_module.name}")

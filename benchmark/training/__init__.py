@@ -1,0 +1,1 @@
+"""Training of one cell: the loop, the model, the optimiser, checkpoints, devices."""

@@ -1,0 +1,288 @@
+"""Training one cell: seeded, resumable at every epoch, one forward pass a batch."""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from calbench.benchmark.core.errors import CellError
+from calbench.benchmark.data.batches import EvalBatches, TrainBatches, batch_sizes
+from calbench.benchmark.data.splits import CellData, prepare_data
+from calbench.benchmark.evaluation.entries import cell_metrics
+from calbench.benchmark.execution.plan import Cell
+from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
+from calbench.benchmark.store.store import Store
+from calbench.benchmark.training.checkpoints import Checkpoints
+from calbench.benchmark.training.devices import Devices, make_devices
+from calbench.benchmark.training.model import build_classifier
+from calbench.benchmark.training.optimization import make_optimizer, make_schedule
+from calbench.benchmark.training.state import pack, unpack
+from calbench.datasets import Split
+
+OnEpoch = Callable[[int, dict[str, Any]], None]
+EVAL_BATCH = 512
+BINS = 15
+"""Bins of the ECE that a checkpoint rule follows and that the curves show."""
+
+
+def train_cell(
+    cell: Cell, data_root: Path, device: str, store: Store, on_epoch: OnEpoch
+) -> tuple[Predictions, dict[str, Any]]:
+    """Train a cell and predict its splits under every checkpoint rule.
+
+    Args:
+        cell: what to train.
+        data_root: folder of downloaded datasets.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        store: where the state of the running cell and its log are kept.
+        on_epoch: called after every epoch with the number of epochs and the metrics of this one.
+
+    Returns:
+        The predictions, and what the manifest says of the run.
+
+    Raises:
+        CellError: the training diverged.
+    """
+    devices = make_devices(device, cell.training.precision)
+    try:
+        trainer = Trainer(cell, prepare_data(cell, data_root), devices)
+        _run(trainer, store, on_epoch)
+        return trainer.predictions(), trainer.record()
+    finally:
+        devices.release()
+
+
+def _run(trainer: "Trainer", store: Store, on_epoch: OnEpoch) -> None:
+    """Train from where the cell was left to its last epoch, with its state saved now and then."""
+    cell = trainer.cell
+    saved = store.state(cell.key)
+    if saved is not None:
+        trainer.restore(saved)
+    leader, last_saved, epochs = trainer.devices.rank == 0, time.perf_counter(), cell.training.epochs
+    try:
+        while trainer.epoch < epochs:
+            trainer.train_epoch()
+            due = time.perf_counter() - last_saved >= cell.training.save_seconds
+            if leader and due and trainer.epoch < epochs:
+                store.write_state(cell.key, trainer.state())
+                store.write_log(cell.key, trainer.log)
+                last_saved = time.perf_counter()
+            on_epoch(epochs, trainer.history[-1])
+    finally:
+        if leader:
+            store.write_log(cell.key, trainer.log)
+
+
+@dataclass
+class Trainer:
+    """The state of one training run: everything that goes on from epoch to epoch."""
+
+    cell: Cell
+    data: CellData
+    devices: Devices
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        cell, training = self.cell, self.cell.training
+        if self.devices.world > 1 and "whole-batch" in cell.recipe.objective.needs:
+            raise CellError(f"{cell.recipe.objective.spec.name} is defined on whole batches: train it in one process")
+        self.model = build_classifier(cell.dataset, cell.backbone, cell.recipe, cell.seed).to(self.devices.device)
+        optimizer = make_optimizer(self.model, training)
+        runner = torch.compile(self.model) if training.compile else self.model
+        self.forward, self.optimizer = self.devices.prepare(runner, optimizer)
+        self.generator = torch.Generator()
+        # Mixing needs the whole batch, so then every process draws all of it and takes its share afterwards.
+        own, whole = (self.devices.rank, self.devices.world), (0, 1)
+        mixing = bool(cell.recipe.augmentations)
+        self.share_after_mixing = own if mixing else whole
+        self.batches = TrainBatches(
+            self.data.train,
+            self.data.config,
+            batch_size=training.batch_size,
+            augment=training.augment,
+            generator=self.generator,
+            device=self.devices.device,
+            shard=whole if mixing else own,
+        )
+        self.sizes = batch_sizes(len(self.data.train), training.batch_size)
+        self.schedule = make_schedule(optimizer, training, len(self.batches))
+        self.checkpoints = Checkpoints(cell.checkpoints)
+        self.average = _average(self.model, training.ema)
+        self.micro_batch = training.micro_batch or training.batch_size
+
+    def train_epoch(self) -> None:
+        """Train one epoch; raises a `CellError` where the loss is not finite."""
+        started, updates = time.perf_counter(), self.epoch * len(self.batches)
+        seed_everything(self.cell.seed, self.epoch, self.generator)
+        self.model.train()
+        total = torch.zeros((), dtype=torch.float64, device=self.devices.device)
+        for step, (images, labels) in enumerate(self.batches):
+            self.schedule.step_update(updates + step)
+            total += self._step(images, labels, self.sizes[step])
+        self.epoch += 1
+        loss = sum(self.devices.gather(total.item())) / len(self.batches)
+        if not math.isfinite(loss):
+            raise CellError(f"the training diverged: the loss is {loss} in epoch {self.epoch}")
+        entry: dict[str, Any] = {"epoch": self.epoch, "loss": round(loss, 6)}
+        if self.checkpoints.following:
+            metrics = cell_metrics(self._predict("calibration"), BINS)
+            self.checkpoints.update(self.epoch, metrics, self.evaluated)
+            entry |= {name: round(value, 6) for name, value in metrics.items()}
+        self.history.append(entry)
+        self.log.append(f"{json.dumps(entry)} {time.perf_counter() - started:.2f} s")
+
+    def _step(self, images: Tensor, labels: Tensor, size: int) -> Tensor:
+        """One update on a batch of `size` samples over all processes; returns this process's part of the mean loss."""
+        targets = labels
+        for augmentation in self.cell.recipe.augmentations:
+            if targets.ndim == 1:
+                targets = one_hot(targets, self.cell.dataset.num_classes).to(images.dtype)
+            images, targets = augmentation.mix(images, targets, self.generator)
+        first, step = self.share_after_mixing
+        images, targets = images[first::step], targets[first::step]
+        self.devices.clear_gradients(self.optimizer)
+        loss = self._backward(images, targets, size)
+        if self.cell.training.clip:
+            self.devices.clip(self.model, self.cell.training.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        return loss
+
+    def _backward(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
+        """Gradients of a batch, in micro-batches where the memory does not hold it whole."""
+        while True:
+            try:
+                return self._accumulate(images, targets, size)
+            except torch.cuda.OutOfMemoryError:
+                if self.micro_batch <= 1 or "whole-batch" in self.cell.recipe.objective.needs:
+                    raise
+                self.devices.clear_gradients(self.optimizer)
+                torch.cuda.empty_cache()
+                self.micro_batch = math.ceil(min(self.micro_batch, len(images)) / 2)
+                self.log.append(f"CUDA out of memory: going on with micro-batches of {self.micro_batch}")
+
+    def _accumulate(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
+        total = torch.zeros((), device=images.device)
+        for start in range(0, len(images), self.micro_batch):
+            part = slice(start, start + self.micro_batch)
+            share = len(images[part]) / size
+            loss = self.cell.recipe.objective.loss(self.forward(images[part]), targets[part]) * share
+            self.devices.backward(loss * self.devices.world)  # gradients are averaged over the processes
+            total += loss.detach()
+        return total
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is evaluated: the moving average of the weights where there is one."""
+        return self.model if self.average is None else self.average.module
+
+    def _predict(self, split: str) -> SplitPredictions:
+        part = self.data.evaluated[split]
+        return predict(self.evaluated, part, self.data, self.devices)
+
+    def predictions(self) -> Predictions:
+        """Predict every split under every checkpoint rule."""
+        found, model = {}, self.evaluated
+        final = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        for rule in self.cell.checkpoints:
+            model.load_state_dict(self.checkpoints.weights(rule) or final)
+            for split in self.data.evaluated:
+                found[rule, split] = self._predict(split)
+        return Predictions(found)
+
+    def record(self) -> dict[str, Any]:
+        """What the manifest says of the run."""
+        head, info = self.cell.recipe.head, self.cell.backbone.info(self.cell.dataset)
+        return {
+            "history": self.history,
+            "checkpoints": self.checkpoints.epochs(self.epoch),
+            "note": head.note(info) if head else None,
+            **self.model.parameter_counts(),
+        }
+
+    def state(self) -> bytes:
+        """Everything that the next epoch depends on. Random states are functions of seed and epoch."""
+        return pack(
+            {
+                "epoch": self.epoch,
+                "history": self.history,
+                "log": self.log,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "best": self.checkpoints.best,
+                "average": None if self.average is None else self.average.state_dict(),
+            }
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Go on from `state`; a damaged state is ignored, and the cell starts again."""
+        try:
+            state = unpack(data)
+        except ValueError as error:
+            self.log.append(f"starting again: {error}")
+            return
+        self.epoch, self.history = state["epoch"], state["history"]
+        self.log = [*state["log"], f"going on after epoch {self.epoch}"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.checkpoints.restore(state["best"], self.devices.device)
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+
+def predict(model: nn.Module, split: Split, data: CellData, devices: Devices) -> SplitPredictions:
+    """Run `model` over a split under the test transform; several processes share it, each sample once."""
+    model.eval()
+    indices = torch.arange(devices.rank, len(split), devices.world)
+    share = split if devices.world == 1 else split.subset(indices)
+    columns: dict[str, list[Tensor]] = {"logits": [], "features": [], "temperature": []}
+    with torch.inference_mode(), devices.autocast():
+        for images, _ in EvalBatches(share, data.config, batch_size=EVAL_BATCH, device=devices.device):
+            outputs = model(images)
+            for name, parts in columns.items():
+                value = getattr(outputs, name)
+                if value is not None:
+                    parts.append(value.float().cpu())
+    mine = {name: torch.cat(parts) for name, parts in columns.items() if parts}
+    found = _interleaved(devices.gather(mine), len(split))
+    return SplitPredictions(labels=split.labels.cpu(), posterior=split.posterior, **found)
+
+
+def _interleaved(shares: list[dict[str, Tensor]], count: int) -> dict[str, Tensor]:
+    """Put the processes' every n-th samples back in order."""
+    if len(shares) == 1:
+        return shares[0]
+    whole = {name: part.new_empty(count, *part.shape[1:]) for name, part in shares[0].items()}
+    for rank, share in enumerate(shares):
+        for name, part in share.items():
+            whole[name][rank :: len(shares)] = part
+    return whole
+
+
+def seed_everything(seed: int, epoch: int, generator: torch.Generator) -> None:
+    """Make every random state a function of seed and epoch: a resumed run goes on as if undisturbed."""
+    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    generator.manual_seed(mixed)
+    torch.manual_seed(mixed)
+    random.seed(mixed)
+    np.random.seed(mixed)  # noqa: NPY002 - plug-ins may use the global state
+
+
+def _average(model: nn.Module, decay: float) -> Any:
+    if not decay:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=decay)

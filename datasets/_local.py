@@ -1,0 +1,30 @@
+"""Datasets at a path of the user's: the path stays out of names, cache keys and every artefact."""
+
+from abc import ABC
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calbench.datasets.base import Dataset
+
+
+@dataclass(kw_only=True)
+class LocalDataset(Dataset, ABC):
+    """Base of datasets at `path` (relative to the working directory); `title` is what the tables call it."""
+
+    path: Path
+    title: str = ""
+
+    def spelled(self) -> str:
+        """The title given, or the registered name with the last part of the path and the other changed options."""
+        if self.title:
+            return self.title
+        others = {k: v for k, v in self.changed_options().items() if k not in ("path", "title")}
+        shown = ", ".join([self.path.name, *(f"{key}={value}" for key, value in others.items())])
+        return f"{self.spec.name}({shown})"
+
+    def identity(self) -> dict[str, Any]:
+        """As of every component, without path and title: the fingerprint stands for the content."""
+        plain = super().identity()
+        plain["options"] = {k: v for k, v in plain["options"].items() if k not in ("path", "title")}
+        return plain

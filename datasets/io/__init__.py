@@ -1,0 +1,1 @@
+"""Files behind datasets: downloads, archives, pickles, folders of images."""

@@ -1,0 +1,5 @@
+"""Post-hoc calibrators, a file each."""
+
+from calbench.benchmark.core.discovery import import_declarations
+
+import_declarations(__name__, __path__)

@@ -1,0 +1,5 @@
+"""Heads trained with the backbone, a file each."""
+
+from calbench.benchmark.core.discovery import import_declarations
+
+import_declarations(__name__, __path__)

@@ -1,0 +1,1 @@
+"""Numerical routines shared by several methods: likelihoods, Newton, L-BFGS, small networks."""

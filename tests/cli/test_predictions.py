@@ -1,0 +1,251 @@
+import contextlib
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from calbench.benchmark.cli.main import main
+from calbench.benchmark.cli.predictions import app
+from calbench.benchmark.config.protocol import Protocol
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.evaluation.posthoc import compare_calibrators, every_chain, parse_chain
+from calbench.benchmark.predictions.export import export
+from calbench.benchmark.predictions.files import read_pair
+from calbench.methods import Calibrator, registry
+
+SHARED = Path(__file__).parents[3] / "shared/data/predictions"
+NAMES = [name for name in registry if registry[name].kind == "calibrator" and not name.startswith("structured")]
+
+
+def data(rows=400, classes=4):
+    generator = torch.Generator().manual_seed(0)
+    true = 2 * torch.randn(rows, classes, generator=generator)
+    labels = torch.multinomial(true.softmax(1), 1, generator=generator).squeeze(1)
+    return 3 * true, labels, torch.randn(rows, 5, generator=generator)
+
+
+def fitted(name):
+    logits, labels, features = data()
+    calibrator = registry.create(name, **({"steps": 30} if hasattr(registry[name], "steps") else {}))
+    extra = {"features": features} if "features" in calibrator.needs else {}
+    return calibrator.fit(logits, labels, **extra), logits, extra
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    logits, labels, _ = data()
+    np.savez(tmp_path / "preds.npz", logits=logits.numpy(), labels=labels.numpy())
+    return tmp_path / "preds.npz"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_save_and_load_give_the_same_map(tmp_path, name):
+    calibrator, logits, extra = fitted(name)
+    calibrator.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibrator.json", "calibrator.safetensors"]
+    read = Calibrator.load(tmp_path)
+    assert type(read) is type(calibrator)
+    assert read.options() == calibrator.options()
+    assert torch.equal(read.transform(logits, **extra), calibrator.transform(logits, **extra))
+
+
+def changed(record, **fields):
+    return json.dumps({**record, **fields})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: "{", "not JSON"),
+        (lambda r: "[" * 100000, "not JSON"),
+        (lambda r: "[]", "not a calibrator of format 1"),
+        (lambda r: changed(r, format=2), "not a calibrator of format 1"),
+        (lambda r: changed(r, num_classes="4"), "wrong type"),
+        (lambda r: changed(r, num_classes=10**12), "wrong type"),
+        (lambda r: changed(r, calibrator={"name": "focal", "options": {}}), "not a calibrator"),
+        (lambda r: changed(r, calibrator={"name": "os.system", "options": {}}), "unknown method"),
+        (lambda r: changed(r, calibrator={**r["calibrator"], "version": 99}), "another version"),
+        (lambda r: changed(r, fitted={"__class__": 1}), "plain name"),
+        (lambda r: changed(r, fitted={"transform": 1}), "plain name"),
+        (lambda r: changed(r, fitted={"scale_": float("nan")}), "finite number"),
+        (lambda r: changed(r, fitted={"scale_": "x"}), "finite number"),
+        (lambda r: changed(r, modules=["network_"]), "has no module"),
+        (lambda r: changed(r, arrays={}), "arrays differ"),
+    ],
+)
+def test_hostile_saved_calibrators_are_refused(tmp_path, change, message):
+    fitted("vector-scaling")[0].save(tmp_path)
+    record = json.loads((tmp_path / "calibrator.json").read_text())
+    (tmp_path / "calibrator.json").write_text(change(record))
+    with pytest.raises(InputError, match=message):
+        Calibrator.load(tmp_path)
+
+
+def test_damaged_arrays_are_refused(tmp_path):
+    fitted("vector-scaling")[0].save(tmp_path)
+    path = tmp_path / "calibrator.safetensors"
+    arrays = load_file(path)
+    save_file({"weight_": arrays["weight_"] * float("nan"), "bias_": arrays["bias_"]}, path)
+    with pytest.raises(InputError, match="weight_ holds NaN"):
+        Calibrator.load(tmp_path)
+    path.write_bytes(b"\x80\x04")
+    with pytest.raises(InputError, match="damaged"):
+        Calibrator.load(tmp_path)
+    path.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        Calibrator.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_exported_torch_module_gives_the_same(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("calbench.benchmark.predictions.export._write_onnx", lambda *_: None)
+    calibrator, logits, extra = fitted(name)
+    export(calibrator, tmp_path)
+    module = torch.jit.load(tmp_path / "calibrator.pt")
+    result = module(logits, *extra.values())
+    torch.testing.assert_close(result, calibrator.predict_proba(logits, **extra), atol=1e-6, rtol=0)
+    assert module(logits[:1], *(value[:1] for value in extra.values())).shape == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["temperature-scaling", "isotonic", "calattn-frozen"])
+def test_the_exported_onnx_model_gives_the_same(tmp_path, name):
+    runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    calibrator, logits, extra = fitted(name)
+    with contextlib.redirect_stdout(io.StringIO()):
+        export(calibrator, tmp_path)
+    session = runtime.InferenceSession(tmp_path / "calibrator.onnx")
+    inputs = {"logits": logits.numpy()} | {key: value.numpy() for key, value in extra.items()}
+    [result] = session.run(["probabilities"], inputs)
+    np.testing.assert_allclose(result, calibrator.predict_proba(logits, **extra).numpy(), atol=1e-5)
+    [one] = session.run(None, {key: value[:1] for key, value in inputs.items()})
+    np.testing.assert_allclose(one, result[:1], atol=1e-6)
+
+
+def test_calibrate_compares_and_writes(tmp_path, predictions):
+    methods = ["-m", "temperature-scaling", "-m", "temperature-scaling + histogram-binning(bins=5)"]
+    arguments = [
+        "calibrate",
+        str(predictions),
+        "--split",
+        "0.5",
+        *methods,
+        "--bootstrap",
+        "50",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "200 samples to calibrate on, 200 to test on: preds.npz, split at random with seed 0" in result.output
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["baseline"] == "uncalibrated"
+    assert str(tmp_path) not in (tmp_path / "out/run.json").read_text()
+    entries = [entry["entry"] for entry in run["entries"]]
+    assert entries == ["uncalibrated", "temperature-scaling", "temperature-scaling + histogram-binning(bins=5)"]
+    table = (tmp_path / "out/results.csv").read_text()
+    assert all(f"{entry}" in table for entry in entries)
+
+
+def test_evaluate_prints_metrics(predictions):
+    result = CliRunner().invoke(app, ["evaluate", str(predictions), "--bootstrap", "20"])
+    assert result.exit_code == 0, result.output
+    assert "400 samples, 4 classes, 15 bins" in result.output
+    assert "ECE" in result.output
+
+
+def test_export_writes_what_loads(tmp_path, predictions):
+    arguments = ["export", str(predictions), "--method", "temperature-scaling", "-o", str(tmp_path / "ts")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    calibrator = Calibrator.load(tmp_path / "ts")
+    logits, labels, _ = data()
+    assert calibrator.temperature_ == registry.create("temperature-scaling").fit(logits, labels).temperature_
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["calibrate", "{}", "--split", "0.5", "-m", "focal"], "no post-hoc map"),
+        (["calibrate", "{}", "--split", "0.5", "-m", "temprature-scaling"], "did you mean 'temperature-scaling'"),
+        (["calibrate", "{}"], "holds one split"),
+        (["calibrate", "{}", "{}"], "not judged on the rows that it was fitted on"),
+        (["calibrate", "{}", "{}", "--split", "0.5"], "nothing to split"),
+        (["calibrate", "{}", "--in-order"], "give --split too"),
+        (["evaluate", "{}", "--logits", "--probabilities"], "exclude each other"),
+        (["export", "{}", "-m", "temperature-scaling + isotonic", "-o", "x"], "one calibrator"),
+        (["export", "{}", "-m", "calattn-frozen", "-o", "x"], "needs pooled features"),
+    ],
+)
+def test_bad_arguments_are_input_errors(predictions, arguments, message):
+    result = CliRunner().invoke(app, [part.format(predictions) for part in arguments])
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+
+
+def test_what_cannot_be_fitted_stands_in_the_notes(predictions):
+    pair = read_pair(predictions, split=0.5)
+    chains = [parse_chain("calattn-frozen"), parse_chain("temperature-scaling")]
+    results = compare_calibrators(pair, chains, protocol=Protocol(bootstrap=0), name="x", how="here")
+    assert [entry["entry"] for entry in results.run["entries"]] == ["uncalibrated", "temperature-scaling"]
+    assert any(
+        "calattn-frozen: left out: calattn-frozen needs pooled features" in note for note in results.run["notes"]
+    )
+
+
+def test_the_terminal_ends_with_what_was_left_out_and_shows_one_cell_once(predictions, capsys):
+    arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "calattn-frozen", "-m", "vector-scaling"]
+    assert main([*arguments, "--bootstrap", "0"]) == 1
+    shown = capsys.readouterr().out
+    assert "calattn-frozen: left out: calattn-frozen needs pooled features" in shown.splitlines()[-1]
+    assert "All datasets and backbones" not in shown
+
+
+def test_a_method_named_twice_is_compared_once_and_without_replicates_no_interval_is_promised(predictions):
+    arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "temperature-scaling", "-m"]
+    result = CliRunner().invoke(app, [*arguments, "temperature-scaling()", "--bootstrap", "0"])
+    assert result.exit_code == 0, result.output
+    assert "15 bins; no intervals." in result.stdout
+    assert "95 %" not in result.stdout
+
+
+def test_too_few_replicates_are_refused(predictions):
+    result = CliRunner().invoke(app, ["evaluate", str(predictions), "--bootstrap", "19"])
+    assert result.exit_code == 2
+    assert "at least 20" in result.output
+
+
+def test_every_calibrator_is_compared_by_default():
+    names = {chain[0].spec.name for chain in every_chain()}
+    assert {"temperature-scaling", "enir", "structured-matrix-scaling"} <= names
+    assert "focal" not in names
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared predictions are not here")
+@pytest.mark.parametrize(
+    ("file", "temperature", "ece", "nll"),
+    [
+        ("densenet-bc-100-cifar-100", 2.121, (14.47, 1.37), (1.212, 0.867)),
+        ("wideresnet-16-4-cifar-10", 2.059, (5.52, 0.69), None),
+    ],
+)
+def test_known_figures_of_real_predictions(file, temperature, ece, nll):
+    from calbench.benchmark.predictions.files import Source
+
+    pair = read_pair(SHARED / f"{file}.npz", source=Source("probabilities"), split=0.5, seed=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chains = [parse_chain("temperature-scaling")]
+        results = compare_calibrators(pair, chains, protocol=Protocol(bootstrap=0), name=file, how="in order")
+    table = results.table.set_index(["entry", "metric"])["value"]
+    assert table["temperature-scaling", "temperature"] == pytest.approx(temperature, abs=5e-4)
+    for entry, value in zip(("uncalibrated", "temperature-scaling"), ece, strict=True):
+        assert table[entry, "ece"] == pytest.approx(value, abs=6e-3)
+    for entry, value in zip(("uncalibrated", "temperature-scaling"), nll or (), strict=False):
+        assert table[entry, "nll"] == pytest.approx(value, abs=6e-4)

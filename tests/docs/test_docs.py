@@ -1,0 +1,256 @@
+"""The README and the documentation say what is so: their code runs, their commands exist, their tables are in step."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+import yaml
+
+from calbench.benchmark.cli import main as cli
+from calbench.benchmark.cli.catalogue import card, registries
+from calbench.benchmark.config.suite import load_suite
+from calbench.benchmark.config.suite_file import suite_files
+from calbench.benchmark.core import registry as registry_module
+from calbench.benchmark.report.render.papers import bibliography, plain
+
+ROOT = Path(__file__).parents[2]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(path):
+    """(language, file name or '', text) of every fenced block."""
+    return _FENCE.findall(path.read_text("utf-8"))
+
+
+def command_lines(path):
+    """Every ``calbench`` or ``python`` command of a page's shell blocks and inline code, as words."""
+    shell = [line for language, _, text in blocks(path) if language == "bash" for line in text.splitlines()]
+    inline = re.findall(r"`((?:calbench|python) [^`]+)`", re.sub(_FENCE, "", path.read_text("utf-8")))
+    parts = [part for line in [*shell, *inline] for part in line.split("&&")]
+    words = [shlex.split(part, comments=True) for part in parts]
+    return [line for line in words if line and line[0] in ("calbench", "python")]
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A folder of its own, and registries that forget what a plug-in declared."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for registry in registries().values():
+        list(registry)  # entry points are loaded before the copy
+        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    monkeypatch.setattr(registry_module, "_plugin_digests", dict(registry_module._plugin_digests))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("calbench_plugin_"):
+            del sys.modules[name]
+
+
+def run_blocks(path, command):
+    """Write titled blocks into files, run Python in one namespace and shell lines by `command`; check shown output."""
+    namespace, printed = {"__name__": "documentation"}, ""
+    for language, title, text in blocks(path):
+        if title:
+            Path(title).write_text(text, "utf-8")
+        elif language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(compile(text, path.name, "exec"), namespace)
+            printed = output.getvalue()
+        elif language == "text":
+            assert printed == text
+        elif language == "bash":
+            for line in text.splitlines():
+                if line.startswith("calbench "):
+                    command(shlex.split(line, comments=True)[1:])
+
+
+def calbench(arguments):
+    assert cli.main(arguments) == 0, arguments
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorials_run(path, workspace, capsys):
+    run_blocks(path, lambda arguments: calbench([*arguments, "--jobs", "1"] if arguments[0] == "run" else arguments))
+
+
+def test_the_readme_runs_with_its_own_method(workspace, capsys, tiny):
+    generator = np.random.default_rng(0)
+    for name in ("cal", "test", "preds"):
+        logits = generator.normal(scale=2, size=(300, 3))
+        labels = (logits + generator.gumbel(size=logits.shape)).argmax(1)
+        np.savez(f"{name}.npz", logits=2 * logits, labels=labels)
+    done = []
+
+    def command(arguments):
+        """The quick suite is replaced by a tiny one; a whole experiment is read and no more."""
+        if arguments[:2] == ["run", "quick"]:
+            calbench(["run", tiny, *arguments[2:], "--jobs", "1"])
+        elif arguments[0] == "run":
+            assert load_suite(arguments[1], smoke="--smoke" in arguments).entries
+        elif arguments[0] == "show" or arguments[:2] == ["compare", "--reference"]:
+            calbench(arguments)
+        done.append(arguments)
+
+    run_blocks(ROOT / "README.md", command)
+    assert done
+    from calbench.benchmark.results.results import Results
+
+    table = Results.load(Path("results/tiny")).table
+    nll = {name: table[(table.entry == name) & (table.metric == "nll")].value.item() for name in table.entry.unique()}
+    assert nll["uniform-mixing"] != nll["cross-entropy"]
+    accuracy = table[table.metric == "accuracy"].set_index("entry").value
+    assert accuracy["uniform-mixing"] == accuracy["cross-entropy"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_on_the_pages_exist_with_their_options(path):
+    for program, *arguments in command_lines(path):
+        if program == "python":
+            check_python(arguments)
+            continue
+        command, words = typer.main.get_command(cli.app), arguments
+        names = []
+        while hasattr(command, "commands"):
+            assert words, f"{path.name}: {' '.join(names)} needs a command"
+            assert words[0] in command.commands, f"{path.name}: calbench {' '.join(arguments)}"
+            names.append(words[0])
+            command, words = command.commands[words[0]], words[1:]
+        if "--scheduler" not in words:
+            command.make_context(names[-1], list(words))
+        if names == ["run"] and words and words[0] != "SUITE" and not words[0].endswith(".yaml"):
+            assert words[0] in suite_files(), f"{path.name}: no suite {words[0]}"
+
+
+def check_python(arguments):
+    """``python FILE`` names a file of the repository, ``python -m MODULE`` a module that is there."""
+    if arguments[0] == "-m":
+        assert arguments[1] == "venv" or importlib.util.find_spec(arguments[1]), arguments
+    else:
+        assert (ROOT / arguments[0]).is_file(), arguments
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_leaderboard_in_the_readme_is_the_one_in_the_results():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert load_script("leaderboard").in_step(readme) == readme, "run: python docs/leaderboard.py"
+
+
+def test_the_leaderboard_is_copied_with_its_protocol_and_nothing_twice(tmp_path):
+    script = load_script("leaderboard")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / script.FIGURE).touch()
+    (tmp_path / "leaderboard.md").write_text("# T\n\nwhat it is\n\n- rule\n\n## All\n\n|a|\n\n## digits\n\n|b|\n")
+    text = "before\n<!-- leaderboard:begin (x) -->\nold\n<!-- leaderboard:end -->\n<!-- figure:begin -->\n"
+    text += "<!-- figure:end -->\nafter\n"
+    new = script.in_step(text, tmp_path)
+    assert "- rule\n\n**All**\n\n|a|\n<!-- leaderboard:end -->" in new
+    assert f"figures/{script.FIGURE})\n\n*{script.CAPTION}*\n<!-- figure:end -->\nafter" in new
+    assert not any(word in new for word in ("old", "|b|", "what it is"))
+    assert script.in_step(new, tmp_path) == new
+    with pytest.raises(ValueError, match="no markers of 'figure'"):
+        script.replace_block("", "figure", "")
+
+
+def test_links_between_the_pages_lead_to_files():
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text("utf-8")):
+            if not target.startswith("results/quick/") or (ROOT / "results" / "quick").is_dir():
+                assert (ROOT / target).is_file(), f"{path.name}: {target}"
+
+
+def test_the_documentation_builds_with_a_page_for_every_declaration(tmp_path, workspace):
+    pytest.importorskip("material", reason="the extra docs is not installed: no mkdocs-material")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    logging.getLogger("mkdocs").setLevel(logging.WARNING)
+    site = tmp_path / "site"
+    build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(site)))  # strict: a warning aborts
+    for what, registry in registries().items():
+        index = (site / what / "index.html").read_text("utf-8")
+        for name in registry:
+            page = (site / what / name / "index.html").read_text("utf-8")
+            assert name in page
+            assert f'href="{name}/"' in index
+            assert "Paper: " not in page or "/bibliography/#" in page, f"{name}: its paper is not a link"
+
+
+def test_every_paper_is_in_the_bibliography_once_and_with_what_a_reference_needs():
+    for what, registry in registries().items():
+        for name in registry:
+            key = registry[name].spec.paper
+            assert key is None or key in bibliography(), f"{what} {name}: no paper {key!r}"
+    for key, entry in bibliography().items():
+        assert all(entry.get(field) for field in ("author", "title")), key
+        assert not re.search(r"[\\{}]", "".join(entry.values())), f"{key}: a command of TeX is left"
+        assert re.fullmatch(r"(19|20)\d\d", entry["year"]), key
+        assert re.fullmatch(r"\d{4}\.\d{4,5}", entry.get("eprint", "0000.0000")), key
+    files = (ROOT / "results" / "reference" / "papers").glob("*.bib")
+    keys = [key for file in files for key in re.findall(r"^@\w+\{([^,]+),", file.read_text("utf-8"), re.MULTILINE)]
+    assert sorted(keys) == sorted(bibliography())
+
+
+def test_names_of_people_and_titles_are_read_from_bibtex_as_people_write_them():
+    assert plain(r"Neumann, Luk{\'a}{\v{s}} and M{\"u}ller") == "Neumann, Lukáš and Müller"
+    assert plain(r"B{\l}asiok and \v Cech and {\c c}") == "Błasiok and Čech and ç"
+    assert plain(r"{ImageNet} Transformers \& Distillation, \url{https://x}") == (
+        "ImageNet Transformers & Distillation, https://x"
+    )
+
+
+def test_cards_show_the_choices_and_bounds_of_options():
+    methods = registries()["methods"]
+    assert "| criterion | 'nll' or 'ece' | `'nll'` |" in card("methods", methods["temperature-scaling"])
+    assert "| epsilon | float >= 0, < 1 | `0.05` |" in card("methods", methods["label-smoothing"])
+    assert "| rho | float > 0 or None | `None` |" in card("methods", methods["tempnet-posthoc"])
+
+
+def test_the_citation_file_names_this_version_and_licence():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert {"cff-version", "message", "title", "authors", "version", "date-released"} <= citation.keys()
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert f"## {project['version']}, {citation['date-released']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert "Apache License" in (ROOT / "LICENSE").read_text("utf-8")[:200]
+
+
+SOURCES = ("benchmark", "datasets", "methods", "results")
+
+
+def test_a_wheel_holds_every_module_and_every_data_file(tmp_path):
+    pytest.importorskip("setuptools", minversion="77", reason="no setuptools to build a wheel with")
+    ignored = shutil.ignore_patterns("__pycache__", "cache", ".*", "*-smoke")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    code = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    wheel = next((tmp_path / "dist").glob("calbench-*.whl"))
+    held = {name.removeprefix("calbench/") for name in zipfile.ZipFile(wheel).namelist()}
+    data = [path for path in (ROOT / "results" / "reference").rglob("*") if path.suffix in (".csv", ".yaml", ".bib")]
+    for name in SOURCES[:-1]:
+        data += [path for path in (ROOT / name).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    missing = {path.relative_to(ROOT).as_posix() for path in data} - held
+    assert not missing
