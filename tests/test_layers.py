@@ -9,9 +9,9 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "above"),
     [
-        ("runner", ["report", "cli"]),
-        ("statistics", ["results", "folder", "report", "suite", "work"]),
-        ("report", ["suite", "plan", "work", "runner", "store", "training", "cli"]),
+        ("execution.runner", ["report", "cli"]),
+        ("statistics", ["results", "store", "report", "config", "execution"]),
+        ("report", ["config.suite", "execution", "store.store", "training", "cli"]),
     ],
 )
 def test_a_module_loads_nothing_from_above_it(module, above):
