@@ -5,10 +5,11 @@
 
 from typing import Any
 
+from calbench.benchmark.backbones._input import DataConfig
 from calbench.benchmark.backbones.base import Backbone, register, registry
 from calbench.benchmark.core.discovery import import_declarations
 
-__all__ = ["Backbone", "create", "register", "registry"]
+__all__ = ["Backbone", "DataConfig", "create", "register", "registry"]
 
 import_declarations(__name__, __path__)
 

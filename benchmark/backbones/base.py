@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from torch import nn
 
+from calbench.benchmark.backbones._input import DataConfig
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Registry
-from calbench.benchmark.data.batches import DataConfig
 from calbench.datasets import Dataset
 from calbench.methods import BackboneInfo
 

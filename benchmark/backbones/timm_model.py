@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import nn
 
 from calbench.benchmark.backbones import _weights as weights
+from calbench.benchmark.backbones._input import DataConfig
 from calbench.benchmark.backbones.base import Backbone, register
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.data.batches import DataConfig
 from calbench.datasets import Dataset
 from calbench.methods import BackboneInfo
 

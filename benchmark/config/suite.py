@@ -11,12 +11,12 @@ from calbench.benchmark import backbones
 from calbench.benchmark.backbones import Backbone
 from calbench.benchmark.config.entry import Entry, make_component, parse_entry
 from calbench.benchmark.config.protocol import Protocol, make_protocol
+from calbench.benchmark.config.references import check_reference
 from calbench.benchmark.config.suite_file import Location, Where, apply_setting, parse_mapping, read_suite
 from calbench.benchmark.config.table_layout import parse_layout
 from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.core.errors import InputError, check_names, nearest
 from calbench.benchmark.metrics import registry as metric_registry
-from calbench.benchmark.results.reference import load_reference
 from calbench.datasets import Dataset
 from calbench.datasets import registry as dataset_registry
 
@@ -181,7 +181,7 @@ class _Checker:
                     raise InputError(f"{self.where((field, i))}: {name!r} is named twice")
         self._at(("overrides",), lambda: self._overrides(suite))
         if self.config.reference is not None:
-            self._at(("reference",), lambda: load_reference(self.config.reference))
+            self._at(("reference",), lambda: check_reference(self.config.reference))
         for i, table in enumerate(self.config.tables):
             self._at(("tables", i), lambda t=table, n=f"tables.{i}": parse_layout(t, n))
         for dataset in suite.datasets:

@@ -12,6 +12,10 @@ CheckpointRule = Literal["last", "best-nll", "best-accuracy", "best-ece"]
 """Which epoch of a run is evaluated: the last one, or the best by a metric of the calibration split."""
 
 
+FOLLOWED = ("accuracy", "nll", "ece")
+"""The metrics of the calibration split that are recorded after every epoch where a checkpoint rule follows one."""
+
+
 def followed_metric(rule: CheckpointRule) -> str | None:
     """The metric whose best epoch `rule` keeps, or None for the last epoch."""
     return None if rule == "last" else rule.removeprefix("best-")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from calbench.benchmark.data.batches import DataConfig
-from calbench.benchmark.execution.plan import Cell
+from calbench.benchmark.backbones import DataConfig
+from calbench.benchmark.config.cell import Cell
 from calbench.datasets import Split, Splits, stratified_split
 
 

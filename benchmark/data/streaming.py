@@ -1,15 +1,14 @@
 """Image sets that do not fit in memory: decoded, cropped and resized by worker processes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import joblib
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-if TYPE_CHECKING:
-    from calbench.benchmark.data.batches import DataConfig
+from calbench.benchmark.backbones import DataConfig
 
 CROP_AREA = (0.08, 1.0)
 """Share of the image's area that a random resized crop covers (Szegedy 2015; timm's and torchvision's default)."""
@@ -21,7 +20,7 @@ class TrainView(Dataset):
     The crop of a sample depends on the epoch's `seed` and its index alone, so it is the same for any number of workers.
     """
 
-    def __init__(self, images: Any, config: "DataConfig", seed: int) -> None:
+    def __init__(self, images: Any, config: DataConfig, seed: int) -> None:
         from torchvision.transforms import v2
 
         self.images = images
@@ -44,7 +43,7 @@ class TrainView(Dataset):
 class EvalView(Dataset):
     """The central crop: the shorter side is resized to size / crop fraction, then the centre is cut out."""
 
-    def __init__(self, images: Any, config: "DataConfig") -> None:
+    def __init__(self, images: Any, config: DataConfig) -> None:
         from torchvision.transforms import v2
 
         self.images = images
@@ -60,7 +59,7 @@ class EvalView(Dataset):
         return self.transform(self.images[index])
 
 
-def _mode(config: "DataConfig") -> Any:
+def _mode(config: DataConfig) -> Any:
     from torchvision.transforms import InterpolationMode
 
     return InterpolationMode(config.interpolation)

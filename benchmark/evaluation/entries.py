@@ -13,8 +13,8 @@ from torch import Tensor
 from calbench.benchmark import metrics, statistics
 from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.protocol import Protocol
+from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.schema import NOISE_FLOOR, NOISE_FLOOR_95
-from calbench.benchmark.execution.plan import digest
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.methods import Calibrator
 
@@ -202,8 +202,3 @@ def oracle_predictions(split: SplitPredictions) -> SplitPredictions:
     """The Bayes posterior itself as predictions: what no method can beat but by chance."""
     log_posterior = split.posterior.clamp_min(1e-300).log()
     return SplitPredictions(log_posterior, split.labels, posterior=split.posterior)
-
-
-def cell_metrics(part: SplitPredictions, bins: int) -> dict[str, float]:
-    """The few numbers that a checkpoint rule or a manifest needs."""
-    return metrics.evaluate(logits=part.logits, labels=part.labels, metrics=["accuracy", "nll", "ece"], bins=bins)

@@ -12,9 +12,10 @@ from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, Address
 from calbench.benchmark.evaluation.entries import Evaluation, evaluation_names
-from calbench.benchmark.execution.plan import Work, digest
+from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.work import oracle_name
 from calbench.benchmark.results.record import declaration, entry_record, run_record
 from calbench.benchmark.results.results import Results

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.training import followed_metric
 from calbench.benchmark.execution.cost import Cost
-from calbench.benchmark.execution.plan import Cell, Work
+from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.training.devices import Devices, make_devices
 from calbench.benchmark.training.model import build_classifier
 from calbench.benchmark.training.optimization import make_optimizer

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.evaluation.entries import evaluation_names
@@ -14,7 +15,7 @@ from calbench.benchmark.execution.collect import TO_EVALUATE, collect, inputs_di
 from calbench.benchmark.execution.cost import Cost, Estimate, Probe
 from calbench.benchmark.execution.local import default_jobs, run_processes, run_serial
 from calbench.benchmark.execution.options import RunOptions
-from calbench.benchmark.execution.plan import Cell, Work, make_plan
+from calbench.benchmark.execution.plan import Work, make_plan
 from calbench.benchmark.execution.progress import Reporter
 from calbench.benchmark.execution.work import RANK, WORLD, Context, oracle_name
 from calbench.benchmark.results.results import Results

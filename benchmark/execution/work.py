@@ -12,12 +12,13 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any, Literal
 
+from calbench.benchmark.config.cell import Cell, FileCell
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import CellError, InputError
 from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.evaluation.entries import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
-from calbench.benchmark.execution.plan import Cell, FileCell, Work
+from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.tracking import Tracker
 from calbench.benchmark.predictions.files import Source, read_pair
 from calbench.benchmark.predictions.predictions import Predictions

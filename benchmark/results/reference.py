@@ -8,7 +8,6 @@ import importlib.resources
 import itertools
 from collections.abc import Collection
 from functools import cache
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from calbench.benchmark.config.entry import parse_entry, split_outside_brackets
+from calbench.benchmark.config.references import reference_files
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.benchmark.metrics.base import cost, relative_reduction
@@ -87,12 +87,6 @@ class Description(BaseModel):
     aliases: dict[str, str] = {}
     cautions: list[str] = []
     suspect: list[Suspect] = []
-
-
-def reference_files() -> dict[str, Traversable]:
-    """The published numbers that come with calbench: name to CSV file."""
-    folder = importlib.resources.files("calbench.results").joinpath("reference")
-    return {f.name.removesuffix(".csv"): f for f in sorted(folder.iterdir(), key=str) if f.name.endswith(".csv")}
 
 
 @cache

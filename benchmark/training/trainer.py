@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from calbench.benchmark import metrics
+from calbench.benchmark.config.cell import Cell
+from calbench.benchmark.config.training import FOLLOWED
 from calbench.benchmark.core.errors import CellError
 from calbench.benchmark.data.batches import EvalBatches, TrainBatches, batch_sizes
 from calbench.benchmark.data.splits import CellData, prepare_data
-from calbench.benchmark.evaluation.entries import cell_metrics
-from calbench.benchmark.execution.plan import Cell
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.training.checkpoints import Checkpoints
@@ -136,9 +137,9 @@ class Trainer:
             raise CellError(f"the training diverged: the loss is {loss} in epoch {self.epoch}")
         entry: dict[str, Any] = {"epoch": self.epoch, "loss": round(loss, 6)}
         if self.checkpoints.following:
-            metrics = cell_metrics(self._predict("calibration"), BINS)
-            self.checkpoints.update(self.epoch, metrics, self.evaluated)
-            entry |= {name: round(value, 6) for name, value in metrics.items()}
+            values = self._calibration_metrics()
+            self.checkpoints.update(self.epoch, values, self.evaluated)
+            entry |= {name: round(value, 6) for name, value in values.items()}
         self.history.append(entry)
         self.log.append(f"{json.dumps(entry)} {time.perf_counter() - started:.2f} s")
 
@@ -191,6 +192,11 @@ class Trainer:
     def _predict(self, split: str) -> SplitPredictions:
         part = self.data.evaluated[split]
         return predict(self.evaluated, part, self.data, self.devices)
+
+    def _calibration_metrics(self) -> dict[str, float]:
+        """The metrics of the calibration split that a checkpoint rule may follow."""
+        part = self._predict("calibration")
+        return metrics.evaluate(logits=part.logits, labels=part.labels, metrics=FOLLOWED, bins=BINS)
 
     def predictions(self) -> Predictions:
         """Predict every split under every checkpoint rule."""

@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from calbench.benchmark.data.batches import DataConfig, EvalBatches, TrainBatches, Transform, batch_sizes, crop_and_flip
+from calbench.benchmark.backbones import DataConfig
+from calbench.benchmark.data.batches import EvalBatches, TrainBatches, Transform, batch_sizes, crop_and_flip
 from calbench.datasets import Split
 
 

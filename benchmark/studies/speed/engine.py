@@ -71,10 +71,10 @@ def alternating(task: str, calls: dict[str, Callable[[], Any]], repeats: int) ->
 
 def _trainer(entry: str, network: Network, steps: int, *, compiled: bool = False) -> Any:
     from calbench.benchmark import backbones
+    from calbench.benchmark.config.cell import Cell
     from calbench.benchmark.config.entry import parse_entry
     from calbench.benchmark.config.training import TrainingConfig
     from calbench.benchmark.data.splits import prepare_data
-    from calbench.benchmark.execution.plan import Cell
     from calbench.benchmark.training.devices import make_devices
     from calbench.benchmark.training.trainer import Trainer
     from calbench.datasets import registry as datasets
