@@ -52,7 +52,11 @@ class PredictionSource(BaseModel):
 
 
 class SuiteConfig(BaseModel):
-    """A suite as written."""
+    """A suite as written.
+
+    ``keep: weights`` keeps the weights of every trained cell next to its predictions, for variants and diagnostics; it
+    changes no prediction, and is no part of a cell's key.
+    """
 
     model_config = ConfigDict(extra="forbid")
     title: str = ""
@@ -65,6 +69,7 @@ class SuiteConfig(BaseModel):
     seeds: Annotated[list[Seed], Field(min_length=1)] | Annotated[int, Field(ge=1)] = [0]
     protocol: str | dict[str, Any] = "clean"
     training: dict[str, Any] = {}
+    keep: Literal["weights"] | None = None
     overrides: list[Override] = []
     tables: list[Any] = []
     reference: str | None = None

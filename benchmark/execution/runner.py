@@ -164,6 +164,7 @@ def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Repor
         plugins=tuple(plugin.resolve() for plugin in options.plugins),
         refresh=options.cache == "refresh",
         tensorboard=options.tensorboard,
+        keep_weights=suite.config.keep == "weights",
     )
     if options.scheduler:
         from calbench.benchmark.execution.cluster import run_dask  # an optional extra

@@ -23,9 +23,11 @@ from calbench.benchmark.execution.tracking import Tracker
 from calbench.benchmark.predictions.files import Source, read_pair
 from calbench.benchmark.predictions.predictions import Predictions
 from calbench.benchmark.store.store import DamagedError, NewerError, Store
+from calbench.benchmark.store.weights import WeightsByRule, pack_weights
 
 Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
+Produced = tuple[Predictions, dict[str, Any], WeightsByRule | None]
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """This process's number and the number of processes, where `accelerate launch` started several for one model."""
@@ -42,6 +44,7 @@ class Context:
     plugins: tuple[Path, ...] = ()
     refresh: bool = False
     tensorboard: bool = False
+    keep_weights: bool = False
 
 
 def process(work: Work, store: Store, context: Context, progress: Progress) -> Outcome:
@@ -119,13 +122,13 @@ def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Prog
 
 
 @singledispatch
-def produce(cell: Any, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
-    """The predictions of a cell, and what its manifest says of how they came about."""
+def produce(cell: Any, store: Store, context: Context, progress: Progress) -> Produced:
+    """The predictions of a cell, what its manifest says of how they came about, and its weights if it was trained."""
     raise TypeError(f"{type(cell).__name__} is no cell")
 
 
 @produce.register
-def _(cell: Cell, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
+def _(cell: Cell, store: Store, context: Context, progress: Progress) -> Produced:
     from calbench.benchmark.training.trainer import (
         train_cell,  # heavy (timm, accelerate): a run with nothing to train does not import it
     )
@@ -142,17 +145,17 @@ def _(cell: Cell, store: Store, context: Context, progress: Progress) -> tuple[P
 
 
 @produce.register
-def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> tuple[Predictions, dict[str, Any]]:
+def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> Produced:
     source = cell.source
     how = Source(kind=source.kind, logits_key=source.key)
     pair = read_pair(source.path, source.test_path, source=how, split=source.split, seed=cell.seed)
     splits = {(rule, split): part for rule in context.protocol.checkpoints for (_, split), part in pair.splits.items()}
-    return Predictions(splits), {"note": f"predictions read from {Path(source.path).name}"}
+    return Predictions(splits), {"note": f"predictions read from {Path(source.path).name}"}, None
 
 
 def _make(work: Work, store: Store, context: Context, progress: Progress) -> None:
     cell, started = work.cell, time.perf_counter()
-    predictions, record = produce(cell, store, context, progress)
+    predictions, record, weights = produce(cell, store, context, progress)
     predictions.check_finite()
     if RANK != 0:
         return
@@ -165,7 +168,8 @@ def _make(work: Work, store: Store, context: Context, progress: Progress) -> Non
         "versions": environment.versions(),
         "hardware": environment.hardware(),
     }
-    store.write(cell.key, predictions, manifest)
+    packed = pack_weights(weights) if weights is not None and context.keep_weights else None
+    store.write(cell.key, predictions, manifest, packed)
 
 
 def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:

@@ -1,8 +1,8 @@
 """The store of predictions: one folder per cell, named by the cell's key, written once.
 
-``cache/<key>/predictions.safetensors`` comes first and ``cache/<key>/manifest.json`` last: a cell is done when its
-manifest is there, which holds the hash of the predictions. A failure leaves ``failure.json``
-and no manifest.
+``cache/<key>/predictions.safetensors`` comes first (and ``weights.safetensors`` with ``keep: weights``) and
+``cache/<key>/manifest.json`` last: a cell is done when its manifest is there, which has their checksums. A failure
+leaves ``failure.json`` and no manifest.
 """
 
 import hashlib
@@ -26,9 +26,10 @@ CELL = ""
 """The remedy that is the removal of a whole cell."""
 
 Status = Literal["done", "failed", "partial", "missing"]
-MANIFEST, PREDICTIONS, FAILURE, STATE, LOG = (
+MANIFEST, PREDICTIONS, WEIGHTS, FAILURE, STATE, LOG = (
     "manifest.json",
     "predictions.safetensors",
+    "weights.safetensors",
     "failure.json",
     "state.safetensors",
     "log.txt",
@@ -93,12 +94,18 @@ class Store:
         """Context manager that yields whether this process holds the cell."""
         return self.folder.lock(f"cache/.locks/{key}")
 
-    def write(self, key: str, predictions: Predictions, manifest: dict[str, Any]) -> None:
-        """Store a finished cell; the manifest is what makes it count."""
-        data = safetensors.torch.save(predictions.to_tensors())
-        record = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        self.folder.write(self._name(key, PREDICTIONS), data)
-        self._write_json(key, MANIFEST, {"format": FORMAT, "key": key, **manifest, "predictions": record})
+    def write(self, key: str, predictions: Predictions, manifest: dict[str, Any], weights: bytes | None = None) -> None:
+        """Store a finished cell, and its packed weights if they are to be kept; the manifest is what makes it count."""
+        parts = {PREDICTIONS: safetensors.torch.save(predictions.to_tensors())}
+        if weights is None:
+            self.folder.remove(self._name(key, WEIGHTS))
+        else:
+            parts[WEIGHTS] = weights
+        records = {}
+        for file, data in parts.items():
+            self.folder.write(self._name(key, file), data)
+            records[file.partition(".")[0]] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        self._write_json(key, MANIFEST, {"format": FORMAT, "key": key, **manifest, **records})
         for leftover in (FAILURE, STATE):
             self.folder.remove(self._name(key, leftover))
 
@@ -223,11 +230,18 @@ class Store:
                 if manifest.get("key") != key:
                     yield Finding(key, "the manifest belongs to another cell")
                 self.predictions(key)
+                yield from self._of_weights(key, manifest.get("weights"))
             elif self.folder.exists(self._name(key, PREDICTIONS)):
                 yield Finding(key, "predictions without a manifest (an interrupted write)")
         except UnreadableError as error:
             remedy = None if isinstance(error, NewerError) else CELL
             yield Finding(key, str(error).removeprefix(f"cell {key}: "), remedy)
+
+    def _of_weights(self, key: str, record: dict[str, Any] | None) -> Iterator[Finding]:
+        """Kept weights that are damaged; the predictions of the cell stay good without them."""
+        data = self.folder.read(self._name(key, WEIGHTS)) if self.folder.exists(self._name(key, WEIGHTS)) else b""
+        if record and data and hashlib.sha256(data).hexdigest() != record.get("sha256"):
+            yield Finding(key, "the weights are truncated or altered", WEIGHTS)
 
     def _of_others(self, key: str) -> Iterator[Finding]:
         """Evaluations and the state of a running cell, each of which can be made again alone."""

@@ -18,26 +18,26 @@ from calbench.benchmark import metrics
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.training import FOLLOWED
 from calbench.benchmark.core.errors import CellError
-from calbench.benchmark.data.batches import EvalBatches, TrainBatches, batch_sizes
+from calbench.benchmark.data.batches import TrainBatches, batch_sizes
 from calbench.benchmark.data.splits import CellData, prepare_data
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.benchmark.store.store import Store
+from calbench.benchmark.store.weights import WeightsByRule
 from calbench.benchmark.training.checkpoints import Checkpoints
 from calbench.benchmark.training.devices import Devices, make_devices
 from calbench.benchmark.training.model import build_classifier
 from calbench.benchmark.training.optimization import make_optimizer, make_schedule
+from calbench.benchmark.training.prediction import predict
 from calbench.benchmark.training.state import pack, unpack
-from calbench.datasets import Split
 
 OnEpoch = Callable[[int, dict[str, Any]], None]
-EVAL_BATCH = 512
 BINS = 15
 """Bins of the ECE that a checkpoint rule follows and that the curves show."""
 
 
 def train_cell(
     cell: Cell, data_root: Path, device: str, store: Store, on_epoch: OnEpoch
-) -> tuple[Predictions, dict[str, Any]]:
+) -> tuple[Predictions, dict[str, Any], WeightsByRule]:
     """Train a cell and predict its splits under every checkpoint rule.
 
     Args:
@@ -48,7 +48,7 @@ def train_cell(
         on_epoch: called after every epoch with the number of epochs and the metrics of this one.
 
     Returns:
-        The predictions, and what the manifest says of the run.
+        The predictions, what the manifest says of the run, and the weights that each checkpoint rule evaluates.
 
     Raises:
         CellError: the training diverged.
@@ -57,7 +57,8 @@ def train_cell(
     try:
         trainer = Trainer(cell, prepare_data(cell, data_root), devices)
         _run(trainer, store, on_epoch)
-        return trainer.predictions(), trainer.record()
+        weights = trainer.weights()
+        return trainer.predictions(weights), trainer.record(), weights
     finally:
         devices.release()
 
@@ -191,22 +192,26 @@ class Trainer:
 
     def _predict(self, split: str) -> SplitPredictions:
         part = self.data.evaluated[split]
-        return predict(self.evaluated, part, self.data, self.devices)
+        return predict(self.evaluated, part, self.data.config, self.devices)
 
     def _calibration_metrics(self) -> dict[str, float]:
         """The metrics of the calibration split that a checkpoint rule may follow."""
         part = self._predict("calibration")
         return metrics.evaluate(logits=part.logits, labels=part.labels, metrics=FOLLOWED, bins=BINS)
 
-    def predictions(self) -> Predictions:
-        """Predict every split under every checkpoint rule."""
-        found, model = {}, self.evaluated
-        final = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        for rule in self.cell.checkpoints:
-            model.load_state_dict(self.checkpoints.weights(rule) or final)
+    def weights(self) -> WeightsByRule:
+        """The weights that each checkpoint rule evaluates; rules that chose the last epoch share theirs."""
+        final = {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
+        return {rule: self.checkpoints.weights(rule) or final for rule in self.cell.checkpoints}
+
+    def predictions(self, weights: WeightsByRule) -> Predictions:
+        """Predict every split with the `weights` of every checkpoint rule."""
+        splits: dict[tuple[str, str], SplitPredictions] = {}
+        for rule, state in weights.items():
+            self.evaluated.load_state_dict(state)
             for split in self.data.evaluated:
-                found[rule, split] = self._predict(split)
-        return Predictions(found)
+                splits[rule, split] = self._predict(split)
+        return Predictions(splits)
 
     def record(self) -> dict[str, Any]:
         """What the manifest says of the run."""
@@ -246,35 +251,6 @@ class Trainer:
         self.checkpoints.restore(state["best"], self.devices.device)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-
-
-def predict(model: nn.Module, split: Split, data: CellData, devices: Devices) -> SplitPredictions:
-    """Run `model` over a split under the test transform; several processes share it, each sample once."""
-    model.eval()
-    indices = torch.arange(devices.rank, len(split), devices.world)
-    share = split if devices.world == 1 else split.subset(indices)
-    columns: dict[str, list[Tensor]] = {"logits": [], "features": [], "temperature": []}
-    with torch.inference_mode(), devices.autocast():
-        for images, _ in EvalBatches(share, data.config, batch_size=EVAL_BATCH, device=devices.device):
-            outputs = model(images)
-            for name, parts in columns.items():
-                value = getattr(outputs, name)
-                if value is not None:
-                    parts.append(value.float().cpu())
-    mine = {name: torch.cat(parts) for name, parts in columns.items() if parts}
-    found = _interleaved(devices.gather(mine), len(split))
-    return SplitPredictions(labels=split.labels.cpu(), posterior=split.posterior, **found)
-
-
-def _interleaved(shares: list[dict[str, Tensor]], count: int) -> dict[str, Tensor]:
-    """Put the processes' every n-th samples back in order."""
-    if len(shares) == 1:
-        return shares[0]
-    whole = {name: part.new_empty(count, *part.shape[1:]) for name, part in shares[0].items()}
-    for rank, share in enumerate(shares):
-        for name, part in share.items():
-            whole[name][rank :: len(shares)] = part
-    return whole
 
 
 def seed_everything(seed: int, epoch: int, generator: torch.Generator) -> None:
