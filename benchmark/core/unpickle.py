@@ -1,54 +1,169 @@
-"""Reading pickles without their power: NumPy arrays, containers and plain values, and nothing that runs code."""
+"""Reading pickles without running them: NumPy arrays, lists, tuples, dicts and plain values.
+
+A pickle is a program that calls functions and sets the state of objects. Even a short list of allowed functions is not
+safe: `numpy.dtype.__setstate__` accepts flags under which bytes of the file are used as object pointers. Here no
+function of NumPy is called while the pickle is read. Its arrays and dtypes become records of this module, whose fields
+are checked before an array is made from them; dtypes of objects are never made.
+"""
 
 import io
 import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from calbench.benchmark.core._pickled import ALLOWED, Array, Function, Type
 from calbench.benchmark.core.errors import InputError
 
+MAX_DEPTH = 32
+"""Levels of lists, tuples and dicts inside each other."""
+MAX_GROWTH, SMALL = 20, 1 << 20
+"""Numbers and bytes that a pickle may expand to, as a multiple of its size, and the size that is always allowed."""
 
-def _latin1(text: Any, encoding: Any) -> bytes:
-    """What protocols 0 to 2 call for the bytes of an array."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise InputError("it asks for a codec, and only NumPy arrays are allowed")
-    return text.encode("latin1")
-
-
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_FROM_BUFFER = np.empty(1).__reduce_ex__(5)[0]
-_ALLOWED = {
-    ("_codecs", "encode"): _latin1,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    # NumPy 2 renamed numpy.core, and files of both spellings are about.
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _FROM_BUFFER for core in ("core", "_core")},
-}
-_SCALARS = {(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")}
+_OPCODES = [
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE",
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
+    "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "EMPTY_LIST", "LIST", "EMPTY_DICT", "APPEND", "APPENDS", "GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT",
+    "LONG_BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL",
+]  # fmt: skip
+_PLAIN_KEYS = (str, bytes, int, float, type(None))  # hashing a deeply nested tuple overflows the interpreter's stack
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that calls what makes NumPy arrays, and nothing else."""
+# The reader in Python and not the one in C: the memo of the latter is an array that one opcode can grow to 32 GB.
+class _ArraysOnly(pickle._Unpickler):
+    """An unpickler with the opcodes of plain values, which calls the functions of `ALLOWED` and nothing else."""
+
+    dispatch: dict[int, Callable[["_ArraysOnly"], None]]
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self.budget = MAX_GROWTH * len(data) + SMALL
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _SCALARS:
-            raise InputError("it holds single NumPy numbers, in a list perhaps: labels and the like must be an array")
         try:
-            return _ALLOWED[module, name]
+            return ALLOWED[module, name]
         except KeyError:
             raise InputError(f"it asks for {module}.{name}, and only NumPy arrays are allowed") from None
+
+    def load_reduce(self) -> None:
+        """Call an allowed function with the arguments on the stack."""
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if not isinstance(function, Function) or type(arguments) is not tuple:
+            raise InputError("it calls something, and only NumPy arrays are allowed")
+        self.stack[-1] = made = function.make(*arguments)
+        if isinstance(made, bytes):
+            self.budget -= len(made)
+            check_budget(self.budget)
+
+    def load_build(self) -> None:
+        """Set the state of an array or a dtype."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, Array | Type):
+            raise InputError("it sets the state of an object, and only NumPy arrays are allowed")
+        target.set_state(state)
+
+    def load_setitem(self) -> None:
+        """Put the last two values of the stack into the dict below."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        """Put the values above the mark into the dict below."""
+        items = self.pop_mark()
+        self._set_items(self.stack[-1], items)
+
+    def load_dict(self) -> None:
+        """A dict of the values above the mark."""
+        made: dict[Any, Any] = {}
+        self._set_items(made, self.pop_mark())
+        self.append(made)
+
+    def _set_items(self, target: Any, items: list[Any]) -> None:
+        if type(target) is not dict or len(items) % 2:
+            raise InputError("damaged pickle: a dict is malformed")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, _PLAIN_KEYS):
+                raise InputError("it holds a dict whose keys are neither text nor numbers")
+            target[key] = value
+
+    def refuse(self) -> None:
+        """Any other opcode: sets, classes, persistent identities, buffers outside of the file."""
+        raise InputError("it holds an object that is no list, dict or plain value, and only NumPy arrays are allowed")
+
+
+_ArraysOnly.dispatch = {
+    **dict.fromkeys(range(256), _ArraysOnly.refuse),
+    **{getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _OPCODES},
+    pickle.REDUCE[0]: _ArraysOnly.load_reduce,
+    pickle.BUILD[0]: _ArraysOnly.load_build,
+    pickle.SETITEM[0]: _ArraysOnly.load_setitem,
+    pickle.SETITEMS[0]: _ArraysOnly.load_setitems,
+    pickle.DICT[0]: _ArraysOnly.load_dict,
+}
+
+
+def check_budget(budget: int) -> None:
+    """Raise an `InputError` where a pickle expands beyond its budget."""
+    if budget < 0:
+        raise InputError(f"it refers to the same data again and again: more than {MAX_GROWTH} times its size")
+
+
+@dataclass
+class _Finish:
+    """Puts arrays in the place of their records; containers are copied, each once however often it is referred to."""
+
+    budget: int
+    done: dict[int, tuple[Any, int]] = field(default_factory=dict)
+    open: set[int] = field(default_factory=set)
+
+    def __call__(self, value: Any, depth: int = 0) -> tuple[Any, int]:
+        """The finished value and the number of plain values in it, shared ones counted as often as they occur."""
+        if value is None or isinstance(value, bool | int | float | str | bytes | bytearray):
+            return value, 1
+        if id(value) in self.done:
+            return self.done[id(value)]
+        if id(value) in self.open:
+            raise InputError("it holds a list or dict that contains itself")
+        if depth > MAX_DEPTH:
+            raise InputError(f"its lists and dicts are nested more than {MAX_DEPTH} levels deep")
+        self.open.add(id(value))
+        finished = self._finish(value, depth)
+        self.open.discard(id(value))
+        self.done[id(value)] = finished
+        check_budget(self.budget - finished[1])
+        return finished
+
+    def _finish(self, value: Any, depth: int) -> tuple[Any, int]:
+        if isinstance(value, Array):
+            made = value.make()
+            if isinstance(made, list):
+                return self(made, depth + 1)
+            self.budget -= made.nbytes
+            check_budget(self.budget)
+            return made, made.size
+        if isinstance(value, dict):
+            parts = [self(part, depth + 1) for part in value.values()]
+            return dict(zip(value, [part for part, _ in parts], strict=True)), sum(size for _, size in parts) + 1
+        if isinstance(value, list | tuple):
+            parts = [self(part, depth + 1) for part in value]
+            return type(value)([part for part, _ in parts]), sum(size for _, size in parts) + 1
+        raise InputError("it holds an object that is no array, list, dict or plain value")
 
 
 def unpickle(data: bytes) -> Any:
     """Unpickle arrays, tuples, lists, dicts and plain values; strings of Python 2 are read as Latin-1.
 
+    Arrays of Python objects come back as lists (nested where they have several dimensions).
+
     Raises:
-        InputError: the data ask for anything else, or are damaged.
+        InputError: the pickle asks for anything else, is damaged, or expands to more than `MAX_GROWTH` times its size.
     """
     try:
-        return _ArraysOnly(io.BytesIO(data), encoding="latin1").load()
+        reader = _ArraysOnly(data)
+        content = reader.load()
+        return _Finish(reader.budget)(content)[0]
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
