@@ -7,7 +7,7 @@ from rich.console import Console
 
 from calbench.benchmark.config.table_layout import load_layout
 from calbench.benchmark.core.errors import InputError, check_names
-from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
+from calbench.benchmark.core.schema import COMPARISON_COLUMNS, KEY_COLUMNS, RESULT_COLUMNS, RESULT_SCHEMA, conform
 from calbench.benchmark.report.render.latex import latex
 from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.render.terminal import render_terminal, terminal_table
@@ -49,17 +49,15 @@ def external_results(path: Path, baseline: str) -> Results:
     table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
     if baseline:
         check_names("baseline", [baseline], dict.fromkeys(table["entry"]))
-    given, table = list(table.columns), table.reindex(columns=RESULT_COLUMNS)
+    given, table = list(table.columns), table.reindex(columns=dict.fromkeys([*RESULT_COLUMNS[:12], *table.columns]))
+    table = conform(table, RESULT_SCHEMA, path.name)
     table = table.astype({"split": object, "checkpoint": object}).fillna({"split": "test", "checkpoint": "unknown"})
-    twice = table.index[table.duplicated([column for column in RESULT_COLUMNS if column not in _MEASURED])]
+    twice = table.index[table.duplicated(KEY_COLUMNS)]
     if len(twice):
-        told = table.loc[twice[0], [column for column in RESULT_COLUMNS if column in given and column not in _MEASURED]]
+        told = table.loc[twice[0], [column for column in KEY_COLUMNS if column in given]]
         raise InputError(f"{path.name}, line {twice[0] + 2}: {_told(told)} is listed twice")
     run = {"suite": path.stem, "title": path.stem, "baseline": baseline or None, "protocol_text": []}
     return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
-
-
-_MEASURED = ("value", "low", "high")
 
 
 def _told(row: pd.Series) -> str:

@@ -1,6 +1,7 @@
 """The results of a suite as files: tidy tables, the run's record, diagrams and curves. Reports read nothing else."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
+from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA, Column, conform
 from calbench.benchmark.store.folder import write_atomically
 
 FORMAT = 1
@@ -55,13 +56,18 @@ class Results:
         if not isinstance(run, dict) or run.get("format") != FORMAT:
             found = run.get("format") if isinstance(run, dict) else None
             raise InputError(f"{folder.name}/run.json: results of format {found!r}; this version reads {FORMAT}")
-        table = read_table(folder / "results.csv", RESULT_COLUMNS)
-        comparisons = read_table(folder / "comparisons.csv", COMPARISON_COLUMNS)
+        table = _read_with_schema(folder / "results.csv", RESULT_SCHEMA)
+        comparisons = _read_with_schema(folder / "comparisons.csv", COMPARISON_SCHEMA)
         return cls(table, comparisons, **loaded)
 
 
 _JSON_FILES = ("run", "diagrams", "curves")
 _TEXT_COLUMNS = ("dataset", "backbone", "entry", "recipe", "calibrator", "checkpoint", "split", "metric", "baseline")
+
+
+def _read_with_schema(path: Path, schema: Sequence[Column]) -> pd.DataFrame:
+    required = [column.name for column in schema if column.required]
+    return conform(read_table(path, required), schema, _shown(path))
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def build(
             value = base * 0.5 if metric not in ("accuracy",) else 95.0
             rows.append((datasets[-1], "", "oracle", "oracle", "none", seeds[0], checkpoints[0], "test", metric, value,
                          value * 0.9, value * 1.1))  # fmt: skip
-    table = pd.DataFrame(rows, columns=RESULT_COLUMNS)
+    table = pd.DataFrame(rows, columns=RESULT_COLUMNS[:12]).reindex(columns=RESULT_COLUMNS)
     comparisons = compared(table, len(seeds)) if compare else pd.DataFrame(columns=COMPARISON_COLUMNS)
     run = record(datasets, backbones, entries, recipes, seeds, cells, checkpoints, labels or {})
     return Results(table, comparisons, run, diagrams(rng, table, seeds), curves(rng, cells, checkpoints))

@@ -16,7 +16,7 @@ def row(entry, seed, value, metric="ece", dataset="digits", backbone="cnn"):
 
 
 def table(*rows):
-    return pd.DataFrame(rows, columns=RESULT_COLUMNS)
+    return pd.DataFrame(rows, columns=RESULT_COLUMNS[:12]).reindex(columns=RESULT_COLUMNS)
 
 
 def spread(value, shared=0.5, own=0.02, seed=0):

@@ -159,7 +159,7 @@ def _large_table(rows: int) -> pd.DataFrame:
     table = pd.MultiIndex.from_product(names.values(), names=list(names)).to_frame(index=False)
     values = np.random.default_rng(0).uniform(1, 9, len(table))
     fixed = {"recipe": table["entry"], "calibrator": "none", "checkpoint": "last", "split": "test", "value": values}
-    return table.assign(**fixed, low=values - 1, high=values + 1)[RESULT_COLUMNS]
+    return table.assign(**fixed, low=values - 1, high=values + 1).reindex(columns=RESULT_COLUMNS)
 
 
 def _warm_rerun(seeds: int, repeats: int) -> Measurement:
