@@ -180,7 +180,14 @@ def test_identical_logits(name, logits):
     check_output(fitted(name, logits, labels, features), logits, features)
 
 
+NOT_FOR_SEPARABLE = {
+    "venn-abers": "a class of n samples is given n / (n + 1) at most, however clear they are: that is its guarantee",
+}
+
+
 def test_separable_data(name):
+    if name in NOT_FOR_SEPARABLE:
+        pytest.skip(NOT_FOR_SEPARABLE[name])
     labels = torch.arange(80) % 4
     logits = 3 * functional.one_hot(labels, 4).float() + 0.1 * torch.randn(
         80, 4, generator=torch.Generator().manual_seed(0)
