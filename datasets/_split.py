@@ -35,7 +35,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     _, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
     quotas = _largest_remainder(counts, carved_total)
     members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = np.random.default_rng(seed)
     carved = np.concatenate([generator.permutation(m)[:quota] for m, quota in zip(members, quotas, strict=True)])
     keep = np.ones(len(targets), dtype=bool)
     keep[carved] = False

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -10,12 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.seeds import seed_for
 from calbench.datasets.base import Dataset, Split, Splits, register, registry
 
 Size = Annotated[int, Field(ge=1)]
 
 
-@register("overlap", label="Overlap", paper="chidambaram2024limitations", version=2)
+@register("overlap", label="Overlap", paper="chidambaram2024limitations")
 @dataclass
 class Overlap(Dataset):
     """Class prototypes plus Gaussian noise: x = mu_k + noise * N(0, I), k uniform over the classes.
@@ -58,8 +59,12 @@ class Overlap(Dataset):
         """Draw both splits; the prototypes' dataset is read from `root`."""
         means = class_means(self._source.load(root).train, self.num_classes)
         # A stream for each split: the test images stay the same whatever the number of training images.
-        streams = [np.random.Generator(np.random.PCG64([self.seed, index])) for index in range(2)]
+        streams = [np.random.default_rng(seed_for(self.seed, "overlap", split)) for split in ("train", "test")]
         return Splits(self._draw(means, self.train, streams[0]), self._draw(means, self.test, streams[1]))
+
+    def identity(self) -> dict[str, Any]:
+        """As of every component, with the identity of the dataset that the prototypes come from."""
+        return super().identity() | {"prototypes": self._source.identity()}
 
     def fingerprint(self, root: Path) -> str:
         """The fingerprint of the prototypes' dataset; everything else is an option."""

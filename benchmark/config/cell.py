@@ -7,16 +7,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from calbench.benchmark import metrics
 from calbench.benchmark.backbones import Backbone
 from calbench.benchmark.config.entry import Recipe
 from calbench.benchmark.config.suite import PredictionSource
-from calbench.benchmark.config.training import CheckpointRule, TrainingConfig
+from calbench.benchmark.config.training import CheckpointRule, TrainingConfig, followed_metric
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
+from calbench.benchmark.core.sources import source_digest
 from calbench.datasets import Dataset
 
-IDENTITY_FORMAT = 1
-"""Raised when the training code changes predictions for every method alike; part of every key."""
+AFFECTS_RESULTS = False
+TRAINING = "calbench.benchmark.training.trainer:train_cell"
+FOLLOWING = "calbench.benchmark.training.following:calibration_metrics"
+READING = "calbench.benchmark.predictions.files:read_pair"
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,17 @@ class Cell(Keyed):
     calibration_fraction: float
     checkpoints: tuple[CheckpointRule, ...]
 
+    @property
+    def code(self) -> str:
+        """The digest of the training code, and of the metrics where a checkpoint rule follows one."""
+        followed = [metrics.registry[name] for name in map(followed_metric, self.checkpoints) if name]
+        return source_digest(TRAINING, *([FOLLOWING, *followed] if followed else []))
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What determines the predictions, as plain data."""
         return {
-            "format": IDENTITY_FORMAT,
+            "code": self.code,
             "dataset": self.dataset.identity() | {"fingerprint": self.fingerprint},
             "backbone": self.backbone.identity(),
             "recipe": self.recipe.identity(),
@@ -105,7 +115,7 @@ class FileCell(Keyed):
     def identity(self) -> dict[str, Any]:
         """The content of the files and how they are read."""
         options = self.source.model_dump(mode="json", include={"kind", "split", "key"})
-        return {"format": IDENTITY_FORMAT, "predictions": self.fingerprint, **options, "seed": self.seed}
+        return {"code": source_digest(READING), "predictions": self.fingerprint, **options, "seed": self.seed}
 
 
 def file_fingerprint(source: PredictionSource) -> str:

@@ -16,6 +16,8 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component
 from calbench.methods import Augmentation, BackboneInfo, Calibrator, Head, Method, Objective, registry
 
+AFFECTS_RESULTS = False
+
 DEFAULT_OBJECTIVE = "cross-entropy"
 Defaults = Mapping[str, Mapping[str, Any]]
 

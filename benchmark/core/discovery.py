@@ -4,6 +4,8 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 
+AFFECTS_RESULTS = False
+
 
 def import_declarations(package: str, path: Iterable[str]) -> None:
     """Import the modules and sub-packages of `package`, except those whose name starts with an underscore."""

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+AFFECTS_RESULTS = False
+
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "netcal", "accelerate", "pandas")
 
 

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+AFFECTS_RESULTS = False
+
 
 class InputError(ValueError):
     """Bad input (a name, an option, a file, a combination): the command line exits with status 2."""

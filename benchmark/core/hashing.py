@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+AFFECTS_RESULTS = False
+
 LENGTH = 24
 """Hexadecimal digits of a key: 96 bits, so that two results never share one by accident."""
 

@@ -18,29 +18,20 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.core.sources import source_digest
+
+AFFECTS_RESULTS = False
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a declaration says about itself, beside its options.
-
-    ``label`` stands in tables, ``paper`` is a key of a file in ``results/reference/papers``, ``version`` counts changes
-    of the code that change results and is part of every cache key. ``digest`` is set for plug-in files alone: the hash
-    of their text, so that an edited plug-in is computed again without anybody remembering to raise a version.
-    """
+    """The name of a declaration, its label in tables, and the key of its paper in ``results/reference/papers``."""
 
     name: str
     label: str
     paper: str | None = None
-    version: int = 1
-    digest: str | None = None
-
-    @property
-    def code(self) -> int | str:
-        """What tells one state of the declaration's code from another, as it stands in keys."""
-        return self.version if self.digest is None else f"{self.version}-{self.digest}"
 
 
 class Component:
@@ -68,8 +59,8 @@ class Component:
         return {k: v for k, v in self.options().items() if k not in defaults or v != defaults[k]}
 
     def identity(self) -> dict[str, Any]:
-        """What determines this component's part of a result: name, version and every option, as plain data."""
-        return {"name": self.spec.name, "version": self.spec.code, "options": self.options()}
+        """What determines this component's part of a result, as plain data: name, source digest and every option."""
+        return {"name": self.spec.name, "source": source_digest(type(self)), "options": self.options()}
 
     def spelled(self) -> str:
         """The component as a suite spells it: ``name`` or ``name(option=value)`` with the changed options."""
@@ -134,9 +125,7 @@ class Registry(Generic[C]):
         self._classes: dict[str, C] = {}
         self._entry_points_loaded = False
 
-    def register(
-        self, name: str, *, label: str | None = None, paper: str | None = None, version: int = 1
-    ) -> Callable[[C], C]:
+    def register(self, name: str, *, label: str | None = None, paper: str | None = None) -> Callable[[C], C]:
         """Return the decorator that declares a class under `name`.
 
         Raises:
@@ -146,11 +135,10 @@ class Registry(Generic[C]):
             raise InputError(f"{self.noun} name {name!r}: use lower-case letters, digits, '.', '_' and '-'")
 
         def decorate(cls: C) -> C:
-            digest = _plugin_digests.get(cls.__module__)
             taken = self._classes.get(name)
             if taken is not None and _origin(taken) != _origin(cls):
                 raise InputError(f"{self.noun} {name!r} is declared twice: in {taken.__module__} and {cls.__module__}")
-            cls.spec = Spec(name, label or name, paper, version, digest)
+            cls.spec = Spec(name, label or name, paper)
             self._classes[name] = cls
             return cls
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
 
+AFFECTS_RESULTS = False
 Kind = Literal["text", "number", "count", "flag"]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from calbench.benchmark.backbones import DataConfig
 from calbench.benchmark.config.cell import Cell
+from calbench.benchmark.core.seeds import seed_for
 from calbench.datasets import Split, Splits, stratified_split
 
 
@@ -40,7 +41,9 @@ def _load(cell: Cell, root: Path) -> Splits:
 def prepare_data(cell: Cell, root: Path) -> CellData:
     """Load and split the data of a cell; the same seed gives the same split on every machine."""
     splits = _load(cell, root.expanduser())
-    train, calibration = stratified_split(splits.train.labels, cell.calibration_fraction, cell.seed)
+    train, calibration = stratified_split(
+        splits.train.labels, cell.calibration_fraction, seed_for(cell.seed, "calibration-split")
+    )
     evaluated = {"calibration": splits.train.subset(calibration), "test": splits.test}
     evaluated |= {f"shift-{name}": split for name, split in splits.shifted.items()}
     evaluated |= {f"ood-{name}": split for name, split in splits.out_of_distribution.items()}

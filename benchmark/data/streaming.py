@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from calbench.benchmark.backbones import DataConfig
+from calbench.benchmark.core.seeds import seed_for
 
 CROP_AREA = (0.08, 1.0)
 """Share of the image's area that a random resized crop covers (Szegedy 2015; timm's and torchvision's default)."""
@@ -36,7 +37,7 @@ class TrainView(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         image = self.images[index]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + index)
+            torch.manual_seed(seed_for(self.seed, "crop", index))
             return self.mirror(self.random_crop(image))
 
 

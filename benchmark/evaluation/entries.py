@@ -1,6 +1,5 @@
 """From predictions to numbers: calibrators are fitted, metrics taken, intervals drawn. A pure function."""
 
-import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -15,11 +14,10 @@ from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.schema import NOISE_FLOOR, NOISE_FLOOR_95
+from calbench.benchmark.core.seeds import seed_for
+from calbench.benchmark.core.sources import source_digest
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.methods import Calibrator
-
-EVALUATION_FORMAT = 1
-"""Raised when the code of metrics, intervals or diagrams changes their values; part of every evaluation's name."""
 
 HISTOGRAM_BINS = 30
 NOISE_FLOORS = (NOISE_FLOOR, NOISE_FLOOR_95)
@@ -69,9 +67,9 @@ def evaluation_name(calibrators: Iterable[Calibrator], protocol: Protocol) -> st
     unasked = (name for name in known if known[name].needs or name in NOISE_FLOORS)
     return digest(
         {
-            "format": EVALUATION_FORMAT,
+            "code": source_digest(evaluate_entry),
             "calibrators": [calibrator.identity() for calibrator in calibrators],
-            "metrics": {name: known[name].spec.code for name in (*protocol.metrics, *unasked)},
+            "metrics": {name: source_digest(known[name]) for name in (*protocol.metrics, *unasked)},
             "bins": protocol.bins,
             "bootstrap": protocol.bootstrap,
             "checkpoints": protocol.checkpoints,
@@ -82,11 +80,6 @@ def evaluation_name(calibrators: Iterable[Calibrator], protocol: Protocol) -> st
 def evaluation_names(entries: Iterable[Entry], protocol: Protocol) -> dict[str, str]:
     """The name of the evaluation of each entry, the same in all cells."""
     return {entry.name: evaluation_name(entry.calibrators, protocol) for entry in entries}
-
-
-def resampling_seed(*parts: Any) -> int:
-    """The seed of the bootstrap: equal for all entries on the same samples, so that their replicates are paired."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
 def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...], protocol: Protocol) -> Evaluation:
@@ -152,7 +145,7 @@ def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tupl
     ]
     inputs = {"logits": part.logits, "labels": part.labels, "bins": protocol.bins, "posterior": part.posterior}
     values = metrics.evaluate(metrics=names, **inputs)
-    seed = resampling_seed(split, len(part))
+    seed = seed_for(0, "bootstrap", split, len(part))  # equal for all entries on the same samples: paired replicates
     replicates = {}
     if protocol.bootstrap:
         replicates = statistics.bootstrap(metrics=names, replicates=protocol.bootstrap, seed=seed, **inputs)

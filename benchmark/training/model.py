@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from calbench.benchmark.backbones import Backbone
 from calbench.benchmark.config.entry import Recipe
+from calbench.benchmark.core.seeds import seed_for
 from calbench.datasets import Dataset
 from calbench.methods import Outputs
 
@@ -39,10 +40,10 @@ class Classifier(nn.Module):
 
 def build_classifier(dataset: Dataset, backbone: Backbone, recipe: Recipe, seed: int) -> Classifier:
     """Make the model of a cell. For one seed every recipe starts from the same backbone weights."""
-    torch.manual_seed(seed)
+    torch.manual_seed(seed_for(seed, "backbone"))
     net = backbone.build(dataset.num_classes, dataset.channels, dataset.image_size)
     head = None
     if recipe.head is not None:
-        torch.manual_seed(seed + 1)
+        torch.manual_seed(seed_for(seed, "head"))
         head = recipe.head.build(backbone.info(dataset), dataset.num_classes)
     return Classifier(net, head)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from calbench.benchmark.store.sealed import seal, unseal
 
+AFFECTS_RESULTS = False
+
 _TENSOR = "__tensor__"
 _INT_KEYS = "__int_keys__"
 

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from calbench.benchmark import metrics
 from calbench.benchmark.config.cell import Cell
-from calbench.benchmark.config.training import FOLLOWED
 from calbench.benchmark.core.errors import CellError
+from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.data.batches import TrainBatches, batch_sizes
 from calbench.benchmark.data.splits import CellData, prepare_data
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
@@ -25,14 +24,13 @@ from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsByRule
 from calbench.benchmark.training.checkpoints import Checkpoints
 from calbench.benchmark.training.devices import Devices, make_devices
+from calbench.benchmark.training.following import calibration_metrics
 from calbench.benchmark.training.model import build_classifier
 from calbench.benchmark.training.optimization import make_optimizer, make_schedule
 from calbench.benchmark.training.prediction import predict
 from calbench.benchmark.training.state import pack, unpack
 
 OnEpoch = Callable[[int, dict[str, Any]], None]
-BINS = 15
-"""Bins of the ECE that a checkpoint rule follows and that the curves show."""
 
 
 def train_cell(
@@ -138,7 +136,7 @@ class Trainer:
             raise CellError(f"the training diverged: the loss is {loss} in epoch {self.epoch}")
         entry: dict[str, Any] = {"epoch": self.epoch, "loss": round(loss, 6)}
         if self.checkpoints.following:
-            values = self._calibration_metrics()
+            values = calibration_metrics(self._predict("calibration"))
             self.checkpoints.update(self.epoch, values, self.evaluated)
             entry |= {name: round(value, 6) for name, value in values.items()}
         self.history.append(entry)
@@ -193,11 +191,6 @@ class Trainer:
     def _predict(self, split: str) -> SplitPredictions:
         part = self.data.evaluated[split]
         return predict(self.evaluated, part, self.data.config, self.devices)
-
-    def _calibration_metrics(self) -> dict[str, float]:
-        """The metrics of the calibration split that a checkpoint rule may follow."""
-        part = self._predict("calibration")
-        return metrics.evaluate(logits=part.logits, labels=part.labels, metrics=FOLLOWED, bins=BINS)
 
     def weights(self) -> WeightsByRule:
         """The weights that each checkpoint rule evaluates; rules that chose the last epoch share theirs."""
@@ -255,11 +248,10 @@ class Trainer:
 
 def seed_everything(seed: int, epoch: int, generator: torch.Generator) -> None:
     """Make every random state a function of seed and epoch: a resumed run goes on as if undisturbed."""
-    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-    generator.manual_seed(mixed)
-    torch.manual_seed(mixed)
-    random.seed(mixed)
-    np.random.seed(mixed)  # noqa: NPY002 - plug-ins may use the global state
+    generator.manual_seed(seed_for(seed, "batches", epoch))
+    torch.manual_seed(seed_for(seed, "layers", epoch))
+    random.seed(seed_for(seed, "python", epoch))
+    np.random.seed(seed_for(seed, "numpy", epoch) % 2**32)  # noqa: NPY002 - plug-ins may use the global state
 
 
 def _average(model: nn.Module, decay: float) -> Any:

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from calbench.benchmark.core.seeds import seed_for
+
 
 def mix_points(
     images: Tensor, targets: Tensor, points: int, alpha: float, generator: torch.Generator
@@ -23,7 +25,7 @@ def mix_points(
         Mixed images and targets of the same shapes and types.
     """
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    weights = np.random.default_rng(seed).dirichlet([alpha] * points).tolist()
+    weights = np.random.default_rng(seed_for(seed, "mixing")).dirichlet([alpha] * points).tolist()
     mixed_images, mixed_targets = weights[0] * images, weights[0] * targets
     for weight in weights[1:]:
         partners = torch.randperm(len(images), generator=generator).to(images.device)

@@ -15,6 +15,8 @@ from calbench.benchmark.core.errors import InputError
 from calbench.methods.base import registry
 from calbench.methods.calibrators._base import Calibrator
 
+AFFECTS_RESULTS = False
+
 FORMAT = 1
 MOST_CLASSES = 10_000_000
 JSON_NAME = "calibrator.json"
@@ -41,7 +43,7 @@ def save(calibrator: Calibrator, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "format": FORMAT,
-        "calibrator": calibrator.identity(),
+        "calibrator": {"name": calibrator.spec.name, "options": calibrator.options()},
         "num_classes": calibrator.num_classes_,
         "fitted": numbers,
         "modules": modules,
@@ -64,8 +66,6 @@ def load_calibrator(folder: Path) -> Calibrator:
     calibrator = registry.create(identity["name"], **identity["options"])
     if not isinstance(calibrator, Calibrator):
         raise InputError(f"{where}: {identity['name']!r} is not a calibrator")
-    if identity.get("version") != calibrator.identity()["version"]:
-        raise InputError(f"{where}: written by another version of {identity['name']}; fit it again")
     if {name: list(array.shape) for name, array in arrays.items()} != record["arrays"]:
         raise InputError(f"{folder / ARRAYS_NAME}: arrays differ from those that {JSON_NAME} lists")
     for name, array in arrays.items():

@@ -11,7 +11,7 @@ from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.solvers.class_scaling import fit_class_scaling
 
 
-@register("bias-corrected-ts", label="BCTS", paper="alexandari2020maximum", version=2)
+@register("bias-corrected-ts", label="BCTS", paper="alexandari2020maximum")
 @dataclass
 class BiasCorrectedTS(Calibrator):
     """softmax(z / T + b), with T and b (K,) minimising the NLL of the calibration split.

@@ -15,7 +15,7 @@ from calbench.methods.solvers.matrix_fit import choose_strength, fit_matrix, sca
 from calbench.methods.solvers.newton import optimal_temperature
 
 
-@register("dirichlet", label="Dirichlet (ODIR)", paper="kull2019beyond", version=2)
+@register("dirichlet", label="Dirichlet (ODIR)", paper="kull2019beyond")
 @dataclass
 class Dirichlet(Calibrator):
     """softmax(W log p + b), with W (K, K) and b (K,) minimising the NLL plus ODIR.

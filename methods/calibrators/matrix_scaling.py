@@ -14,7 +14,7 @@ from calbench.methods.solvers.matrix_fit import SEPARATED, fit_matrix, scaled_id
 from calbench.methods.solvers.newton import optimal_temperature
 
 
-@register("matrix-scaling", label="MS", paper="guo2017calibration", version=2)
+@register("matrix-scaling", label="MS", paper="guo2017calibration")
 @dataclass
 class MatrixScaling(Calibrator):
     """softmax(W z + b), with W (K, K) and b (K,) minimising the NLL of the calibration split.

@@ -11,7 +11,7 @@ from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.solvers.class_scaling import fit_class_scaling
 
 
-@register("vector-scaling", label="VS", paper="guo2017calibration", version=2)
+@register("vector-scaling", label="VS", paper="guo2017calibration")
 @dataclass
 class VectorScaling(Calibrator):
     """softmax(w * z + b), with w and b (K,) minimising the NLL of the calibration split.

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from calbench.benchmark.core.seeds import seed_for
+
 BatchLoss = Callable[[Tensor], Tensor]
 CHECKS = 25
 """How often, in one fit, the loss of the held-out rows is taken."""
@@ -16,7 +18,7 @@ CHECKS = 25
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Everything random inside follows from `seed`; the global random state is as before afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_for(seed, "network-fit"))
         yield
 
 

@@ -22,7 +22,6 @@ def test_declaration(name):
     method = registry[name]
     assert method.kind in get_args(Kind)
     assert method.needs <= set(get_args(Need))
-    assert method.spec.version >= 1
     assert method.spec.paper is None or method.spec.paper in KEYS, "the paper is cited in a .bib file"
     formula = inspect.getdoc(method).splitlines()[0]
     assert not formula.startswith(f"{method.__name__}("), "a docstring of its own, not the dataclass's"
