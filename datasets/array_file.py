@@ -1,6 +1,5 @@
 """Images and labels as arrays in one file."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from calbench.benchmark.core.errors import InputError
 from calbench.datasets._local import LocalDataset
 from calbench.datasets.base import Split, Splits, register
+from calbench.datasets.io.content import State, digest_of, file_state
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 MOST_CHANNELS = 16
@@ -66,23 +66,15 @@ class ArrayFile(LocalDataset):
 
     def fingerprint(self, root: Path) -> str:
         """The hash of the file's bytes."""
-        try:
-            with open(self.path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        except OSError as error:
-            raise InputError(f"array file {self.path.name}: {error.strerror}") from error
+        return digest_of(root, [""], [self.path])
 
     @property
     def _splits(self) -> Splits:
-        try:
-            state = self.path.stat()
-        except OSError as error:
-            raise InputError(f"array file {self.path.name}: {error.strerror}") from error
-        return _load(self.path, state.st_mtime_ns, state.st_size, self.layout, self.classes)
+        return _load(self.path, file_state(self.path), self.layout, self.classes)
 
 
 @lru_cache(maxsize=1)
-def _load(path: Path, _mtime: int, _size: int, layout: str, classes: int) -> Splits:
+def _load(path: Path, _state: State, layout: str, classes: int) -> Splits:
     arrays = _read(path)
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:

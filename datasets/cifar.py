@@ -12,6 +12,7 @@ from pydantic import Field
 
 from calbench.benchmark.core.errors import InputError, nearest
 from calbench.datasets.base import Dataset, Split, Splits, register, registry
+from calbench.datasets.io.content import digest_of
 from calbench.datasets.io.download import RemoteFile, ensure_unpacked
 from calbench.datasets.io.pickles import load_arrays
 
@@ -66,10 +67,11 @@ class CIFAR(Dataset, ABC):
         return 50_000, 10_000
 
     def fingerprint(self, root: Path) -> str:
-        """A constant, since every load checks the published checksums; with options, the other files' part too."""
+        """A constant, since every load checks the published checksums; with options, the other files' content too."""
         parts = [self.spec.name]
-        for path in self._corrupted_paths(root).values():
-            parts.append(f"{path.name}:{path.stat().st_size}")
+        if paths := list(self._corrupted_paths(root).values()):
+            paths.append(paths[0].with_name("labels.npy"))
+            parts.append(digest_of(root, [path.name for path in paths], paths))
         parts += [registry.create(name).fingerprint(root) for name in self.out_of_distribution]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

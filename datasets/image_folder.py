@@ -1,4 +1,4 @@
-"""Any images in folders, one a class."""
+"""Any images in folders, one per class."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,8 @@ from pydantic import Field
 from calbench.benchmark.core.errors import InputError
 from calbench.datasets._local import LocalDataset
 from calbench.datasets.base import Splits, register
-from calbench.datasets.io.images import Listing, class_names, decode, decoded_split, list_images
+from calbench.datasets.io.decoding import decode
+from calbench.datasets.io.images import Listing, class_names, decoded_split, list_images
 
 RGB = tuple[float, float, float]
 
@@ -18,10 +19,10 @@ RGB = tuple[float, float, float]
 @register("image-folder", label="Image folder")
 @dataclass(kw_only=True)
 class ImageFolder(LocalDataset):
-    """``path/train/<class>/*`` and ``path/test/<class>/*``, decoded once and kept in memory as 8-bit RGB.
+    """``path/train/<class>/**`` and ``path/test/<class>/**``, decoded once and kept in memory as 8-bit RGB.
 
     `size` resizes every image (shorter side, then the central square); without it all must be squares of one size.
-    The decoded pixels are kept in the data folder, under the fingerprint of the files' names and sizes.
+    The decoded pixels are kept in the data folder, under a hash of the files' content.
     """
 
     size: Annotated[int, Field(ge=1)] | None = None
@@ -55,21 +56,17 @@ class ImageFolder(LocalDataset):
 
     def load(self, root: Path) -> Splits:
         """Decode the images, or read their pixels from ``cache`` under `root`."""
-        listings = [self._listing(split) for split in ("train", "test")]
-        folder = root / "cache"
         size, resize = self.image_size, self.size is not None
-        names = [f"{self.spec.name}-{part.digest(sizes=True)}-{size}.safetensors" for part in listings]
-        return Splits(
-            *[decoded_split(p, size, folder / name, resize=resize) for p, name in zip(listings, names, strict=True)]
-        )
+        parts = [self._listing(split) for split in ("train", "test")]
+        return Splits(*[decoded_split(part, size, root, resize=resize) for part in parts])
 
     def num_samples(self, root: Path) -> tuple[int, int]:
         """The numbers of files."""
         return len(self._listing("train").labels), len(self._listing("test").labels)
 
     def fingerprint(self, root: Path) -> str:
-        """The hash of the names and sizes of all files."""
-        return "-".join(self._listing(split).digest(sizes=True) for split in ("train", "test"))
+        """The hash of the names and content of all files; a file is read again only when it has changed."""
+        return "-".join(self._listing(split).digest(root) for split in ("train", "test"))
 
     def _listing(self, split: str) -> Listing:
         return list_images(self.path / split, self.classes)

@@ -1,16 +1,20 @@
 """Tiny-ImageNet: 200 classes of 64-pixel photographs."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.files import write_atomically
 from calbench.datasets.base import Dataset, Splits, register
 from calbench.datasets.io.archives import safe_extract
 from calbench.datasets.io.download import RemoteFile, ensure_files, locked
 from calbench.datasets.io.images import Listing, decoded_split, is_image
 
 FOLDER = "tiny-imagenet-200"
+UNPACKED = f"cache/{FOLDER}.unpacked"
+"""The hash of what the archive contained, written when it was unpacked."""
 
 
 @register("tiny-imagenet", label="Tiny-ImageNet", paper="le2015tiny")
@@ -18,7 +22,7 @@ FOLDER = "tiny-imagenet-200"
 class TinyImageNet(Dataset):
     """Tiny-ImageNet: 100,000 training images and, as the test split, its 10,000 labelled validation images.
 
-    The class of a validation image stands in ``val_annotations.txt``, not in its folder: read as plain folders, the
+    The class of a validation image is given in ``val_annotations.txt``, not in its folder: read as plain folders, the
     validation set would be one class. Classes are numbered in the order of ``wnids.txt`` sorted.
     """
 
@@ -36,26 +40,39 @@ class TinyImageNet(Dataset):
 
     def load(self, root: Path) -> Splits:
         """Load from the unpacked folder under `root`, fetching and unpacking the archive where it is missing."""
-        folder = root / FOLDER
-        if not (folder / "val" / "val_annotations.txt").is_file():
+        if not _is_unpacked(root):
             path = ensure_files(root, self.spec.name, [self.archive])[0]
             with locked(root, self.spec.name):
-                if not (folder / "val" / "val_annotations.txt").is_file():
+                if not _is_unpacked(root):
                     safe_extract(path, root)
-        classes = {wnid: i for i, wnid in enumerate(sorted(_lines(folder / "wnids.txt")))}
-        if len(classes) != self.num_classes:
-            raise InputError(f"tiny-imagenet: wnids.txt names {len(classes)} classes, expected {self.num_classes}")
-        listings = train_listing(folder / "train", classes), validation_listing(folder / "val", classes)
-        caches = [root / "cache" / f"{self.spec.name}-{part.digest(sizes=True)}.safetensors" for part in listings]
-        return Splits(*[decoded_split(p, self.image_size, c) for p, c in zip(listings, caches, strict=True)])
+                    write_atomically(root / UNPACKED, self._content(root).encode())
+        return Splits(*[decoded_split(part, self.image_size, root) for part in self._listings(root)])
 
     def num_samples(self, root: Path) -> tuple[int, int]:
         """The published sizes."""
         return 100_000, 10_000
 
     def fingerprint(self, root: Path) -> str:
-        """A constant: the archive is checked against its published checksum before it is unpacked."""
-        return "tiny-imagenet-200"
+        """A constant while the files are those of the archive, whose checksum is checked; else with their hash."""
+        content = self._content(root) if _is_unpacked(root) else None
+        with contextlib.suppress(OSError):
+            if content is not None and (root / UNPACKED).read_text() == content:
+                content = None
+        return FOLDER if content is None else f"{FOLDER}-{content}"
+
+    def _content(self, root: Path) -> str:
+        return "-".join(part.digest(root) for part in self._listings(root))
+
+    def _listings(self, root: Path) -> tuple[Listing, Listing]:
+        folder = root / FOLDER
+        classes = {wnid: i for i, wnid in enumerate(sorted(_lines(folder / "wnids.txt")))}
+        if len(classes) != self.num_classes:
+            raise InputError(f"tiny-imagenet: wnids.txt names {len(classes)} classes, expected {self.num_classes}")
+        return train_listing(folder / "train", classes), validation_listing(folder / "val", classes)
+
+
+def _is_unpacked(root: Path) -> bool:
+    return (root / FOLDER / "val" / "val_annotations.txt").is_file()
 
 
 def train_listing(folder: Path, classes: dict[str, int]) -> Listing:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def create_model(name: str, *, pretrained: bool, checkpoint: str | None, **optio
         name: timm's name, with its weight tag where `pretrained`.
         pretrained: take timm's weights, from the hub's cache or over the network.
         checkpoint: take the weights of this local file instead (safetensors, or a PyTorch file, which is read without
-            pickle's arbitrary objects). As with timm's own, a classifier of another number of classes is left out, and
+            pickle's arbitrary objects). A classifier of another number of classes is left out, and
             position embeddings and the first convolution are adapted.
         options: for the model's constructor.
 
@@ -100,7 +101,7 @@ def _from_checkpoint(name: str, checkpoint: str, options: dict[str, Any]) -> Any
     with torch.random.fork_rng(devices=[]):
         fresh = build_timm(make, f"timm:{name}")
     try:
-        loaded = make(pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+        loaded = _loaded(make, state, fresh)
     except (AssertionError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise InputError(f"checkpoint {label} does not fit timm:{name}: {error}") from error
     if missing := _not_loaded(fresh, loaded):
@@ -108,13 +109,43 @@ def _from_checkpoint(name: str, checkpoint: str, options: dict[str, Any]) -> Any
     return loaded
 
 
+def _loaded(make: Callable[..., Any], state: dict[str, Any], fresh: Any) -> Any:
+    """The model with the weights of `state`: its classifier too, where it has as many classes as the model.
+
+    timm compares the model's classes with those of its own published weights, not with those of the checkpoint.
+    """
+    config, wanted = fresh.pretrained_cfg, fresh.num_classes
+    classes = {len(state[f"{name}.weight"]) for name in _classifiers(fresh) if f"{name}.weight" in state}
+    kept, other = {"num_classes": wanted, "label_offset": 0}, {"num_classes": -1, "label_offset": 0}
+    published = config["num_classes"] + config.get("label_offset", 0)
+
+    def load(overlay: dict[str, Any]) -> Any:
+        return make(pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state), **overlay})
+
+    if classes == {wanted}:
+        return load(kept)
+    if classes == {published}:
+        return load({})
+    if classes:
+        return load(other)
+    try:
+        return load(kept)  # some models rename the weights that they load
+    except (AssertionError, RuntimeError, KeyError):
+        return load(other)
+
+
+def _classifiers(model: Any) -> tuple[str, ...]:
+    """The names of the model's last layers."""
+    names = model.default_cfg["classifier"]
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def _not_loaded(fresh: Any, loaded: Any) -> list[str]:
     """Weights of `loaded` that still have the random start that they share with `fresh`, but for the classifier's.
 
     timm loads what fits and keeps quiet about the rest, and some of its models rename the weights that they load.
     """
-    classifier = loaded.default_cfg["classifier"]
-    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    heads = _classifiers(loaded)
     others = dict(loaded.named_parameters())
     return [
         key

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from calbench.benchmark.backbones._representation import TimmBackbone
 
 Count = Annotated[int, Field(ge=1)]
+_WEIGHTS_BY_PATH = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""Options of `timm.create_model` by which weights come, which the key would know by name only."""
 
 
 @dataclass(kw_only=True)
@@ -116,10 +118,16 @@ class TimmModel(TimmNetwork):
         """Check the options, and that timm has the model.
 
         Raises:
-            InputError: an unknown model (with the nearest name), or weights without a tag.
+            InputError: an unknown model (with the nearest name), weights without a tag, or weights in `kwargs`.
         """
         super().__post_init__()
         weights.check_model_name(self.model)
+        for option in _WEIGHTS_BY_PATH:
+            if option in self.kwargs:
+                raise InputError(
+                    f"timm:{self.model}: kwargs.{option} would load weights that are in no cache key; give the option "
+                    f"checkpoint=FILE, or pretrained=true"
+                )
         if self.pretrained and self.checkpoint is None and "." not in self.model:
             known = ", ".join(f"timm:{self.model}.{tag}" for tag in weights.weight_tags(self.model)) or "none"
             raise InputError(f"timm:{self.model}: name the weights with their tag; known: {known}")

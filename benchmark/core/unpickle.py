@@ -8,6 +8,7 @@ are checked before an array is made from them; dtypes of objects are never made.
 
 import io
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ MAX_GROWTH, SMALL = 20, 1 << 20
 _OPCODES = [
     "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE",
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
     "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
     "EMPTY_LIST", "LIST", "EMPTY_DICT", "APPEND", "APPENDS", "GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT",
     "LONG_BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL",
@@ -64,6 +65,11 @@ class _ArraysOnly(pickle._Unpickler):
             raise InputError("it sets the state of an object, and only NumPy arrays are allowed")
         target.set_state(state)
 
+    def load_bytearray8(self) -> None:
+        """A bytearray no longer than the file, whatever size it declares."""
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(size) if size <= sys.maxsize else b""))
+
     def load_setitem(self) -> None:
         """Put the last two values of the stack into the dict below."""
         value, key = self.stack.pop(), self.stack.pop()
@@ -98,6 +104,7 @@ _ArraysOnly.dispatch = {
     **{getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _OPCODES},
     pickle.REDUCE[0]: _ArraysOnly.load_reduce,
     pickle.BUILD[0]: _ArraysOnly.load_build,
+    pickle.BYTEARRAY8[0]: _ArraysOnly.load_bytearray8,
     pickle.SETITEM[0]: _ArraysOnly.load_setitem,
     pickle.SETITEMS[0]: _ArraysOnly.load_setitems,
     pickle.DICT[0]: _ArraysOnly.load_dict,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from calbench.benchmark.core.errors import check_names
+from calbench.benchmark.core.files import write_atomically
 from calbench.benchmark.report.render.latex import PACKAGES, comment, latex
 from calbench.benchmark.report.render.markdown import escape, markdown
 from calbench.benchmark.report.tables.layout import layout_table, suite_layouts
@@ -13,7 +14,6 @@ from calbench.benchmark.report.tables.leaderboard import Block, leaderboard, pro
 from calbench.benchmark.report.tables.reference import load_aligned
 from calbench.benchmark.report.tables.table import Table
 from calbench.benchmark.results.results import Results
-from calbench.benchmark.store.folder import write_atomically
 
 Files = Iterator[tuple[str, str | bytes]]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.files import write_atomically
 from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA, Column, conform
-from calbench.benchmark.store.folder import write_atomically
 
 FORMAT = 1
 

@@ -11,9 +11,7 @@ from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
 
 from calbench.benchmark.core.errors import InputError
-
-WRITING = ".writing-"
-"""How the temporary files begin that become whole ones by a rename."""
+from calbench.benchmark.core.files import WRITING, write_atomically
 
 
 class Folder:
@@ -140,23 +138,6 @@ class Folder:
             yield True
         finally:
             lock.release()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` through a temporary file beside it, flushed to disk and renamed into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def _reason(error: Exception) -> str:

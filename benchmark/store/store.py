@@ -17,8 +17,9 @@ import safetensors.torch
 from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.files import WRITING
 from calbench.benchmark.predictions.predictions import Predictions
-from calbench.benchmark.store.folder import WRITING, Folder
+from calbench.benchmark.store.folder import Folder
 from calbench.benchmark.store.sealed import seal, unseal
 
 FORMAT = 1

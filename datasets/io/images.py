@@ -1,8 +1,9 @@
-"""Images in folders: listing, decoding, and a cache of the decoded pixels."""
+"""Images in folders: listing, streaming, and a cache of the decoded pixels."""
 
 import hashlib
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,15 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
 from calbench.datasets.base import Split, StreamedImages
+from calbench.datasets.io import decoding
+from calbench.datasets.io.content import digest_of
+from calbench.datasets.io.decoding import decode
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 
@@ -28,17 +32,18 @@ class Listing:
     names: list[str]
     labels: list[int]
 
-    def digest(self, sizes: bool) -> str:
-        """A hash of names and classes, and of the files' sizes in bytes where `sizes` is set."""
-        hasher = hashlib.sha256()
-        for name, label in zip(self.names, self.labels, strict=True):
-            size = (self.folder / name).stat().st_size if sizes else 0
-            hasher.update(f"{name}\0{label}\0{size}\n".encode())
-        return hasher.hexdigest()[:16]
+    def digest(self, root: Path) -> str:
+        """A hash of names, classes and the files' content; digests of unchanged files are kept under `root`.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        names = [f"{label}/{name}" for name, label in zip(self.names, self.labels, strict=True)]
+        return digest_of(root, names, [self.folder / name for name in self.names])
 
 
 def class_names(folder: Path) -> list[str]:
-    """The sub-folders of `folder`, sorted: the classes.
+    """The sub-folders of `folder`, sorted: the classes. Names that start with a dot are left out.
 
     Raises:
         InputError: there is no such folder, or it has no sub-folders.
@@ -48,28 +53,50 @@ def class_names(folder: Path) -> list[str]:
     except OSError as error:
         raise InputError(f"folder {folder.name!r}: {error.strerror}") from error
     if not names:
-        raise InputError(f"folder {folder.name!r} has no sub-folders; expected one a class")
+        raise InputError(f"folder {folder.name!r} has no sub-folders; expected one per class")
     return names
 
 
 def list_images(folder: Path, classes: Sequence[str]) -> Listing:
-    """List the images in the class folders of `folder`, sorted by class and name.
+    """List the images in the class folders of `folder` and in folders inside these, sorted by class and name.
+
+    Args:
+        folder: the folder of the class folders. A class may be missing in it.
+        classes: the names of the classes, those of the training folder.
 
     Raises:
-        InputError: a folder that is no class, or a class without images.
+        InputError: a folder that is no class, or a class folder without images.
     """
-    for name in class_names(folder):
+    present = class_names(folder)
+    for name in present:
         if name not in classes:
             raise InputError(f"folder {folder.name!r}: {name!r} is no class of the training folder")
     names, labels = [], []
     for label, cls in enumerate(classes):
-        inside = folder / cls
-        found = sorted(e.name for e in os.scandir(inside) if is_image(e.name)) if inside.is_dir() else []
-        names += [f"{cls}/{name}" for name in found]
-        labels += [label] * len(found)
-    if not names:
-        raise InputError(f"folder {folder.name!r} has no images ({', '.join(EXTENSIONS)})")
+        if cls not in present:
+            continue
+        inside = sorted(_images_below(folder / cls))
+        if not inside:
+            endings = ", ".join(EXTENSIONS)
+            raise InputError(f"folder {folder.name!r}: class {cls!r} has no images ({endings}); remove its folder")
+        names += [f"{cls}/{name}" for name in inside]
+        labels += [label] * len(inside)
     return Listing(folder, names, labels)
+
+
+def _images_below(folder: Path) -> Iterator[str]:
+    """Names of the images in `folder` and below, relative to it; links are followed, but in no circle."""
+    visited = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        state = os.stat(place)
+        if (state.st_dev, state.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if is_image(name) and not name.startswith("."):
+                yield Path(place, name).relative_to(folder).as_posix()
 
 
 def is_image(name: str) -> bool:
@@ -77,26 +104,11 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
-def decode(path: Path, size: int | None = None) -> Tensor:
-    """Read an image as uint8 RGB (3, H, W); with `size`, its shorter side resized and the centre cut out.
-
-    Raises:
-        InputError: the file cannot be read as an image.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-            if size is not None and image.size != (size, size):
-                image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {path.parent.name}/{path.name}: cannot be read: {error}") from error
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
 class FolderImages(StreamedImages):
-    """Images of a listing, decoded when they are asked for: uint8 (3, H, W) of whatever size."""
+    """Images of a listing, decoded when they are asked for: uint8 (3, H, W) of whatever size.
+
+    As in torchvision, the EXIF orientation is not looked at, for published weights were trained and tested so.
+    """
 
     def __init__(self, listing: Listing) -> None:
         self.folder = str(listing.folder)
@@ -108,25 +120,30 @@ class FolderImages(StreamedImages):
 
     def __getitem__(self, index: int) -> Tensor:
         name = self.names[index]
-        return decode(Path(self.folder, name.decode() if isinstance(name, bytes) else name))
+        return decode(Path(self.folder, name.decode() if isinstance(name, bytes) else name), upright=False)
 
 
-def decoded_split(listing: Listing, size: int, cache: Path, *, resize: bool = False) -> Split:
-    """All images of a listing as one uint8 tensor, from the file `cache` where it is good, else decoded and kept there.
+def decoded_split(listing: Listing, size: int, root: Path, *, resize: bool = False) -> Split:
+    """All images of a listing as one uint8 tensor, kept under `root` by content, decoder and size.
 
     A cache that cannot be written costs time at the next load and nothing else.
+
+    Args:
+        listing: the files.
+        size: pixels of the square images.
+        root: the data folder; the pixels are in its ``cache``.
+        resize: resize images of another size, instead of refusing them.
 
     Raises:
         InputError: an image cannot be read, or is of another size and `resize` is not set.
     """
     labels = torch.tensor(listing.labels, dtype=torch.int64)
     shape = (len(labels), 3, size, size)
-    try:
-        images = load_file(cache)["images"]
-        if images.shape == shape and images.dtype == torch.uint8:
-            return Split(images, labels)
-    except (OSError, SafetensorError, KeyError):
-        pass  # not there yet, or damaged: made again
+    cache = root / "cache" / f"pixels-{listing.digest(root)}-{_decoder()}-{size}{'-resized' if resize else ''}"
+    cache = cache.with_name(f"{cache.name}.safetensors")
+    images = _kept(cache)
+    if images is not None and images.shape == shape and images.dtype == torch.uint8:
+        return Split(images, labels)
     images = torch.empty(shape, dtype=torch.uint8)
 
     def fill(index: int) -> None:
@@ -143,11 +160,32 @@ def decoded_split(listing: Listing, size: int, cache: Path, *, resize: bool = Fa
     return Split(images, labels)
 
 
+def _decoder() -> str:
+    """A hash of what turns a file into pixels: the decoder's source and Pillow's version."""
+    import PIL
+
+    return hashlib.sha256(f"{inspect.getsource(decoding)}{PIL.__version__}".encode()).hexdigest()[:8]
+
+
+def _checksum(images: Tensor) -> str:
+    return hashlib.sha256(images.numpy()).hexdigest()
+
+
+def _kept(cache: Path) -> Tensor | None:
+    """The pixels of a cache file; None where it is missing or damaged."""
+    try:
+        with safe_open(cache, "pt") as file:
+            images, checksum = file.get_tensor("images"), (file.metadata() or {}).get("sha256")
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return images if _checksum(images) == checksum else None
+
+
 def _keep(images: Tensor, cache: Path) -> None:
     partial = cache.with_name(f"{cache.name}.{os.getpid()}.part")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"images": images}, partial)
+        save_file({"images": images}, partial, {"sha256": _checksum(images)})
         os.replace(partial, cache)
     except (OSError, SafetensorError):
         partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -229,6 +230,20 @@ def test_a_local_checkpoint_is_loaded_and_adapted(checkpoint, name):
     assert model.fc.out_features == 10
 
 
+@pytest.mark.parametrize("name", ["test_vit", "resnet10t", "test_convnext"])
+def test_a_classifier_of_as_many_classes_is_loaded_too(tmp_path, name):
+    torch.manual_seed(1)
+    source = timm.create_model(name, num_classes=10).eval()
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    build = backbones.create(f"timm:{name}", checkpoint=str(tmp_path / "w.pth")).build
+    state = source.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in build(10, 3, 160).model.state_dict().items())
+    classifier = source.default_cfg["classifier"] + ".weight"
+    other = build(7, 3, 160).model.state_dict()
+    assert len(other[classifier]) == 7
+    assert all(torch.equal(value, state[key]) for key, value in other.items() if not key.startswith(classifier[:-7]))
+
+
 def test_the_content_of_a_checkpoint_is_its_identity(checkpoint, tmp_path):
     folder, _ = checkpoint
     source = folder / "resnet18.safetensors"
@@ -239,6 +254,12 @@ def test_the_content_of_a_checkpoint_is_its_identity(checkpoint, tmp_path):
     assert str(folder) not in str(first)
     with pytest.raises(InputError, match=r"checkpoint gone\.pth: No such file"):
         backbones.create("timm:resnet18", checkpoint="gone.pth").identity()
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg_overlay", "pretrained_cfg", "cache_dir"])
+def test_weights_come_by_the_options_that_are_part_of_the_key(option):
+    with pytest.raises(InputError, match=rf"kwargs\.{option}.*checkpoint=FILE"):
+        backbones.create("timm:resnet18", kwargs={option: "w.pth"})
 
 
 class Hostile:

@@ -85,6 +85,7 @@ HOSTILE = {
     + b"\x94]("
     + (b"c_codecs\nencode\n(h\x00" + text(b"latin1") + b"tR") * 3000
     + b"e.",
+    "a bytearray of two billion": b"\x96" + (2**31).to_bytes(8, "little") + b".",
     "a set": b"\x8f.",
     "a persistent identity": b"Px\n.",
     "an extension": b"\x82\x01.",

@@ -1,6 +1,8 @@
 """Tiny-ImageNet, image folders and ImageNet on small files that the tests write."""
 
 import hashlib
+import os
+import sqlite3
 import zipfile
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from calbench.benchmark.core.errors import InputError
 from calbench.datasets import registry
 from calbench.datasets.imagenet import ImageNet
+from calbench.datasets.io import content
 from calbench.datasets.io.download import RemoteFile
 from calbench.datasets.tiny_imagenet import TinyImageNet
 
@@ -45,12 +48,15 @@ def test_image_folder_reads_classes_from_the_training_folder(folder, tmp_path):
 def test_image_folder_keeps_decoded_pixels_and_mends_a_damaged_cache(folder, tmp_path):
     pets = registry.create("image-folder", path=str(folder))
     first = pets.load(tmp_path / "root").train.images
-    caches = sorted((tmp_path / "root/cache").glob("*.safetensors"))
+    caches = sorted((tmp_path / "root/cache").glob("pixels-*.safetensors"))
     assert len(caches) == 2
     again = pets.load(tmp_path / "root").train.images
     assert torch.equal(first, again)
     for cache in caches:
         cache.write_bytes(cache.read_bytes()[:-3])
+    assert torch.equal(pets.load(tmp_path / "root").train.images, first)
+    for cache in caches:
+        cache.write_bytes(cache.read_bytes()[:-1] + b"?")
     assert torch.equal(pets.load(tmp_path / "root").train.images, first)
 
 
@@ -58,6 +64,63 @@ def test_image_folder_fingerprint_follows_the_files(folder, tmp_path):
     before = registry.create("image-folder", path=str(folder)).fingerprint(tmp_path)
     write_image(folder / "train/cat/9.png", 0)
     assert registry.create("image-folder", path=str(folder)).fingerprint(tmp_path) != before
+
+
+def test_image_folder_fingerprint_and_pixels_follow_the_content(folder, tmp_path):
+    """Names and sizes stay the same; so do the times where they are set back, as rsync and unpacking do."""
+    for cls, value in (("cat", 220), ("dog", 20)):
+        write_image(folder / f"test/{cls}/0.bmp", value)
+    root, pets = tmp_path / "root", registry.create("image-folder", path=str(folder))
+    before, pixels = pets.fingerprint(root), pets.load(root).test.images
+    cat, dog = folder / "test/cat/0.bmp", folder / "test/dog/0.bmp"
+    times = [(path.stat().st_atime_ns, path.stat().st_mtime_ns) for path in (cat, dog)]
+    content = cat.read_bytes(), dog.read_bytes()
+    assert len(content[0]) == len(content[1])
+    for path, data, time in zip((cat, dog), reversed(content), times, strict=True):
+        path.write_bytes(data)
+        os.utime(path, ns=time)
+    again = registry.create("image-folder", path=str(folder))
+    assert again.fingerprint(root) != before
+    swapped = again.load(root).test.images
+    assert not torch.equal(swapped, pixels)
+    assert torch.equal(swapped[0], pixels[2])
+
+
+def test_a_file_is_read_again_only_when_it_changed(tmp_path, monkeypatch):
+    path, read = tmp_path / "a.bin", []
+    path.write_bytes(b"1")
+    monkeypatch.setattr(content, "_FRESH_NS", 0)
+    monkeypatch.setattr(content, "_read", lambda path, original=content._read: read.append(path) or original(path))
+    first = content.digests(tmp_path, [path])
+    assert content.digests(tmp_path, [path]) == first == [hashlib.sha256(b"1").digest()]
+    assert len(read) == 1
+    path.write_bytes(b"2")
+    assert content.digests(tmp_path, [path]) == [hashlib.sha256(b"2").digest()]
+    (tmp_path / content.CACHE).write_bytes(b"no database at all, but longer than one header of a hundred bytes" * 9)
+    assert content.digests(tmp_path, [path]) == [hashlib.sha256(b"2").digest()]
+    assert len(read) == 3
+    assert content.digests(tmp_path, [path])
+    assert len(read) == 3
+
+
+def test_a_file_that_just_changed_is_not_kept(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"1")
+    content.digests(tmp_path, [path])
+    with sqlite3.connect(tmp_path / content.CACHE) as cache:
+        assert cache.execute("SELECT count(*) FROM content").fetchone() == (0,)
+
+
+def test_an_empty_class_is_refused_and_nested_images_are_read(folder, tmp_path):
+    write_image(folder / "train/cat/session 1/deep/z.png", 77)
+    write_image(folder / "train/cat/.hidden/z.png", 78)
+    write_image(folder / "train/cat/._z.png", 79)
+    (folder / "train/cat/loop").symlink_to(folder / "train/cat")
+    splits = registry.create("image-folder", path=str(folder)).load(tmp_path / "root")
+    assert splits.train.images[:4, 0, 0, 0].tolist() == [200, 201, 202, 77]
+    (folder / "train/__MACOSX").mkdir()
+    with pytest.raises(InputError, match="class '__MACOSX' has no images"):
+        registry.create("image-folder", path=str(folder)).load(tmp_path / "root")
 
 
 def test_the_path_stays_out_of_names_and_keys(folder):
@@ -113,6 +176,15 @@ def test_tiny_imagenet_takes_validation_classes_from_the_annotations(tiny):
     assert splits.test.labels.tolist() == [2, 0, 1]  # n03, n01, n02 in sorted numbering
     assert splits.test.images.shape == (3, 3, 64, 64)
     assert splits.test.images.float().mean((1, 2, 3)).round().tolist() == [0, 80, 160]
+
+
+def test_tiny_imagenet_fingerprint_is_a_constant_until_a_file_changes(tiny):
+    dataset = registry.create("tiny-imagenet")
+    before = dataset.fingerprint(tiny)
+    dataset.load(tiny)
+    assert dataset.fingerprint(tiny) == before == "tiny-imagenet-200"
+    write_image(tiny / "tiny-imagenet-200/val/images/val_0.JPEG", 9, size=(64, 64))
+    assert dataset.fingerprint(tiny) != before
 
 
 def test_tiny_imagenet_refuses_annotations_that_leave_the_folder(tiny):
