@@ -1,4 +1,4 @@
-"""Generated corruptions of images: noise, blur, weather and digital, in five severities (Hendrycks and Dietterich 2019).
+"""Generated corruptions of images: noise, blur, weather and digital, in five severities (Hendrycks 2019).
 
     from calbench.benchmark.corruptions import corrupt
     noisy = corrupt(images, "gaussian-noise", severity=3)    # uint8 (N, C, H, W) to uint8 of the same shape

@@ -1,6 +1,5 @@
 """Random numbers for a batch of images, from one stream per image."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,17 +11,16 @@ from torch import Tensor
 class Draws:
     """Random numbers with one independent stream per image.
 
-    The streams are Philox sequences under one key, which `purpose` decides, at counters 2^192 apart, one per index. So
+    The streams are Philox sequences under one key, at counters 2^192 apart, one per index. So
     the numbers of an image are the same whichever other images are drawn with it, and on every machine.
 
     Args:
-        purpose: what the numbers are for; plain values.
+        key: of `calbench.benchmark.core.seeds.seed_for`.
         indices: the number of each image's stream.
     """
 
-    def __init__(self, purpose: tuple[Any, ...], indices: Sequence[int]) -> None:
-        digest = hashlib.sha256(repr(purpose).encode()).digest()
-        self._bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+    def __init__(self, key: int, indices: Sequence[int]) -> None:
+        self._bits = np.random.Philox(key=key)
         self._generator = np.random.Generator(self._bits)
         self._states: list[Any] = [None] * len(indices)
         self._start = self._bits.state

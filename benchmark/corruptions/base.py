@@ -9,6 +9,7 @@ from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Registry
+from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.corruptions._draws import Draws
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -112,12 +113,13 @@ def corrupt(
     corruption = check_corruption(name, severity, images.shape[1])
     constants = corruption.constants(severity, scale or scale_for(images.shape[-2]))
     indices = range(len(images)) if indices is None else indices
+    key = seed_for(seed, "corruption", name, severity)
     result = torch.empty_like(images)
     step = max(1, _VALUES_AT_ONCE // max(1, images[:1].numel()))
     low, high = value_range
     for start in range(0, len(images), step):
         part = images[start : start + step]
-        draws = Draws((seed, name, severity), indices[start : start + step])
+        draws = Draws(key, indices[start : start + step])
         if part.dtype == torch.uint8:
             changed = corruption.apply(part.float() / 255, constants, draws)
             # Rounded down, with room for the error of float32: 17 / 255 * 255 stays 17.

@@ -16,7 +16,7 @@ def photos(count=6, size=32, channels=3, seed=0):
     grid = np.linspace(0, 1, size)
     images = np.zeros((count, channels, size, size))
     for index in np.ndindex(count, channels):
-        fx, fy, phase = generator.uniform(0.5, 3, 2).tolist() + [generator.uniform(0, 6)]
+        fx, fy, phase = [*generator.uniform(0.5, 3, 2).tolist(), generator.uniform(0, 6)]
         images[index] = 0.5 + 0.3 * np.sin(6 * (fx * grid[:, None] + fy * grid) + phase)
     images[:, :, size // 4 : size // 2, size // 4 : size // 2] += 0.2
     return torch.from_numpy((images.clip(0, 1) * 255).round().astype(np.uint8))

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.corruptions import corrupt, registry
 from calbench.benchmark.corruptions._draws import Draws
 from calbench.benchmark.corruptions._operators import disk_kernel, motion_blur
@@ -76,7 +77,7 @@ def test_speckle_noise_grows_with_the_value():
 
 def test_the_disk_of_a_radius_below_one_is_its_smoothing():
     kernel = disk_kernel(0.5, 0.6).numpy()
-    line = np.exp(-np.array([-1, 0, 1]) ** 2 / (2 * 0.6**2))
+    line = np.exp(-(np.array([-1, 0, 1]) ** 2) / (2 * 0.6**2))
     np.testing.assert_allclose(kernel, np.outer(line, line) / line.sum() ** 2, rtol=1e-6)
     assert (disk_kernel(1.5, 0.1) > 1e-6).sum() == 9
     assert (disk_kernel(10, 0.01) > 1e-6).sum() == sum(
@@ -101,9 +102,9 @@ def test_gaussian_blur_is_scipys():
 def test_the_shuffling_of_glass_blur_is_the_authors_loop(reach):
     size = 20
     images = torch.arange(2 * size * size).view(2, 1, size, size).double()
-    shuffled = _shuffled(images, reach, Draws(("test",), [0, 1]))
+    shuffled = _shuffled(images, reach, Draws(11, [0, 1]))
     inner = range(reach + 1, size - reach + 1)
-    shift = Draws(("test",), [0, 1]).integers(2, len(inner), len(inner), low=-reach, high=reach).numpy()
+    shift = Draws(11, [0, 1]).integers(2, len(inner), len(inner), low=-reach, high=reach).numpy()
     for image in range(2):
         expected = images[image, 0].numpy().copy()
         for row in reversed(inner):
@@ -157,8 +158,8 @@ def test_zoom_blur_is_the_mean_of_enlarged_centres(severity):
 
 def test_plasma_is_the_diamond_square_algorithm():
     size, decay = 8, 2.5
-    heights = plasma(Draws(("test",), [0, 7]), size, decay).numpy()
-    noise = iter(Draws(("test",), [0, 7]).uniform(size * size, low=-1, high=1).numpy()[1].astype(float))
+    heights = plasma(Draws(11, [0, 7]), size, decay).numpy()
+    noise = iter(Draws(11, [0, 7]).uniform(size * size, low=-1, high=1).numpy()[1].astype(float))
     grid, step, rough = np.zeros((size, size)), size, 100.0
     while step >= 2:
         half, cells = step // 2, range(0, size, step)
@@ -172,10 +173,10 @@ def test_plasma_is_the_diamond_square_algorithm():
                 grid[y + dy, x + dx] = value
 
         s, h = step, half
-        write(h, h, lambda y, x: (at(y, x), at(y + s, x), at(y, x + s), at(y + s, x + s)))
-        write(0, h, lambda y, x: (at(y + h, x + h), at(y - h, x + h), at(y, x), at(y, x + s)))
+        write(h, h, lambda y, x, s=s, h=h: (at(y, x), at(y + s, x), at(y, x + s), at(y + s, x + s)))
+        write(0, h, lambda y, x, s=s, h=h: (at(y + h, x + h), at(y - h, x + h), at(y, x), at(y, x + s)))
         # the authors' own way: the corner to the right in place of the one below
-        write(h, 0, lambda y, x: (at(y + h, x + h), at(y + h, x - h), at(y, x), at(y, x + s)))
+        write(h, 0, lambda y, x, s=s, h=h: (at(y + h, x + h), at(y + h, x - h), at(y, x), at(y, x + s)))
         step, rough = half, rough / decay
     grid -= grid.min()
     np.testing.assert_allclose(heights[1], grid / grid.max(), atol=1e-5)
@@ -266,7 +267,7 @@ def test_the_affine_map_takes_three_points_to_where_they_are_moved():
 def test_the_elastic_displacement_is_scipys_map_of_coordinates():
     images, indices = IMAGES.float() / 255, [0, 1, 2]
     changed = corrupt(images, "elastic-transform", 4)
-    draws = Draws((0, "elastic-transform", 4), indices)
+    draws = Draws(seed_for(0, "corruption", "elastic-transform", 4), indices)
     warped = _affine(images, draws.uniform(3, 2, low=-0.05 * 32, high=0.05 * 32)).double().numpy()
     shift = draws.uniform(2, 32, 32, low=-1, high=1).double().numpy()
     y, x = np.mgrid[:32, :32]
@@ -283,7 +284,7 @@ CIFAR_C = Path(os.environ.get("CALBENCH_DATA", "data"), "CIFAR-10-C")
 
 
 @pytest.mark.skipif(not (CIFAR_C / "labels.npy").is_file(), reason="needs the files of CIFAR-10-C in the data folder")
-@pytest.mark.parametrize("name", [name for name in registry])
+@pytest.mark.parametrize("name", list(registry))
 def test_moments_are_those_of_the_published_files(name):
     """Mean and spread of pixels and of the change, against the authors' files at every severity."""
     from calbench.datasets import registry as datasets
