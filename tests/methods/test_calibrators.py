@@ -122,6 +122,7 @@ def test_better_than_identity_on_known_miscalibration(name):
 
 NOT_FOR_UNDERCONFIDENCE = {
     "tempnet-posthoc": "its loss does not look at the labels: see the next test",
+    "iso-entropy": "two classes leave every sample the same confidence",
     "enir": "netcal's weights prefer the model that follows the noise of each sample",
 }
 
