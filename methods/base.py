@@ -118,9 +118,14 @@ class Augmentation(Method, ABC):
 
 
 class Head(Method, ABC):
-    """A module trained with the backbone that changes the logits from the representation."""
+    """A module trained with the backbone that changes the logits from the representation.
+
+    ``own_logits`` says whether the head computes the logits from the features by itself: then the backbone's classifier
+    is not used. Other heads divide its logits.
+    """
 
     kind = "head"
+    own_logits: ClassVar[bool] = False
 
     def check(self, backbone: BackboneInfo) -> None:
         """Raise an `InputError` with the reason where this head cannot work on `backbone`."""

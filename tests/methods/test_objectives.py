@@ -129,6 +129,10 @@ def by_formula(name, raw, temperature, targets):
         return mdca(rows, soft)
     if name in PER_DISTRIBUTION:
         losses = [PER_DISTRIBUTION[name](p, t) for p, t in zip(rows, soft, strict=True)]
+    elif name == "logit-norm":
+        lengths = (raw / temperature[:, None]).norm(dim=1, keepdim=True) + 1e-7
+        normed = (raw / temperature[:, None] / lengths / 0.04).softmax(dim=1).tolist()
+        losses = [cross_entropy(p, t) for p, t in zip(normed, soft, strict=True)]
     elif name == "tempnet-dro":
         rho = 0.9 * math.log(K)
         losses = [
