@@ -1,12 +1,16 @@
 """What several commands share: their options, and the terminal that they write to."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-ResultsDir = Annotated[str, typer.Option("--results-dir", help="Folder (or fsspec address) of cache and tables.")]
+ResultsDir = Annotated[
+    str,
+    typer.Option("--results-dir", help="Folder (or fsspec address) of cache and tables.", callback=os.path.expanduser),
+]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that declares methods or datasets.")]
 Entries = Annotated[list[str], typer.Option("--entry", help="Take this entry (repeatable) and the baseline alone.")]
 Seeds = Annotated[list[int], typer.Option("--seed", help="Take this seed (repeatable) in place of the suite's.")]

@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+AFFECTS_RESULTS = False
 WRITING = ".writing-"
 """How the names of temporary files begin, until a rename makes them whole ones."""
 

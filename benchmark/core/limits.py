@@ -4,6 +4,7 @@ import os
 
 from calbench.benchmark.core.errors import InputError
 
+AFFECTS_RESULTS = False
 VARIABLE = "CALBENCH_LIMITS"
 """The environment variable that multiplies every bound, for files that are trusted: ``CALBENCH_LIMITS=10``."""
 

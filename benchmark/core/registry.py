@@ -200,7 +200,7 @@ class Plugin:
         Raises:
             InputError: the file is missing or fails to import; the message names the file and the cause.
         """
-        path = Path(path).resolve()
+        path = Path(path).expanduser().resolve()
         if not path.is_file():
             raise InputError(f"plug-in {path.name}: no such file")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]

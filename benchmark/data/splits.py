@@ -5,6 +5,7 @@ from pathlib import Path
 
 from calbench.benchmark.backbones import DataConfig
 from calbench.benchmark.config.cell import Cell
+from calbench.benchmark.core.errors import CellError
 from calbench.benchmark.core.seeds import seed_for
 from calbench.datasets import Split, Splits, stratified_split
 
@@ -34,12 +35,22 @@ def _load(cell: Cell, root: Path) -> Splits:
     if key not in _kept:
         while len(_kept) >= _KEEP:
             _kept.pop(next(iter(_kept)))
-        _kept[key] = cell.dataset.load(root)
+        splits = cell.dataset.load(root)
+        if cell.dataset.fingerprint(root) != cell.fingerprint:
+            raise CellError(
+                f"the files of {cell.dataset.spelled()} are not those that the run was planned with: they changed "
+                f"since, or this machine has others. Start the run again"
+            )
+        _kept[key] = splits
     return _kept[key]
 
 
 def prepare_data(cell: Cell, root: Path) -> CellData:
-    """Load and split the data of a cell; the same seed gives the same split on every machine."""
+    """Load and split the data of a cell; the same seed gives the same split on every machine.
+
+    Raises:
+        CellError: the files are not those of the cell's fingerprint.
+    """
     splits = _load(cell, root.expanduser())
     train, calibration = stratified_split(
         splits.train.labels, cell.calibration_fraction, seed_for(cell.seed, "calibration-split")

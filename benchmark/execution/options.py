@@ -1,5 +1,6 @@
 """How a suite is run; light, for the command line takes its options' defaults from here before anything is loaded."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,7 +40,8 @@ class RunOptions:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        """Check what can be checked before anything is planned."""
+        """Check what can be checked before anything is planned; ``~`` in the results folder is expanded here, once."""
+        object.__setattr__(self, "results_dir", os.path.expanduser(self.results_dir))
         if self.jobs < 0:
             raise InputError(f"--jobs {self.jobs}: expected 0 (chosen by the machine) or more")
         if self.device not in DEVICES:

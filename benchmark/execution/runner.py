@@ -50,9 +50,10 @@ _STATUS_WORDS = {
 
 def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
     """The plan of a suite, with the content hash of every dataset."""
+    root = options.data_root.expanduser()
 
     def fingerprint(dataset: Dataset) -> str:
-        return dataset.fingerprint(options.data_root)
+        return dataset.fingerprint(root)
 
     return make_plan(suite, fingerprint)
 
@@ -161,7 +162,7 @@ def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Repor
         data_root=_from_anywhere(options.data_root),
         protocol=suite.protocol,
         device=options.device,
-        plugins=tuple(plugin.resolve() for plugin in options.plugins),
+        plugins=tuple(plugin.expanduser().resolve() for plugin in options.plugins),
         refresh=options.cache == "refresh",
         tensorboard=options.tensorboard,
         keep_weights=suite.config.keep == "weights",

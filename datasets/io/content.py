@@ -15,6 +15,7 @@ import joblib
 
 from calbench.benchmark.core.errors import InputError
 
+AFFECTS_RESULTS = False
 CACHE = "cache/content.sqlite"
 """Where the digests lie, relative to the data folder."""
 LARGE = 1 << 30
