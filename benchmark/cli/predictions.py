@@ -113,10 +113,10 @@ def evaluate(
     console = wide_console()
     names = list(metrics.PANEL)
     for split, part in read_splits(file, _source(logits, probabilities, key, labels_key, labels)).items():
-        inputs = {"logits": part.logits, "labels": part.labels, "bins": bins}
+        inputs = {**part.scores(), "labels": part.labels, "bins": bins}
         values = metrics.evaluate(metrics=names, **inputs)
         drawn = statistics.bootstrap(metrics=names, replicates=bootstrap, seed=0, **inputs) if bootstrap else {}
-        floor = statistics.noise_floor(logits=part.logits, seed=0, bins=bins)
+        floor = statistics.noise_floor(**part.scores(), seed=0, bins=bins)
         classes = part.logits.shape[1]
         table = Table(title=f"{file.stem}, {split}: {len(part):,} samples, {classes:,} classes, {bins} bins")
         for heading in ("metric", "value", "95 % interval", "unit"):
@@ -167,11 +167,12 @@ def export(
 def _source(
     logits: bool, probabilities: bool, key: str | None, labels_key: str | None, labels: Path | None
 ) -> "Source":
-    from calbench.benchmark.predictions.files import Source
+    from calbench.benchmark.predictions.source import Source
 
     if logits and probabilities:
         raise InputError("--logits and --probabilities exclude each other")
-    return Source("logits" if logits else "probabilities" if probabilities else None, key, labels_key, labels)
+    kind = "logits" if logits else "probabilities" if probabilities else None
+    return Source(kind, key, labels_key, labels)
 
 
 def _how(

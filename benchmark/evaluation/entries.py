@@ -123,6 +123,8 @@ def fit_chain(calibrators: tuple[Calibrator, ...], part: SplitPredictions) -> li
 
 def apply_chain(fitted: list[Calibrator], part: SplitPredictions) -> SplitPredictions:
     """The predictions that a fitted chain gives for a split."""
+    if not fitted:
+        return part
     logits = part.logits
     for calibrator in fitted:
         logits = calibrator.transform(logits, **_extra(calibrator, part))
@@ -143,14 +145,14 @@ def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tupl
         for name in dict.fromkeys((*protocol.metrics, *_posterior_metrics(part)))
         if name not in NOISE_FLOORS and ("posterior" not in metrics.registry[name].needs or part.posterior is not None)
     ]
-    inputs = {"logits": part.logits, "labels": part.labels, "bins": protocol.bins, "posterior": part.posterior}
+    inputs = {**part.scores(), "labels": part.labels, "bins": protocol.bins, "posterior": part.posterior}
     values = metrics.evaluate(metrics=names, **inputs)
     seed = seed_for(0, "bootstrap", split, len(part))  # equal for all entries on the same samples: paired replicates
     replicates = {}
     if protocol.bootstrap:
         replicates = statistics.bootstrap(metrics=names, replicates=protocol.bootstrap, seed=seed, **inputs)
     rows = [{"metric": name, "value": values[name]} | _interval(replicates.get(name)) for name in names]
-    floor = statistics.noise_floor(logits=part.logits, seed=seed, bins=protocol.bins)
+    floor = statistics.noise_floor(**part.scores(), seed=seed, bins=protocol.bins)
     rows += [{"metric": name, "value": v} for name, v in zip(NOISE_FLOORS, (floor.mean, floor.q95), strict=True)]
     return [{"low": None, "high": None} | row for row in rows], replicates
 
@@ -183,7 +185,7 @@ def _temperature_rows(fitted: list[Calibrator], part: SplitPredictions) -> list[
 
 
 def _diagram(part: SplitPredictions, bins: int) -> dict[str, Any]:
-    found = metrics.reliability(logits=part.logits, labels=part.labels, bins=bins)
+    found = metrics.reliability(**part.scores(), labels=part.labels, bins=bins)
     diagram: dict[str, Any] = {"bins": [asdict(one) for one in found]}
     if part.temperature is None:
         return diagram | {"temperature": None}

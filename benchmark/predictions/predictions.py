@@ -13,11 +13,14 @@ class SplitPredictions:
     """Predictions of one split of N samples and K classes.
 
     Attributes:
-        logits: (N, K) float32.
+        logits: (N, K) float32, or float64 where float32 would lose differences between logits; of probabilities their
+            logarithms.
         labels: (N,) int64.
         features: the pooled features (N, D) float32, or None.
         temperature: a head's temperature per sample (N,) float32, or None.
         posterior: the true class distribution (N, K) float64 where it is known, or None.
+        probabilities: (N, K) float32 or float64 where the predictions came as probabilities, or None. Metrics of
+            predictions that no calibrator has changed take them as they are, zeros included.
     """
 
     logits: Tensor
@@ -25,6 +28,11 @@ class SplitPredictions:
     features: Tensor | None = None
     temperature: Tensor | None = None
     posterior: Tensor | None = None
+    probabilities: Tensor | None = None
+
+    def scores(self) -> dict[str, Tensor]:
+        """What metrics take, by argument: ``probabilities`` if the predictions came as such, otherwise ``logits``."""
+        return {"logits": self.logits} if self.probabilities is None else {"probabilities": self.probabilities}
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are set, by name."""
@@ -56,6 +64,7 @@ class Predictions:
             f"{rule}/{split}/{name}": value.contiguous().clone()  # rules share labels, and the format forbids it
             for (rule, split), part in self.splits.items()
             for name, value in part.tensors().items()
+            if name != "logits" or part.probabilities is None
         }
 
     @classmethod
@@ -72,6 +81,8 @@ class Predictions:
                 raise InputError(f"predictions: unexpected tensor name {name!r}")
             parts.setdefault((pieces[0], pieces[1]), {})[pieces[2]] = value
         for key, fields in parts.items():
+            if "probabilities" in fields:
+                fields.setdefault("logits", log_probabilities(fields["probabilities"]))
             if not {"logits", "labels"} <= fields.keys():
                 raise InputError(f"predictions: split {'/'.join(key)} lacks logits or labels")
         return cls({key: SplitPredictions(**fields) for key, fields in parts.items()})
@@ -81,3 +92,27 @@ class Predictions:
         for key, part in self.splits.items():
             if not torch.isfinite(part.logits).all():
                 raise ValueError(f"logits of {'/'.join(key)} hold NaN or infinite values")
+
+
+_MOST_DECIMALS = 6
+
+
+def log_probabilities(probabilities: Tensor) -> Tensor:
+    """The logarithm of probabilities (N, K) as logits for calibrators, (N, K) float32.
+
+    Zeros are raised to half a unit of the last decimal where the numbers are rounded to at most 6 decimals, and to the
+    smallest normal number of float32 otherwise.
+    """
+    return probabilities.double().clamp_min(_smallest(probabilities)).log().float()
+
+
+def _smallest(probabilities: Tensor) -> float:
+    tiny = torch.finfo(torch.float32).tiny
+    sample = probabilities[:2000].double()
+    if bool(((sample == 0) | (sample == 1)).all()):
+        return tiny
+    for decimals in range(1, _MOST_DECIMALS + 1):
+        scaled = sample * 10**decimals
+        if float((scaled - scaled.round()).abs().max()) < 10**decimals * 2e-7:
+            return 0.5 * 10.0**-decimals
+    return tiny

@@ -174,8 +174,8 @@ def test_export_writes_what_loads(tmp_path, predictions):
     [
         (["calibrate", "{}", "--split", "0.5", "-m", "focal"], "no post-hoc map"),
         (["calibrate", "{}", "--split", "0.5", "-m", "temprature-scaling"], "did you mean 'temperature-scaling'"),
-        (["calibrate", "{}"], "holds one split"),
-        (["calibrate", "{}", "{}"], "not judged on the rows that it was fitted on"),
+        (["calibrate", "{}"], "contains one split"),
+        (["calibrate", "{}", "{}"], "not evaluated on the rows that it was fitted on"),
         (["calibrate", "{}", "{}", "--split", "0.5"], "nothing to split"),
         (["calibrate", "{}", "--in-order"], "give --split too"),
         (["evaluate", "{}", "--logits", "--probabilities"], "exclude each other"),

@@ -51,10 +51,10 @@ def test_columns_of_a_table_are_classes_by_their_numbers(tmp_path, first):
     np.testing.assert_allclose(read_predictions(tmp_path / "sorted.csv").logits, wide, rtol=1e-6)
 
 
-@pytest.mark.parametrize("columns", [["logit_0", "logit_2", "label"], ["0", "-0", "1"], ["logit_2", "logit_3", "y"]])
+@pytest.mark.parametrize("columns", [["logit_0", "logit_2", "label"], ["logit_2", "logit_3", "y"]])
 def test_columns_that_cannot_be_all_classes_are_not_taken_for_them(tmp_path, columns):
     pd.DataFrame([[0.5, -0.5, 1]], columns=columns).to_csv(tmp_path / "gap.csv", index=False)
-    with pytest.raises(InputError, match="no logits or probabilities; the file has: .*prob_0, prob_1"):
+    with pytest.raises(InputError, match="no logits or probabilities are recognised.*is missing.*--key A,B,C"):
         read_predictions(tmp_path / "gap.csv")
 
 
@@ -115,10 +115,10 @@ def test_hostile_pickles_run_nothing(tmp_path, call):
 
 def test_pickled_objects_and_codecs_are_refused(tmp_path):
     (tmp_path / "o.p").write_bytes(pickle.dumps({"logits": np.array([{}, 1], dtype=object), "labels": Y}))
-    with pytest.raises(InputError, match="holds object, not numbers"):
+    with pytest.raises(InputError, match="no logits or probabilities"):
         read_predictions(tmp_path / "o.p")
     np.savez(tmp_path / "o.npz", logits=np.array([{}, 1], dtype=object), labels=Y)
-    with pytest.raises(InputError, match=r"o\.npz: cannot be read"):
+    with pytest.raises(InputError, match=r"o\.npz: no logits or probabilities"):
         read_predictions(tmp_path / "o.npz")
     (tmp_path / "c.p").write_bytes(b"c_codecs\nencode\n(Vabc\nVrot13\ntR.")
     with pytest.raises(InputError, match="asks for a codec"):
@@ -133,7 +133,7 @@ def test_a_pickled_list_of_numpy_numbers_is_read_as_an_array(tmp_path, protocol)
 
 def test_split_of_one_file(tmp_path):
     np.savez(tmp_path / "a.npz", logits=Z, labels=Y, features=Z[:, :2])
-    with pytest.raises(InputError, match=r"holds one split: give a second file, or the share .*--split"):
+    with pytest.raises(InputError, match=r"contains one split: give a second file, or the share .*--split"):
         read_pair(tmp_path / "a.npz")
     ordered = read_pair(tmp_path / "a.npz", split=0.25, seed=None)
     np.testing.assert_array_equal(ordered["last", "calibration"].logits.numpy(), Z[:10])
@@ -156,7 +156,7 @@ def test_two_files_must_fit(tmp_path):
 
 def test_the_kind_is_asked_for_never_guessed(tmp_path):
     np.savez(tmp_path / "a.npz", predictions=P, ground_truth=Y)
-    with pytest.raises(InputError, match=r"'predictions' holds logits \(--logits\) or probabilities .* sum to one"):
+    with pytest.raises(InputError, match=r"whether 'predictions' is logits or .* sum to one.*Add --logits or"):
         read_predictions(tmp_path / "a.npz")
     check(read_predictions(tmp_path / "a.npz", kind="probabilities"), probabilities=True)
     np.savez(tmp_path / "b.npz", logits=P, labels=Y)
@@ -168,12 +168,12 @@ def test_the_kind_is_asked_for_never_guessed(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"logits": Z, "labels": Y[:-1]}, "does not fit 40 rows"),
+        ({"logits": Z, "labels": Y[:-1]}, "does not match 40 rows"),
         ({"logits": np.where(Z[7, 1] == Z, np.nan, Z), "labels": Y}, "row 7 holds NaN"),
         ({"logits": Z, "labels": Y + 1}, "outside 0..2"),
         ({"logits": Z[None], "labels": Y}, r"shape \(1, 40, 3\), expected \(rows, classes\)"),
-        ({"logits": Z, "probs": P, "labels": Y}, "both 'logits' and 'probs'"),
-        ({"logits": Z, "truth": Y}, "no labels; the file has: logits, truth"),
+        ({"logits": Z, "probs": P[::-1], "labels": Y}, "both 'logits' and 'probs'"),
+        ({"logits": Z, "verdict": Y}, r"no labels are recognised; the file has logits .*, verdict .*--labels-key NAME"),
         ({"numbers": Z, "labels": Y}, "no logits or probabilities"),
         ({"probs": 2 * P, "labels": Y}, "row 0"),
         ({"probs": np.log(P), "labels": Y}, "row 0"),
@@ -202,7 +202,7 @@ def test_missing_and_unknown_files(tmp_path):
     with pytest.raises(InputError, match=r"none\.npz: no such file"):
         read_predictions(tmp_path / "none.npz")
     (tmp_path / "a.xyz").write_text("")
-    with pytest.raises(InputError, match="unknown kind of file; known: .csv"):
+    with pytest.raises(InputError, match=r"unknown kind of file; known: .*\.csv"):
         read_predictions(tmp_path / "a.xyz")
 
 

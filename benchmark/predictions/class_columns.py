@@ -1,0 +1,66 @@
+"""Columns that are named by the classes: ``cat``, ``dog``; ``prob_cat``, ``prob_dog``."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from calbench.benchmark.predictions import names
+from calbench.benchmark.predictions.columns import Field
+from calbench.benchmark.predictions.contents import Leaf
+
+SUM_TOLERANCE = 1e-2
+_SCORES = (*names.LOGITS, *names.PROBABILITIES, *names.UNCLEAR)
+
+
+def columns_named_by_class(fields: Sequence[Field], labels: Field | None) -> Field | None:
+    """The columns whose names are those that the labels take, with the classes in the order of the columns.
+
+    A known name may be before or after that of the class (``prob_cat``, ``cat_prob``). Columns of bare names of classes
+    count where all of their rows sum to one.
+    """
+    if labels is None or not labels.leaf.is_text:
+        return None
+    values = {str(value).strip() for value in np.unique(labels.load())} - {""}
+    rows = labels.leaf.shape[0]
+    columns = [
+        f for f in fields if f.leaf.kind == "f" and f.leaf.shape == (rows,) and not f.members and f is not labels
+    ]
+    for word in _SCORES:
+        group = {_rest(field.name, word): field for field in columns} if values else {}
+        group.pop(None, None)
+        if len(group) > 1 and values <= group.keys():
+            return _matrix(group, rows, word)
+    group = {field.name: field for field in columns}
+    if not values or not values <= group.keys():
+        return None
+    for classes in (list(group), [name for name in group if name in values]):
+        chosen = {name: group[name] for name in classes}
+        if len(chosen) > 1 and sums_to_one(np.column_stack([field.load() for field in chosen.values()])):
+            return _matrix(chosen, rows, "")
+    return None
+
+
+def _rest(name: str, word: str) -> str | None:
+    """The name of a class in ``<word>_<class>`` or ``<class>_<word>``; None if `name` is neither."""
+    plain = name.lstrip("._ ")
+    for separator in "_.- ":
+        if names.normal(plain).startswith(f"{word}_") and plain.lower().startswith(f"{word}{separator}"):
+            return plain[len(word) + 1 :]
+        if plain.lower().endswith(f"{separator}{word}"):
+            return plain[: -len(word) - 1]
+    return None
+
+
+def _matrix(group: dict[str, Field], rows: int, word: str) -> Field:
+    columns = tuple(field.name for field in group.values())
+    title = ", ".join(columns) if len(columns) < 4 else f"{columns[0]} ... {columns[-1]}"
+    type_name = next(iter(group.values())).leaf.type_name
+    leaf = Leaf((rows, len(group)), "f", type_name, lambda: np.column_stack([field.load() for field in group.values()]))
+    return Field(title, word or title, leaf, columns, classes=tuple(group))
+
+
+def sums_to_one(values: np.ndarray, tolerance: float = SUM_TOLERANCE) -> bool:
+    """Whether all rows of a matrix are non-negative and sum to one, as probabilities do."""
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        return False
+    return bool(values.min() >= 0 and np.abs(values.sum(axis=1, dtype=np.float64) - 1).max() < tolerance)

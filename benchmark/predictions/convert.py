@@ -1,0 +1,209 @@
+"""Chosen arrays as checked numbers: logits or probabilities (N, K), labels (N,)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.labels import class_numbers
+from calbench.benchmark.predictions.choice import Choice
+from calbench.benchmark.predictions.class_columns import sums_to_one
+from calbench.benchmark.predictions.source import Kind, Source
+
+TOLERANCE, HALF_TOLERANCE = 1e-4, 5e-3
+_EXACT_BELOW = 128.0
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of one split.
+
+    Attributes:
+        scores: logits or probabilities (N, K), float32 or float64.
+        labels: (N,) int64.
+        features: (N, D) float32, or None.
+        kind: which of the two `scores` are.
+        notes: what was done to them.
+    """
+
+    kind: Kind
+    scores: np.ndarray
+    labels: np.ndarray
+    features: np.ndarray | None
+    notes: tuple[str, ...] = ()
+
+
+def convert(choice: Choice, labels: np.ndarray, source: Source) -> Numbers:
+    """Check and convert the chosen arrays.
+
+    Args:
+        choice: what to use.
+        labels: the labels as they are in the file.
+        source: what the user said.
+
+    Raises:
+        InputError: not numbers, another shape, rows that are no distribution, labels that are no class numbers.
+    """
+    values, notes = _matrix(choice)
+    if choice.kind == "probabilities":
+        values, more = _probabilities(values, source.normalize)
+    else:
+        values, more = _logits(values, choice, source), []
+    notes += more
+    try:
+        numbers, more = _class_numbers(labels, choice, source, *values.shape)
+    except ValueError as error:
+        raise InputError(f"{error}{_label_hint(labels, choice, *values.shape)}") from None
+    return Numbers(choice.kind, values, numbers, _features(choice), (*choice.notes, *notes, *more))
+
+
+def _matrix(choice: Choice) -> tuple[np.ndarray, list[str]]:
+    """The scores in two dimensions; one column is the score of the second of two classes."""
+    field = choice.scores
+    values, name = field.load(), field.name or "the array"
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"{name} is text, not numbers" if values.dtype.kind in "US" else f"{name} is not numbers")
+    if values.ndim not in (1, 2):
+        raise InputError(f"{name} has shape {values.shape}, expected (rows, classes)")
+    if not len(values):
+        raise InputError(f"{name} has no rows")
+    values = _standard(values, choice.kind)
+    if values.ndim == 2 and values.shape[1] > 1:
+        return values, []
+    column = values.reshape(-1)
+    if field.leaf.kind != "f":
+        raise InputError(f"{name} has one whole number per row, as class numbers; expected a score for each class")
+    other = np.zeros_like(column) if choice.kind == "logits" else 1 - column
+    if choice.kind == "probabilities" and not (np.isfinite(column).all() and 0 <= column.min() <= column.max() <= 1):
+        raise InputError(f"{name} has one column, which is read as P(class 1) of two classes, but not all are in 0..1")
+    what = "the logit" if choice.kind == "logits" else "the probability"
+    return np.stack([other, column], axis=1), [f"{name} has one column: {what} of class 1 of two classes"]
+
+
+def _standard(values: np.ndarray, kind: str) -> np.ndarray:
+    """In float64 or float32; of wider types each row's maximum is subtracted from logits before the cast."""
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values.dtype in (np.float32, np.float64):
+        return values
+    if values.dtype in (np.float16, np.bool_):
+        return values.astype(np.float32)
+    if kind == "logits" and values.ndim == 2 and values.dtype.kind == "f" and values.size:
+        values = values - values.max(axis=1, keepdims=True)
+    return values.astype(np.float64)
+
+
+def _logits(values: np.ndarray, choice: Choice, source: Source) -> np.ndarray:
+    if source.kind is None and sums_to_one(values) and len(values) > 1:
+        raise InputError(
+            f"every row of {choice.scores.name!r} is non-negative and sums to one, as probabilities do: "
+            "pass --probabilities, or confirm with --logits"
+        )
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = int((~finite).any(axis=1).argmax())
+        raise InputError(f"logits: row {row} holds NaN or infinite values")
+    return _narrowed(values)
+
+
+def _narrowed(logits: np.ndarray) -> np.ndarray:
+    """float64 as float32 where the differences within rows, and so the probabilities, stay what they are."""
+    if logits.dtype == np.float32 or np.abs(logits.max(axis=1)).max() > _EXACT_BELOW:
+        return logits
+    narrow = logits.astype(np.float32)
+    return narrow if (narrow.argmax(axis=1) == logits.argmax(axis=1)).all() else logits
+
+
+def _probabilities(values: np.ndarray, normalize: bool) -> tuple[np.ndarray, list[str]]:
+    if values.min() < -TOLERANCE or not np.isfinite(values).all():
+        bad = ~(values.min(axis=1) >= -TOLERANCE) | ~np.isfinite(values).all(axis=1)
+        row = int(bad.argmax())
+        low = values[row].min()
+        what = f"holds {low:.6g}, below 0" if np.isfinite(values[row]).all() else "holds NaN or infinite values"
+        raise InputError(f"probabilities: row {row} {what}")
+    totals = values.sum(axis=1, dtype=np.float64)
+    off = np.abs(totals - 1) > TOLERANCE
+    if not off.any():
+        return values, []
+    if not normalize:
+        raise InputError(_sum_message(totals, off))
+    if not totals.min() > 0:
+        raise InputError(f"probabilities: row {int(totals.argmin())} is zero everywhere")
+    return values.astype(np.float64) / totals[:, None], [
+        f"{off.sum():,} of {len(off):,} rows did not sum to one ({totals.min():.6g} to {totals.max():.6g}) and were "
+        "divided by their sum"
+    ]
+
+
+def _sum_message(totals: np.ndarray, off: np.ndarray) -> str:
+    row = int(off.argmax())
+    message = f"probabilities: row {row} sums to {totals[row]:.6g}, not to 1"
+    if np.abs(totals / 100 - 1).max() < 0.05:
+        return f"{message}; per cent? Add --normalize to divide every row by its sum"
+    if np.abs(totals - 1).max() < 0.05:
+        return f"{message}; rounded? Add --normalize to divide every row by its sum"
+    return f"{message}. Logits? Then pass --logits; or --normalize divides every row by its sum"
+
+
+def _class_numbers(
+    labels: np.ndarray, choice: Choice, source: Source, rows: int, num_classes: int
+) -> tuple[np.ndarray, list[str]]:
+    """Labels as 0..K-1, whatever they count from."""
+    classes = choice.class_names
+    named = labels.dtype.kind in "USO" or bool(source.classes)
+    if classes and len(classes) != num_classes and source.classes:
+        raise InputError(f"--classes has {len(classes)} names, and there are {num_classes} classes")
+    if named and len(classes) == num_classes and not _are_numbers(labels, classes):
+        return class_numbers(labels, rows, num_classes, classes), []
+    first = source.labels_from
+    note = []
+    if first is None and choice.scores.first == 1 and choice.scores.members and _count_from_one(labels, num_classes):
+        first, note = 1, [f"labels count from 1, as the columns {choice.scores.name} do"]
+    if not first:
+        return class_numbers(labels, rows, num_classes), note
+    numbers = class_numbers(labels, rows, num_classes + first)
+    if numbers.min(initial=first) < first:
+        row = int((numbers < first).argmax())
+        raise InputError(f"labels: row {row} holds {numbers[row]}, outside {first}..{num_classes + first - 1}")
+    return numbers - first, note
+
+
+def _are_numbers(labels: np.ndarray, classes: tuple[str, ...]) -> bool:
+    """Whether labels in text are numbers, and the names of the classes are not."""
+    if labels.dtype.kind not in "US":
+        return False
+    try:
+        labels.astype(np.float64)
+    except ValueError:
+        return False
+    return not {str(label).strip() for label in np.unique(labels)} <= set(classes)
+
+
+def _count_from_one(labels: np.ndarray, num_classes: int) -> bool:
+    if (
+        labels.dtype.kind not in "fiu"
+        or labels.ndim > 2
+        or not labels.size
+        or (labels.ndim == 2 and 1 not in labels.shape)
+    ):
+        return False
+    return bool(labels.min() >= 1 and labels.max() <= num_classes)
+
+
+def _label_hint(labels: np.ndarray, choice: Choice, rows: int, num_classes: int) -> str:
+    """What may be meant by labels that are no class numbers."""
+    if labels.dtype.kind in "USO" and labels.shape[:1] == (rows,):
+        return " (--classes A,B,C)"
+    if labels.dtype.kind in "fiu" and labels.size == rows:
+        if labels.min() == 1 and labels.max() == num_classes:
+            return "; classes are counted from 0: if these count from 1, add --labels-from 1"
+        if num_classes == 2 and set(np.unique(labels).tolist()) == {-1, 1}:
+            return "; if -1 and 1 are the two classes, add --classes=-1,1"
+    if rows == num_classes or (labels.shape[:1] == (num_classes,) and labels.ndim == 1):
+        return "; the predictions may be transposed: rows are samples, columns are classes"
+    if labels.shape[:1] == (rows + 1,) or labels.shape[:1] == (rows - 1,):
+        return "; is there a header line in one of the files and none in the other?"
+    return ""
+
+
+def _features(choice: Choice) -> np.ndarray | None:
+    return None if choice.features is None else np.asarray(choice.features.load(), dtype=np.float32)

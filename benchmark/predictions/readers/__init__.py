@@ -1,0 +1,83 @@
+"""Readers of files, a module per format.
+
+Each module declares ``FORMAT``, a `Format`, and imports the library that it needs only when it reads.
+"""
+
+import gzip
+import io
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import BinaryIO
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.predictions.contents import Contents
+from calbench.benchmark.predictions.readers._format import Format
+
+_HEAD = 1024
+
+
+@cache
+def formats() -> tuple[Format, ...]:
+    """All formats, those that can be recognised by their first bytes first."""
+    modules = [import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"]
+    return tuple(sorted((module.FORMAT for module in modules), key=lambda one: (one.matches is None, one.name)))
+
+
+def endings() -> list[str]:
+    """The endings of files that can be read."""
+    return sorted({ending for one in formats() for ending in one.endings})
+
+
+@contextmanager
+def open_contents(path: Path) -> Iterator[Contents]:
+    """Open a file of predictions; its arrays can be read as long as it is open. Nothing in a file is ever run.
+
+    The first bytes decide on the format where they can, the ending otherwise. Files ending in ``.gz`` are decompressed.
+
+    Raises:
+        InputError: no such file, a format that is not known, or a damaged file.
+    """
+    if path.is_dir():
+        raise InputError(f"{path.name}: a folder; give a file")
+    if not path.is_file():
+        raise InputError(f"{path.name}: no such file")
+    with path.open("rb") as opened:
+        name, stream = path.name, opened
+        try:
+            if _head(stream).startswith(b"\x1f\x8b"):
+                stream = io.BytesIO(gzip.decompress(stream.read()))
+                name = name[:-3] if name.lower().endswith(".gz") else name
+            contents = _format(name, _head(stream)).read(stream)
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from None
+        except Exception as error:  # every library has its own errors for a damaged file
+            raise InputError(f"{path.name}: cannot be read: {_one_line(error)}") from None
+        yield contents
+
+
+def _head(stream: BinaryIO) -> bytes:
+    head = stream.read(_HEAD)
+    stream.seek(0)
+    return head
+
+
+def _format(name: str, head: bytes) -> Format:
+    """The format of a file, by its first bytes or else by its ending."""
+    ending = Path(name).suffix.lower()
+    known = [one for one in formats() if ending in one.endings]
+    if known and not head:
+        raise InputError("the file is empty")
+    for one in [*known, *formats()]:
+        if one.matches is not None and one.matches(head):
+            return one
+    if known:
+        return known[0]
+    raise InputError(f"unknown kind of file; known: {', '.join(endings())}, each also compressed as .gz")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,127 @@
+"""Nested lists, tuples and dicts as named arrays: the content of pickles, JSON, torch and MATLAB files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.predictions.contents import Leaf, join_path
+
+_PAIR = ("logits", "labels")
+_SPLITS = ("val", "test")
+_SCALARS = (str, bytes, bool, int, float)
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Leaf]:
+    """The arrays in `value` by path.
+
+    A pair of a matrix and as many labels becomes ``logits`` and ``labels``; a pair of such pairs ``val`` and ``test``,
+    as in Kängsepp's files ((logits_val, y_val), (logits_test, y_test)). A list of records becomes a table. A list of
+    batches, arrays that differ only in their first dimension, becomes one array.
+    """
+    value = _plain(value)
+    if isinstance(value, np.ndarray):
+        return _array(value, path)
+    if isinstance(value, dict):
+        return _mapping(value, path)
+    if isinstance(value, list | tuple):
+        return _sequence([_plain(part) for part in value], path)
+    if value is None:
+        return {}
+    if isinstance(value, _SCALARS):
+        return {path: Leaf.of(np.asarray(_text(value)))}
+    name = type(value).__name__
+    return {path: Leaf.unreadable(name, f"{path or 'it'} is a {name}, not an array of numbers")}
+
+
+def _plain(value: Any) -> Any:
+    """Tensors and single values of NumPy as arrays; anything else as it is."""
+    if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
+        tensor = value.detach().cpu()
+        tensor = tensor.to_dense() if tensor.is_sparse else tensor
+        return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin1") if isinstance(value, bytes) else value
+
+
+def _array(array: np.ndarray, path: str) -> dict[str, Leaf]:
+    if array.dtype.names:
+        fields = {join_path(path, name): array[name] for name in array.dtype.names}
+        return {name: leaf for key, part in fields.items() for name, leaf in _array(part, key).items()}
+    if array.dtype.kind == "O":
+        return flatten(array.tolist(), path)
+    return {path: Leaf.of(array)}
+
+
+def _mapping(values: dict[Any, Any], path: str) -> dict[str, Leaf]:
+    if len(values) > 1 and [str(key) for key in values] == [str(n) for n in range(len(values))]:
+        return flatten(list(values.values()), path)  # a column of a table, as pandas writes it in JSON
+    return _children({join_path(path, _text(key)): value for key, value in values.items()})
+
+
+def _children(values: dict[str, Any]) -> dict[str, Leaf]:
+    return {name: leaf for path, value in values.items() for name, leaf in flatten(value, path).items()}
+
+
+def _sequence(values: list[Any], path: str) -> dict[str, Leaf]:
+    if values and all(isinstance(value, dict) for value in values):
+        keys = dict.fromkeys(key for value in values for key in value)
+        return _children({join_path(path, key): [value.get(key) for value in values] for key in keys})
+    if is_pair(values):
+        return _children({join_path(path, name): part for name, part in zip(_PAIR, values, strict=True)})
+    if len(values) == 2 and all(isinstance(value, list | tuple) and is_pair(value) for value in values):
+        return _children({join_path(path, split): pair for split, pair in zip(_SPLITS, values, strict=True)})
+    if all(value is None or isinstance(value, _SCALARS) for value in values):
+        return {path: Leaf.of(_scalars(values))}
+    shapes = {_shape(value) for value in values}
+    if all(shapes) and (len(shapes) == 1 or _are_batches(shapes)):
+        return {path: Leaf.of(_rows(values, path))}
+    return _children({join_path(path, number): value for number, value in enumerate(values)})
+
+
+def is_pair(values: Sequence[Any]) -> bool:
+    """Whether these are a matrix and one number for each of its rows."""
+    if len(values) != 2:
+        return False
+    first, second = _shape(values[0]), _shape(values[1])
+    return len(first) == 2 and first[1] > 1 and second in ((first[0],), (first[0], 1))
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of an array or of lists in lists, by their first elements; () for anything else."""
+    value = _plain(value)
+    if isinstance(value, np.ndarray):
+        return value.shape
+    if isinstance(value, list | tuple) and value:
+        return (len(value), *_shape(value[0]))
+    return ()
+
+
+def _are_batches(shapes: set[tuple[int, ...]]) -> bool:
+    return len({shape[1:] for shape in shapes}) == 1
+
+
+def _scalars(values: Sequence[Any]) -> np.ndarray:
+    """A list of numbers, where None is NaN, or of text, where None is empty."""
+    if any(isinstance(value, str | bytes) for value in values):
+        return np.array(["" if value is None else str(_text(value)) for value in values])
+    if any(value is None for value in values):
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    array = np.asarray(values)
+    return array if array.dtype.kind != "O" else array.astype(np.float64)  # whole numbers beyond 64 bits
+
+
+def _rows(values: Sequence[Any], path: str) -> np.ndarray:
+    """Rows of equal length, or batches of such rows, as one array."""
+    try:
+        arrays = [
+            np.asarray([np.nan if x is None else x for x in v] if isinstance(v, list | tuple) else v) for v in values
+        ]
+        same = len({array.shape for array in arrays}) == 1
+        return np.stack(arrays) if same else np.concatenate(arrays)
+    except ValueError:
+        raise InputError(f"{path or 'a list'} has rows of different lengths") from None

@@ -1,0 +1,98 @@
+"""Text in columns: separated by commas, semicolons, tabs, bars or blanks, with or without a header line."""
+
+import codecs
+import io
+import json
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.readers._format import Format
+from calbench.benchmark.predictions.readers._layout import Layout, find_layout
+
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def _read(stream: BinaryIO) -> Contents:
+    text = _decode(stream.read())
+    if "\0" in text[:1000]:
+        raise InputError("not a text file")
+    layout = find_layout(text)
+    columns = _columns(text, layout)
+    leaves: dict[str, Leaf] = {}
+    for number, name in enumerate(layout.names):
+        if name in leaves:
+            first = layout.names.index(name) + 1
+            reason = f"columns {first} and {number + 1} are both named {name!r}; rename one of them"
+            leaves[name] = Leaf.unreadable("two columns", reason, leaves[name].shape)
+        elif number not in layout.dropped and (leaf := _leaf(name, columns[number])) is not None:
+            leaves[name] = leaf
+    return Contents(leaves, is_table=True, header=layout.has_header, notes=list(layout.notes))
+
+
+def _decode(data: bytes) -> str:
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return data.decode(encoding)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _columns(text: str, layout: Layout) -> list[Any]:
+    import pandas as pd
+
+    frame = pd.read_csv(
+        io.StringIO(text),
+        sep=layout.separator or "\0",
+        decimal=layout.decimal,
+        header=None,
+        names=list(range(len(layout.names))),
+        index_col=False,
+        skiprows=layout.first_row,
+        comment="#" if layout.comments else None,
+        skipinitialspace=True,
+        low_memory=False,
+    )
+    if frame.empty:
+        raise InputError("no rows below the header")
+    return [frame[number] for number in frame.columns]
+
+
+def _leaf(name: str, column: Any) -> Leaf | None:
+    """A column as an array; None for a blank one."""
+    if column.isna().all():
+        return None
+    array = column.to_numpy()
+    if array.dtype.kind in "fiub":
+        return Leaf.of(array)
+    texts = column.fillna("").astype(str).str.strip().to_numpy(dtype=str)
+    first = next(text for text in texts if text)
+    if first[0] in "[(" and first[-1] in ")]":
+        width = len(_parse_list(first))
+        return Leaf.lazy((len(texts), width), np.dtype(float), lambda: _matrix(name, texts, width))
+    return Leaf.of(texts)
+
+
+def _matrix(name: str, texts: np.ndarray, width: int) -> np.ndarray:
+    """The rows that were written as lists into the cells of a column."""
+    rows = np.empty((len(texts), width))
+    for number, text in enumerate(texts):
+        try:
+            rows[number] = _parse_list(text)
+        except ValueError:
+            raise InputError(f"{name}: row {number} is {text[:40]!r}, not a list of {width} numbers") from None
+    return rows
+
+
+def _parse_list(text: str) -> list[float]:
+    inner = text.strip("[]() \n")
+    if "," in inner:
+        return [float(part) for part in json.loads(f"[{inner}]")]
+    return [float(part) for part in inner.split()]
+
+
+FORMAT = Format("text", (".csv", ".tsv", ".txt", ".dat", ".tab"), _read)

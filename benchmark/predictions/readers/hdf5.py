@@ -1,0 +1,50 @@
+"""HDF5: the datasets of all groups, by path, and MATLAB's files of version 7.3."""
+
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.readers._format import Format
+
+_SIGNATURE, _MATLAB = b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3"
+
+
+def _read(stream: BinaryIO) -> Contents:
+    import h5py
+
+    matlab = stream.read(len(_MATLAB)) == _MATLAB
+    stream.seek(0)
+    file = h5py.File(stream, "r")
+    leaves: dict[str, Leaf] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and not name.startswith("#"):
+            leaves.update(_leaves(name, item, matlab))
+
+    file.visititems(keep)
+    return Contents(leaves)
+
+
+def _leaves(name: str, item: Any, matlab: bool) -> dict[str, Leaf]:
+    import h5py
+
+    if item.shape is None:
+        return {}
+    if item.dtype.names:
+        fields = {field: item.dtype[field] for field in item.dtype.names}
+        return {
+            f"{name}/{field}": Leaf.lazy(item.shape + dtype.shape, dtype.base, lambda field=field: item[field])
+            for field, dtype in fields.items()
+        }
+    if h5py.check_string_dtype(item.dtype) is not None:
+        text = np.dtype("U1")
+        return {name: Leaf.lazy(item.shape, text, lambda: np.asarray(item.asstr("utf-8", "replace")[()], dtype=str))}
+    if item.dtype.kind == "O":
+        return {name: Leaf.unreadable("object", f"{name} is neither numbers nor text", item.shape)}
+    if matlab:  # its arrays are stored column by column
+        return {name: Leaf.lazy(item.shape[::-1], item.dtype, lambda: item[()].T)}
+    return {name: Leaf.lazy(item.shape, item.dtype, lambda: item[()])}
+
+
+FORMAT = Format("HDF5", (".h5", ".hdf5", ".hdf", ".he5"), _read, lambda head: head.startswith((_SIGNATURE, _MATLAB)))

@@ -1,0 +1,44 @@
+"""JSON, and JSON lines: a dict of lists, a list of records, or a record per line."""
+
+import json
+from typing import Any, BinaryIO
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.predictions.contents import Contents
+from calbench.benchmark.predictions.readers._format import Format
+from calbench.benchmark.predictions.readers._nested import flatten
+
+
+def _read(stream: BinaryIO) -> Contents:
+    text = stream.read().decode("utf-8-sig")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise InputError("its lists are nested too deeply") from None
+    except json.JSONDecodeError as error:
+        lines = text.splitlines()
+        if len(lines) < 2:
+            raise InputError(f"not JSON: {error}") from None
+        value = _lines(lines)
+    return Contents(flatten(_table(value)), is_table=isinstance(value, list))
+
+
+def _lines(lines: list[str]) -> list[Any]:
+    values = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                values.append(json.loads(line))
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise InputError(f"line {number} is not JSON: {error}") from None
+    return values
+
+
+def _table(value: Any) -> Any:
+    """The columns of what pandas writes with ``orient="split"``; anything else as it is."""
+    if isinstance(value, dict) and {"columns", "data"} <= value.keys() <= {"columns", "data", "index"}:
+        return [dict(zip(value["columns"], row, strict=True)) for row in value["data"]]
+    return value
+
+
+FORMAT = Format("JSON", (".json", ".jsonl", ".ndjson"), _read)

@@ -1,0 +1,76 @@
+"""NumPy's .npy and .npz; pickled objects in them are read as pickles are, without running anything."""
+
+import zipfile
+from typing import BinaryIO
+
+import numpy as np
+
+from calbench.benchmark.core.unpickle import unpickle
+from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.readers._format import Format
+from calbench.benchmark.predictions.readers._nested import flatten
+
+_NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
+
+
+def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return shape, dtype
+
+
+def _read_npy(stream: BinaryIO) -> dict[str, Leaf]:
+    shape, dtype = _header(stream)
+    if dtype.hasobject:
+        value = unpickle(stream.read())
+        while isinstance(value, list) and len(value) == 1 and shape == ():
+            [value] = value
+        return flatten(value)
+    stream.seek(0)
+    return flatten(np.load(stream, allow_pickle=False))
+
+
+def _read_npz(stream: BinaryIO) -> dict[str, Leaf]:
+    archive = zipfile.ZipFile(stream)
+    leaves: dict[str, Leaf] = {}
+    for member in archive.namelist():
+        if not member.endswith(".npy"):
+            continue
+        name = member.removesuffix(".npy")
+        with archive.open(member) as part:
+            shape, dtype = _header(part)
+        if dtype.names or (dtype.hasobject and shape == ()):
+            with archive.open(member) as part:
+                inner = _read_npy_member(part)
+            leaves |= {f"{name}/{key}" if key else name: leaf for key, leaf in inner.items()}
+        else:
+            leaves[name] = Leaf.lazy(shape, dtype, lambda member=member: _load_member(archive, member))
+    return leaves
+
+
+def _read_npy_member(part: BinaryIO) -> dict[str, Leaf]:
+    import io
+
+    return _read_npy(io.BytesIO(part.read()))
+
+
+def _load_member(archive: zipfile.ZipFile, member: str) -> np.ndarray:
+    with archive.open(member) as part:
+        [leaf] = _read_npy_member(part).values()
+    return leaf.load()
+
+
+def _read(stream: BinaryIO) -> Contents:
+    zipped = stream.read(len(_ZIP)) == _ZIP
+    stream.seek(0)
+    return Contents(_read_npz(stream) if zipped else _read_npy(stream))
+
+
+def _is_npz(head: bytes) -> bool:
+    """Whether a zip archive starts with an array: torch's files are zip archives too."""
+    length = int.from_bytes(head[26:28], "little")
+    return head.startswith(_ZIP) and head[30 : 30 + length].endswith(b".npy")
+
+
+FORMAT = Format("NumPy", (".npy", ".npz"), _read, lambda head: head.startswith(_NPY) or _is_npz(head))
