@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.seeds import seed_for
+from calbench.datasets.base import Split
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -40,6 +42,22 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     keep = np.ones(len(targets), dtype=bool)
     keep[carved] = False
     return torch.from_numpy(np.flatnonzero(keep)), torch.from_numpy(np.sort(carved).astype(np.int64))
+
+
+def training_subset(split: Split, size: int | None) -> Split:
+    """A stratified random subset of `size` samples, the same in every run; the whole split for None.
+
+    Raises:
+        InputError: there are not as many samples, or not one per class.
+    """
+    if size is None or size == len(split):
+        return split
+    if size > len(split):
+        raise InputError(f"a subset of {size} training images was asked for; there are {len(split)}")
+    if size < len(split.labels.unique()):
+        raise InputError(f"a subset of {size} training images cannot contain all {len(split.labels.unique())} classes")
+    _, chosen = stratified_split(split.labels, size / len(split), seed_for(0, "training-subset", size))
+    return split.subset(chosen)
 
 
 def _largest_remainder(counts: np.ndarray, total: int) -> np.ndarray:

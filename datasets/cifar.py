@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 
 from calbench.benchmark.core.errors import InputError, nearest
+from calbench.datasets._split import training_subset
 from calbench.datasets.base import Dataset, Split, Splits, register, registry
 from calbench.datasets.io.content import digest_of
 from calbench.datasets.io.download import RemoteFile, ensure_unpacked
@@ -23,8 +24,9 @@ _SEVERITIES = 5
 class CIFAR(Dataset, ABC):
     """Base of both: 50,000 training and 10,000 test images of 32 x 32 pixels.
 
-    `corruptions` names files of Hendrycks and Dietterich's corrupted test set (``gaussian_noise`` ...), each of which
-    gives one shifted split a severity; `out_of_distribution` names datasets whose test splits are foreign to this one.
+    `train` takes a stratified random subset of that many training images, the same in every run. `corruptions` names
+    files of Hendrycks and Dietterich's corrupted test set (``gaussian_noise`` ...), each of which gives one shifted
+    split per severity; `out_of_distribution` names datasets whose test splits are out-of-distribution here.
     """
 
     channels = 3
@@ -37,6 +39,7 @@ class CIFAR(Dataset, ABC):
     corrupted_folder: ClassVar[str]
     corrupted_record: ClassVar[str]
 
+    train: Annotated[int, Field(ge=1)] | None = None
     corruptions: tuple[str, ...] = ()
     severities: tuple[Annotated[int, Field(ge=1, le=_SEVERITIES)], ...] = (1, 2, 3, 4, 5)
     out_of_distribution: tuple[str, ...] = ()
@@ -56,15 +59,15 @@ class CIFAR(Dataset, ABC):
         test = [RemoteFile(f"{base}/{name}", md5) for name, md5 in source.test_list]
         paths = ensure_unpacked(root, self.spec.name, archive, train + test)
         return Splits(
-            self._read(paths[: len(train)]),
+            training_subset(self._read(paths[: len(train)]), self.train),
             self._read(paths[len(train) :]),
             self._shifted(root),
             {name: registry.create(name).load(root).test for name in self.out_of_distribution},
         )
 
     def num_samples(self, root: Path) -> tuple[int, int]:
-        """The published sizes."""
-        return 50_000, 10_000
+        """The published sizes, or the size of the subset."""
+        return self.train or 50_000, 10_000
 
     def fingerprint(self, root: Path) -> str:
         """A constant, since every load checks the published checksums; with options, the other files' content too."""

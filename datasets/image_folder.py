@@ -9,6 +9,7 @@ from pydantic import Field
 
 from calbench.benchmark.core.errors import InputError
 from calbench.datasets._local import LocalDataset
+from calbench.datasets._split import training_subset
 from calbench.datasets.base import Splits, register
 from calbench.datasets.io.decoding import decode
 from calbench.datasets.io.images import Listing, class_names, decoded_split, list_images
@@ -22,10 +23,12 @@ class ImageFolder(LocalDataset):
     """``path/train/<class>/**`` and ``path/test/<class>/**``, decoded once and kept in memory as 8-bit RGB.
 
     `size` resizes every image (shorter side, then the central square); without it all must be squares of one size.
+    `train` takes a stratified random subset of that many training images, the same in every run.
     The decoded pixels are kept in the data folder, under a hash of the files' content.
     """
 
     size: Annotated[int, Field(ge=1)] | None = None
+    train: Annotated[int, Field(ge=1)] | None = None
     mean: RGB = (0.485, 0.456, 0.406)
     std: RGB = (0.229, 0.224, 0.225)
     crop_padding: Annotated[int, Field(ge=0)] = 4
@@ -58,11 +61,12 @@ class ImageFolder(LocalDataset):
         """Decode the images, or read their pixels from ``cache`` under `root`."""
         size, resize = self.image_size, self.size is not None
         parts = [self._listing(split) for split in ("train", "test")]
-        return Splits(*[decoded_split(part, size, root, resize=resize) for part in parts])
+        train, test = (decoded_split(part, size, root, resize=resize) for part in parts)
+        return Splits(training_subset(train, self.train), test)
 
     def num_samples(self, root: Path) -> tuple[int, int]:
         """The numbers of files."""
-        return len(self._listing("train").labels), len(self._listing("test").labels)
+        return self.train or len(self._listing("train").labels), len(self._listing("test").labels)
 
     def fingerprint(self, root: Path) -> str:
         """The hash of the names and content of all files; a file is read again only when it has changed."""

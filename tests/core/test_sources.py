@@ -82,7 +82,7 @@ def digests():
         ("datasets.overlap", "return ", "return 1 * ", {"overlap"}),
         ("datasets._split", "remainders, kind", "1 * remainders, kind", {"digits", "training"}),
         ("benchmark.backbones.vit_micro", "depth: Count = 2", "depth: Count = 3", {"vit-micro"}),
-        ("benchmark.training.trainer", "model.eval()", "model.train()", {"training"}),
+        ("benchmark.training.prediction", "model.eval()\n    indices", "model.train()\n    indices", {"training"}),
         ("benchmark.training.optimization", "WARMUP_START = 0.01", "WARMUP_START = 0.02", {"training"}),
         ("benchmark.training.following", "labels=part.labels", "labels=1 * part.labels", {"following"}),
         ("benchmark.core.seeds", ">> 1", ">> 2",
