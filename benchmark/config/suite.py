@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from calbench.benchmark import backbones
 from calbench.benchmark.backbones import Backbone
+from calbench.benchmark.config.backbone import make_backbone
 from calbench.benchmark.config.entry import Entry, make_component, parse_entry
 from calbench.benchmark.config.protocol import Protocol, make_protocol
 from calbench.benchmark.config.references import check_reference
@@ -164,7 +164,7 @@ class _Checker:
         config = self.config
         protocol = self._at(("protocol",), lambda: _protocol(config.protocol))
         datasets = self._each("datasets", lambda term: make_component(term, dataset_registry.create))
-        nets = self._each("backbones", lambda term: make_component(term, backbones.create))
+        nets = self._each("backbones", make_backbone)
         entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_options))
         baseline = self._at(("baseline",), lambda: parse_entry(config.baseline, protocol.method_options))
         if baseline.name not in [entry.name for entry in entries]:
