@@ -11,11 +11,18 @@ from calbench.benchmark.core.registry import Registry, option_defaults, option_f
 def registries() -> dict[str, Registry]:
     """Every registry by the plural noun that the command line and the documentation use."""
     from calbench.benchmark.backbones import registry as backbones
+    from calbench.benchmark.backbones.modifiers import registry as modifiers
     from calbench.benchmark.metrics import registry as metrics
     from calbench.datasets import registry as datasets
     from calbench.methods import registry as methods
 
-    return {"methods": methods, "datasets": datasets, "backbones": backbones, "metrics": metrics}
+    return {
+        "methods": methods,
+        "datasets": datasets,
+        "backbones": backbones,
+        "modifiers": modifiers,
+        "metrics": metrics,
+    }
 
 
 def summary(cls: type) -> str:
