@@ -155,10 +155,12 @@ def evaluate_ood(*, logits: Any, ood_logits: Any, metrics: Sequence[str] | None 
         ValueError: bad logits, different numbers of classes, or a metric that is no such measure.
     """
     if metrics is None:
-        metrics = [name for name in registry if issubclass(registry[name], OODMetric)]
+        metrics = [name for name in registry if getattr(registry[name], "score", None) in SCORES]
     made = {name: registry.create(name) for name in metrics}
     for name, metric in made.items():
         if not isinstance(metric, OODMetric):
             raise ValueError(f"metric {name!r} does not compare two sets of predictions: use evaluate")
+        if metric.score not in SCORES:
+            raise ValueError(f"metric {name!r} needs more than logits: use detection_scores")
     inside, outside = ood_scores(logits=logits), ood_scores(logits=ood_logits)
     return {name: metric.separation(inside[metric.score], outside[metric.score]) for name, metric in made.items()}

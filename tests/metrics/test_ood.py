@@ -42,7 +42,7 @@ def test_aupr_of_perfect_separation_and_of_chance():
 def test_evaluate_gives_every_measure_of_every_score():
     z, far = cells()
     found = evaluate_ood(logits=z, ood_logits=far)
-    assert len(found) == 9
+    assert len(found) == 12
     assert found["auroc-energy"] == auroc(-logsumexp(z, axis=1), -logsumexp(far, axis=1))
     assert found["auroc-max-softmax"] > 70
     same = evaluate_ood(logits=z, ood_logits=z, metrics=["auroc-entropy"])
@@ -51,7 +51,7 @@ def test_evaluate_gives_every_measure_of_every_score():
 
 def test_every_metric_says_what_it_is():
     measures = [cls for cls in map(registry.__getitem__, registry) if issubclass(cls, OODMetric)]
-    assert len({cls.__doc__ for cls in measures}) == len(measures) == 9
+    assert len({cls.__doc__ for cls in measures}) == len(measures)
     assert "Score: -logsumexp z" in registry["auroc-energy"].__doc__
 
 
