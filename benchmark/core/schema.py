@@ -56,6 +56,10 @@ RESULT_SCHEMA = (
         "perfectly calibrated model and so can be below 0; tables show max(debiased, 0). NaN for other metrics.",
         required=False,
     ),
+    Column(
+        "low_signed", "number",
+        "For a calibration error: `low` continued below 0; intervals of differences are made from it.", required=False,
+    ),
     Column("samples", "number", "Number of samples of the split.", required=False),
     Column("reason", "text", "Why there is no interval, where there is none.", required=False),
 )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Registry
+from calbench.benchmark.metrics.gaps import Gaps
 from calbench.benchmark.metrics.parts import Part, TopLabel
 from calbench.benchmark.metrics.sample import PointView, Sample, View
 from calbench.benchmark.metrics.source import Source
@@ -16,6 +17,8 @@ Need = Literal["posterior", "out-of-distribution"]
 V = TypeVar("V")
 Better = Literal["lower", "higher", "zero"]
 """The direction in which a metric is good; ``"zero"``: the nearer to it the better, from either side."""
+
+Sampling = Literal["mean", "share", "gaps", "bounds", "smooth", "excess", "none"]
 
 registry: Registry[type["Described"]] = Registry("metric")
 register = registry.register
@@ -50,13 +53,26 @@ class Metric(Described, ABC):
     """A number that says how good predictions are.
 
     A subclass is a dataclass of options (``bins`` is set from the caller's) that implements `values`. ``parts`` names
-    the statistics that `values` reads, so that all metrics of a call are filled in one pass; ``resampled`` says whether
-    `values` accepts resampled views, without which there is no bootstrap interval; ``lowest`` is the least value there
-    can be.
+    the statistics that `values` reads, so that all metrics of a call are filled in one pass.
+
+    Attributes:
+        resampled: whether `values` accepts resampled views, without which there are no bootstrap replicates.
+        lowest: the least value there can be.
+        highest: the largest value there can be.
+        sampling: how the value varies with the test samples, and so which interval covers it: ``"mean"`` for a mean of
+            `scores` of the samples (its interval is exact for large N), ``"share"`` for such a mean of zeros and ones,
+            ``"gaps"`` for a sum of absolute `gaps` (biased upwards by noise; see `statistics.calibration`),
+            ``"smooth"`` for what is nearly unbiased (percentiles of the bootstrap), ``"excess"`` for a nonnegative
+            excess over a minimum, quadratic near 0, ``"bounds"`` for what gives `bounds` of its own, and ``"none"`` for
+            the rest, with the reason in ``no_interval``.
+        no_interval: why there is no interval.
     """
 
     resampled: ClassVar[bool] = True
     lowest: ClassVar[float] = 0.0
+    highest: ClassVar[float] = float("inf")
+    sampling: ClassVar[Sampling] = "smooth"
+    no_interval: ClassVar[str] = "noise biases this metric upwards, and no interval is known to cover its true value"
 
     def parts(self) -> Sequence[Part]:
         """The statistics that `values` reads."""
@@ -65,6 +81,18 @@ class Metric(Described, ABC):
     @abstractmethod
     def values(self, view: View) -> np.ndarray:
         """The metric under each of the R weightings of `view`: (R,), in the metric's unit."""
+
+    def scores(self, sample: Sample) -> np.ndarray:
+        """The numbers (N,) of which the metric is the mean, in its unit; for ``sampling`` mean and share."""
+        raise NotImplementedError
+
+    def gaps(self, sample: Sample) -> Gaps:
+        """The gaps of which the metric is the sum of absolute values; for ``sampling`` gaps."""
+        raise NotImplementedError
+
+    def bounds(self, sample: Sample, level: float) -> tuple[float, float]:
+        """An interval that covers the population value with probability `level` or more; for ``sampling`` bounds."""
+        raise NotImplementedError
 
     def __call__(self, *, logits: Any = None, probabilities: Any = None, labels: Any, posterior: Any = None) -> float:
         """The metric of logits or probabilities (N, K) against labels (N,).

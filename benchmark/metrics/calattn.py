@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from typing_extensions import override
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, register
 from calbench.benchmark.metrics.binned import Bins
 from calbench.benchmark.metrics.parts import Part, Prediction, TopLabel
@@ -27,7 +28,9 @@ class ClasswiseECECalAttn(Metric):
     the CalAttn code's, closed on the left: [a, b), the last one closed.
     """
 
-    bins: Bins = 15
+    bins: Bins = DEFAULT_BINS
+    sampling = "none"
+    highest = 100.0
 
     @override
     def parts(self) -> Sequence[Part]:
@@ -54,6 +57,8 @@ class SmoothECECalAttn(Metric):
 
     bandwidth: Annotated[float, Field(gt=0)] = 0.05
     resampled = False
+    sampling = "none"
+    highest = 100.0
 
     @override
     def values(self, view: View) -> np.ndarray:

@@ -3,6 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,34 @@ class ClasswiseEntries:
     values: Array
 
 
+@dataclass
+class ClasswiseSums:
+    """Sums per class k and equal-width bin of p_k, each (K, bins) float64.
+
+    Attributes:
+        counts: samples whose p_k is in the bin.
+        hits: those of class k among them.
+        probabilities: the sum of their p_k.
+    """
+
+    counts: Array
+    hits: Array
+    probabilities: Array
+
+    @property
+    def residuals(self) -> Array:
+        """Sums of ``[y = k] - p_k``."""
+        return self.hits - self.probabilities
+
+    def __add__(self, other: "ClasswiseSums") -> "ClasswiseSums":
+        return ClasswiseSums(
+            self.counts + other.counts, self.hits + other.hits, self.probabilities + other.probabilities
+        )
+
+
 @dataclass(frozen=True)
 class Classwise(Part):
-    """Sums of ``[y = k] - p_k`` per class k and equal-width bin of p_k: (K, bins) float64.
+    """`ClasswiseSums` of every class k and equal-width bin of p_k.
 
     A row has fewer than `bins` probabilities above the first edge, so that all others go into the first bin as one
     column sum and only the few are placed one by one.
@@ -49,7 +76,7 @@ class Classwise(Part):
     @override
     def join(self, results: Sequence[Any]) -> Any:
         if not self.entries:
-            return sum(results)
+            return reduce(add, results)
         columns = zip(*((r.rows, r.cells, r.values) for r in results), strict=True)
         return ClasswiseEntries(*(np.concatenate(column) for column in columns))
 
@@ -98,8 +125,10 @@ class _ClasswiseCollector(Collector):
 class _SumCollector(_ClasswiseCollector):
     def __init__(self, source: Source, bins: int) -> None:
         super().__init__(source, bins)
-        self.columns = torch.zeros(self.classes, dtype=torch.float64, device=source.values.device)
-        self.sums = torch.zeros(self.classes * bins, dtype=torch.float64, device=source.values.device)
+        device = source.values.device
+        self.columns = torch.zeros(self.classes, dtype=torch.float64, device=device)
+        self.counts = torch.zeros(self.classes * bins, dtype=torch.int64, device=device)
+        self.sums = torch.zeros(self.classes * bins, dtype=torch.float64, device=device)
 
     @override
     def add(self, block: Block) -> None:
@@ -108,16 +137,18 @@ class _SumCollector(_ClasswiseCollector):
 
     @override
     def _place(self, places: Tensor, first: Tensor, own: Tensor, above: Tensor) -> None:
-        self.sums.index_add_(0, own, above, alpha=-1)
-        self.sums.index_add_(0, first, above)
+        self.sums.index_add_(0, own, above)
+        self.counts += torch.bincount(own, minlength=len(self.counts))
 
     @override
-    def result(self) -> Array:
+    def result(self) -> ClasswiseSums:
         self._flush()
-        self.sums += torch.bincount(self._label_cells(), minlength=len(self.sums))
-        sums = self.sums.view(self.classes, self.bins)
-        sums[:, 0] -= self.columns
-        return sums.cpu().numpy()
+        shape = (self.classes, self.bins)
+        hits = torch.bincount(self._label_cells(), minlength=len(self.sums)).double()
+        counts, probabilities = self.counts.view(shape).double(), self.sums.view(shape)
+        counts[:, 0] += self.source.num_rows - counts.sum(dim=1)  # what is above no edge is in the first bin
+        probabilities[:, 0] += self.columns - probabilities.sum(dim=1)
+        return ClasswiseSums(*(values.view(shape).cpu().numpy() for values in (counts, hits, probabilities)))
 
 
 class _EntryCollector(_ClasswiseCollector):
@@ -140,6 +171,52 @@ class _EntryCollector(_ClasswiseCollector):
         rows = torch.arange(len(labels), device=labels.device)
         self._keep(rows, self._label_cells(), torch.ones_like(labels, dtype=torch.float64))
         return ClasswiseEntries(*(np.concatenate(parts) for parts in zip(*self.parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class SignedResidual(Part):
+    """The sum over k of ``+-([y = k] - p_k)`` of each sample, with a sign per class and bin of p_k: (N,) float64.
+
+    Args:
+        bins: number of equal-width bins.
+        positive: whether the sign of each class and bin is plus: a (K, bins) array of bool as bytes.
+    """
+
+    bins: int
+    positive: bytes
+
+    @override
+    def collector(self, source: Source) -> Collector:
+        return _SignedCollector(source, self)
+
+    @override
+    def join(self, results: Sequence[Array]) -> Array:
+        return np.concatenate(results)
+
+
+class _SignedCollector(_ClasswiseCollector):
+    def __init__(self, source: Source, part: SignedResidual) -> None:
+        super().__init__(source, part.bins)
+        device = source.values.device
+        positive = torch.frombuffer(bytearray(part.positive), dtype=torch.bool)
+        self.signs = (2.0 * positive.double() - 1).to(device)
+        self.first = self.signs.view(self.classes, self.bins)[:, 0].to(source.dtype)
+        self.totals = torch.zeros(source.num_rows, dtype=torch.float64, device=device)
+
+    @override
+    def add(self, block: Block) -> None:
+        super().add(block)
+        self.totals[block.rows] -= (block.probabilities @ self.first).double()
+
+    @override
+    def _place(self, places: Tensor, first: Tensor, own: Tensor, above: Tensor) -> None:
+        rows = torch.div(places, self.classes, rounding_mode="floor")
+        self.totals.index_add_(0, rows, (self.signs[first] - self.signs[own]) * above)
+
+    @override
+    def result(self) -> Array:
+        self._flush()
+        return (self.totals + self.signs[self._label_cells()]).cpu().numpy()
 
 
 def _column_sums(probabilities: Tensor) -> Tensor:

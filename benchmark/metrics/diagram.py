@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
+from calbench.benchmark.metrics.intervals import wilson_interval
 from calbench.benchmark.metrics.parts import TopLabel
 from calbench.benchmark.metrics.sample import PointView, Sample
 from calbench.benchmark.metrics.source import Source
@@ -39,7 +40,7 @@ class ReliabilityBin:
 
 
 def reliability(
-    *, logits: Any = None, probabilities: Any = None, labels: Any, bins: int = 15, level: float = 0.95
+    *, logits: Any = None, probabilities: Any = None, labels: Any, bins: int = DEFAULT_BINS, level: float = 0.95
 ) -> list[ReliabilityBin]:
     """The bins of a reliability diagram, the same bins as those of `ece`.
 
@@ -69,22 +70,3 @@ def reliability(
         ReliabilityBin(b / bins, (b + 1) / bins, int(row[0]), *(float(v) for v in row[1:]))
         for b, row in enumerate(columns)
     ]
-
-
-def wilson_interval(successes: np.ndarray, trials: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """The score interval of a proportion (Wilson 1927); NaN where there are no trials.
-
-    Args:
-        successes: counts.
-        trials: counts, at least as large.
-        level: coverage.
-
-    Returns:
-        Lower and upper ends, fractions.
-    """
-    z = norm.ppf((1 + level) / 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = successes / trials
-        centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-        half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import make_all
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
@@ -17,7 +18,7 @@ def evaluate(
     probabilities: Any = None,
     labels: Any,
     metrics: Sequence[str] | None = None,
-    bins: int = 15,
+    bins: int = DEFAULT_BINS,
     posterior: Any = None,
 ) -> dict[str, float]:
     """Evaluate predictions.

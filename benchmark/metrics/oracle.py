@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from typing_extensions import override
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, register
 from calbench.benchmark.metrics.binned import Bins
 from calbench.benchmark.metrics.parts import Part, TopLabel, Truth
-from calbench.benchmark.metrics.sample import View
+from calbench.benchmark.metrics.sample import Sample, View
 from calbench.benchmark.metrics.simulation import simulated_ece
 
 
@@ -21,10 +22,15 @@ class OracleKL(Metric):
     unit = "nats"
     decimals = 4
     needs = frozenset({"posterior"})
+    sampling = "mean"
 
     @override
     def parts(self) -> Sequence[Part]:
         return [Truth()]
+
+    @override
+    def scores(self, sample: Sample) -> np.ndarray:
+        return sample.truth["divergence"]
 
     @override
     def values(self, view: View) -> np.ndarray:
@@ -36,7 +42,7 @@ class OracleKL(Metric):
 class OracleECE(Metric):
     """`ECE` with the true probability of the predicted class in place of correctness: no label noise. Per cent."""
 
-    bins: Bins = 15
+    bins: Bins = DEFAULT_BINS
     needs = frozenset({"posterior"})
 
     @override
@@ -59,10 +65,12 @@ class NoiseFloor(Metric):
     """
 
     better = None
-    bins: Bins = 15
+    bins: Bins = DEFAULT_BINS
     draws: int = 1000
     seed: int = 0
     resampled = False
+    sampling = "none"
+    no_interval = "it follows from the confidences, without any labels"
 
     @override
     def values(self, view: View) -> np.ndarray:

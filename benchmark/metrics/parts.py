@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from calbench.benchmark.core.bins import inner_edges
 from calbench.benchmark.metrics.source import Block, Source
 
 Array = np.ndarray
@@ -175,7 +176,7 @@ def _divergence(block: Block) -> Tensor:
 @cache
 def bin_edges(bins: int, dtype: torch.dtype) -> Tensor:
     """The inner edges of `bins` bins (a, b] of equal width on [0, 1], as numbers of the type that is compared."""
-    return (torch.arange(1, bins, dtype=torch.float64) / bins).to(dtype)
+    return torch.from_numpy(inner_edges(bins)).to(dtype)
 
 
 def bin_index(values: Tensor, bins: int) -> Tensor:

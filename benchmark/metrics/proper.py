@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from calbench.benchmark.metrics.base import Metric, register
 from calbench.benchmark.metrics.parts import Part, ProperScores, TopK
-from calbench.benchmark.metrics.sample import View
+from calbench.benchmark.metrics.sample import Sample, View
 
 
 @register("accuracy", label="Accuracy")
@@ -17,6 +17,12 @@ class Accuracy(Metric):
     """Share of samples whose most probable class is the true one; of equal ones the first counts. Per cent."""
 
     better = "higher"
+    highest = 100.0
+    sampling = "share"
+
+    @override
+    def scores(self, sample: Sample) -> np.ndarray:
+        return 100.0 * sample.correct
 
     @override
     def values(self, view: View) -> np.ndarray:
@@ -29,10 +35,16 @@ class Top5Accuracy(Metric):
     """Share of samples whose true class is among the five most probable. Per cent."""
 
     better = "higher"
+    highest = 100.0
+    sampling = "share"
 
     @override
     def parts(self) -> Sequence[Part]:
         return [TopK(5)]
+
+    @override
+    def scores(self, sample: Sample) -> np.ndarray:
+        return 100.0 * sample.top_k_hit(5)
 
     @override
     def values(self, view: View) -> np.ndarray:
@@ -46,10 +58,15 @@ class NLL(Metric):
 
     unit = "nats"
     decimals = 4
+    sampling = "mean"
 
     @override
     def parts(self) -> Sequence[Part]:
         return [ProperScores()]
+
+    @override
+    def scores(self, sample: Sample) -> np.ndarray:
+        return sample.nll
 
     @override
     def values(self, view: View) -> np.ndarray:
@@ -63,10 +80,16 @@ class Brier(Metric):
 
     unit = ""
     decimals = 4
+    sampling = "mean"
+    highest = 2.0
 
     @override
     def parts(self) -> Sequence[Part]:
         return [ProperScores()]
+
+    @override
+    def scores(self, sample: Sample) -> np.ndarray:
+        return sample.brier
 
     @override
     def values(self, view: View) -> np.ndarray:

@@ -156,6 +156,8 @@ class NLLRefinement(_NLLSplit):
 class NLLCalibration(_NLLSplit):
     """NLL less `NLLRefinement`: what the best temperature would gain, in nats. A lower bound of calibration error."""
 
+    sampling = "excess"
+
     @override
     def values(self, view: View) -> np.ndarray:
         return np.maximum(view.mean(view.sample.nll) - self.refined(view), 0)
@@ -175,6 +177,8 @@ class BrierRefinement(_BrierSplit):
 @dataclass
 class BrierCalibration(_BrierSplit):
     """Brier score less `BrierRefinement`: what the best temperature would gain. A lower bound of calibration error."""
+
+    sampling = "excess"
 
     @override
     def values(self, view: View) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 from typing_extensions import override
 
+from calbench.benchmark.core.bins import bin_of
 from calbench.benchmark.metrics.classwise import Classwise, ClasswiseEntries
 from calbench.benchmark.metrics.parts import Part, Prediction, ProperScores, TopK, TopLabel, Truth
 from calbench.benchmark.metrics.source import Source
@@ -84,8 +85,7 @@ class Sample:
 
     def bin_of(self, bins: int) -> Array:
         """The equal-width bin of each confidence (N,): bin b holds (b/bins, (b+1)/bins], the first one 0 too."""
-        edges = (np.arange(1, bins) / bins).astype(self.confidence.dtype)
-        return np.searchsorted(edges, self.confidence, side="left")
+        return bin_of(self.confidence, bins)
 
     @cached_property
     def order(self) -> Array:
@@ -137,14 +137,14 @@ class View(ABC):
     def classwise(self, bins: int) -> Array:
         """Sums of ``[y = k] - p_k`` per class and equal-width bin of p_k: (R, K, bins)."""
 
-    def equal_mass(self, bins: int) -> tuple[Array, Array]:
-        """Residual sums and sample counts of `bins` equal-mass bins of the confidences: (R, bins) and (bins,).
+    def equal_mass(self, bins: int, values: Array | None = None) -> tuple[Array, Array]:
+        """Sums of `values` (N,) and sample counts of `bins` equal-mass bins of the confidences: (R, bins) and (bins,).
 
-        Bin b holds the ranks floor(bN/bins) to floor((b+1)N/bins) - 1. Samples of equal confidence on both sides of a
-        bin's edge share their residual evenly.
+        Bin b is of the ranks floor(bN/bins) to floor((b+1)N/bins) - 1. Samples of equal confidence on both sides of a
+        bin's edge share their values evenly. The values are the residuals by default.
         """
         edges = np.arange(bins + 1) * len(self) // bins
-        counts, sums = self.cumulative(), self.cumulative(self.sample.residual)
+        counts, sums = self.cumulative(), self.cumulative(self.sample.residual if values is None else values)
         prefixes = np.stack([np.interp(edges, c, s) for c, s in zip(counts, sums, strict=True)])
         return np.diff(prefixes, axis=1), np.diff(edges)
 
@@ -170,7 +170,7 @@ class PointView(View):
 
     @override
     def classwise(self, bins: int) -> Array:
-        return self.sample[Classwise(bins)][None]
+        return self.sample[Classwise(bins)].residuals[None]
 
 
 class ResampledView(View):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from calbench.benchmark.core.bins import inner_edges
+
 _BLOCK_NUMBERS = 2**21
 
 
@@ -13,7 +15,7 @@ def simulated_ece(confidence: np.ndarray, *, bins: int, draws: int, seed: int) -
     """
     if confidence.ndim != 1 or len(confidence) == 0 or not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("noise floor: confidences must be a non-empty vector of numbers in 0..1")
-    edges = (np.arange(1, bins) / bins).astype(confidence.dtype)
+    edges = inner_edges(bins).astype(confidence.dtype)
     ranked = np.sort(confidence)
     starts = np.append(0, np.searchsorted(ranked, edges, side="right"))
     filled = starts < np.append(starts[1:], len(ranked))

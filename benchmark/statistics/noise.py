@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.parts import TopLabel
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.simulation import simulated_ece
@@ -29,7 +30,7 @@ def noise_floor(
     logits: Any = None,
     probabilities: Any = None,
     confidences: Any = None,
-    bins: int = 15,
+    bins: int = DEFAULT_BINS,
     draws: int = 1000,
     seed: int = 0,
 ) -> NoiseFloor:

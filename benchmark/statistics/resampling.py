@@ -1,10 +1,11 @@
 """Bootstrap over test samples: many resamples of a panel of metrics from small statistics of the predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, make_all
 from calbench.benchmark.metrics.classwise import Classwise
 from calbench.benchmark.metrics.evaluation import PANEL
@@ -34,16 +35,14 @@ def bootstrap(
     metrics: Sequence[str] | None = None,
     replicates: int = 1000,
     seed: int = 0,
-    bins: int = 15,
+    bins: int = DEFAULT_BINS,
     posterior: Any = None,
-    centred: bool = True,
 ) -> dict[str, np.ndarray]:
     """Values of metrics under resampling of the samples with replacement (Efron 1979).
 
     A resample has noise of its own on top of the sample's, and a binned calibration error, a sum of absolute values,
-    grows with noise: its resampled values lie above the value itself, so far that a percentile interval can miss it. So
-    the values of each metric are shifted to have their mean at the metric's value (and cut at the least value there can
-    be). Their spread is then that of the reported number, and differences of two metrics are free of the shift too.
+    grows with noise: its resampled values lie above the value itself, so that their percentiles are no interval for it
+    (`calibration_interval` gives one). Their spread and their correlation with those of another model are of use.
 
     Two calls with the same seed and number of samples use the same resamples, so that the difference of their results
     is a paired bootstrap. The predictions are read twice at most; everything else works on per-sample statistics.
@@ -57,7 +56,6 @@ def bootstrap(
         seed: of the resamples.
         bins: number of bins of binned metrics.
         posterior: the true class distribution (N, K), for metrics that need it.
-        centred: shift the values of each metric to its value on the sample; False gives them as they are.
 
     Returns:
         Metric name to the R values (R,); all NaN for a metric that has no bootstrap (its ``resampled`` is False).
@@ -65,20 +63,26 @@ def bootstrap(
     Raises:
         ValueError: as `evaluate`; fewer than one replicate.
     """
+    made = make_all(PANEL if metrics is None else metrics, bins)
+    sample = Sample(Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior))
+    return resampled(sample, made, replicates, seed)
+
+
+def resampled(sample: Sample, metrics: Mapping[str, Metric], replicates: int, seed: int) -> dict[str, np.ndarray]:
+    """As `bootstrap`, of a sample that is there already.
+
+    Raises:
+        ValueError: fewer than one replicate.
+    """
     if replicates < 1:
         raise ValueError(f"bootstrap: replicates={replicates} must be at least 1")
-    made = make_all(PANEL if metrics is None else metrics, bins)
-    live = {name: metric for name, metric in made.items() if metric.resampled}
-    sample = Sample(Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior))
+    live = {name: metric for name, metric in metrics.items() if metric.resampled}
     parts = {part for metric in live.values() for part in metric.parts()}
     sample.collect([Classwise(p.bins, entries=True) if isinstance(p, Classwise) else p for p in parts])
     counts = resampling_counts(len(sample), replicates, seed)
     columns = column_sums(sample.source, counts) if any(isinstance(p, Classwise) for p in parts) else None
-    found = _resampled_values(sample, live, counts, columns)
-    if centred:
-        sample.collect(parts)
-        found = {name: _centred(found[name], metric, sample) for name, metric in live.items()}
-    return {name: found[name] if name in found else np.full(replicates, np.nan) for name in made}
+    values = _resampled_values(sample, live, counts, columns)
+    return {name: values[name] if name in values else np.full(replicates, np.nan) for name in metrics}
 
 
 def _resampled_values(
@@ -92,12 +96,6 @@ def _resampled_values(
         for name, metric in metrics.items():
             pieces[name].append(metric.values(view))
     return {name: np.concatenate(values) for name, values in pieces.items()}
-
-
-def _centred(values: np.ndarray, metric: Metric, sample: Sample) -> np.ndarray:
-    if not np.isfinite(values).all():
-        return values
-    return np.maximum(values + (metric.value(sample) - values.mean()), metric.lowest)
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -1,0 +1,42 @@
+"""Closed-form confidence intervals of shares and of suprema."""
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+
+def wilson_interval(successes: np.ndarray, trials: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """The score interval of a proportion (Wilson 1927); NaN where there are no trials.
+
+    Args:
+        successes: counts.
+        trials: counts, at least as large.
+        level: coverage.
+
+    Returns:
+        Lower and upper ends, fractions.
+    """
+    z = norm.ppf((1 + level) / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = successes / trials
+        centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+        half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+
+
+def supremum_quantile(level: float) -> float:
+    """The number that sup |B(t)| over 0 <= t <= 1 stays below with probability `level`, for a Brownian motion B.
+
+    P(sup |B| <= c) = 4 / pi sum_k (-1)^k / (2 k + 1) exp(-(2 k + 1)^2 pi^2 / (8 c^2)) (Feller 1971, volume 2, X.5).
+
+    Example:
+        >>> round(supremum_quantile(0.95), 4)
+        2.2414
+    """
+    odd = 2 * np.arange(50) + 1
+    signs = np.where(np.arange(50) % 2 == 0, 1.0, -1.0)
+
+    def excess(c: float) -> float:
+        return float(4 / np.pi * (signs / odd * np.exp(-((odd * np.pi) ** 2) / (8 * c**2))).sum()) - level
+
+    return float(brentq(excess, 0.3, 10))
