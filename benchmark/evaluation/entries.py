@@ -16,6 +16,9 @@ from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.schema import NOISE_FLOOR, NOISE_FLOOR_95
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.core.sources import source_digest
+from calbench.benchmark.metrics.base import make_all
+from calbench.benchmark.metrics.sample import Sample
+from calbench.benchmark.metrics.source import Source
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.methods import Calibrator
 
@@ -145,16 +148,17 @@ def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tupl
         for name in dict.fromkeys((*protocol.metrics, *_posterior_metrics(part)))
         if name not in NOISE_FLOORS and ("posterior" not in metrics.registry[name].needs or part.posterior is not None)
     ]
-    inputs = {**part.scores(), "labels": part.labels, "bins": protocol.bins, "posterior": part.posterior}
-    values = metrics.evaluate(metrics=names, **inputs)
-    seed = seed_for(0, "bootstrap", split, len(part))  # equal for all entries on the same samples: paired replicates
+    sample = Sample(Source(**part.scores(), labels=part.labels, posterior=part.posterior))
+    made = make_all(names, protocol.bins)
     replicates = {}
     if protocol.bootstrap:
-        replicates = statistics.bootstrap(metrics=names, replicates=protocol.bootstrap, seed=seed, **inputs)
-    rows = [{"metric": name, "value": values[name]} | _interval(replicates.get(name)) for name in names]
-    floor = statistics.noise_floor(**part.scores(), seed=seed, bins=protocol.bins)
+        seed = seed_for(0, "bootstrap", split, len(part))  # equal for all entries on the same samples: paired
+        replicates = statistics.resampled(sample, made, protocol.bootstrap, seed)
+    estimates = statistics.estimates(sample, made, replicates=replicates)
+    rows = [_estimate_row(name, estimates[name], bool(protocol.bootstrap)) for name in names]
+    floor = statistics.noise_floor(confidences=sample.confidence, bins=protocol.bins)
     rows += [{"metric": name, "value": v} for name, v in zip(NOISE_FLOORS, (floor.mean, floor.q95), strict=True)]
-    return [{"low": None, "high": None} | row for row in rows], replicates
+    return [{"low": None, "high": None, "samples": len(part)} | row for row in rows], replicates
 
 
 def _posterior_metrics(part: SplitPredictions) -> list[str]:
@@ -163,11 +167,12 @@ def _posterior_metrics(part: SplitPredictions) -> list[str]:
     return [name for name in metrics.registry if "posterior" in metrics.registry[name].needs]
 
 
-def _interval(values: np.ndarray | None) -> dict[str, float]:
-    if values is None:
-        return {}
-    low, high = statistics.interval(values)
-    return {"low": low, "high": high}
+def _estimate_row(name: str, estimate: statistics.Estimate, with_interval: bool) -> dict[str, Any]:
+    row = {"metric": name, "value": estimate.value, "debiased": estimate.debiased}
+    if not with_interval:
+        return row | {"reason": "no intervals were asked for (bootstrap: 0)"}
+    ends = {"low": estimate.low, "high": estimate.high, "low_signed": estimate.low_signed}
+    return row | ends | {"reason": estimate.reason}
 
 
 def _detection_rows(test: SplitPredictions, other: SplitPredictions) -> list[dict[str, Any]]:
@@ -177,11 +182,16 @@ def _detection_rows(test: SplitPredictions, other: SplitPredictions) -> list[dic
 
 
 def _temperature_rows(fitted: list[Calibrator], part: SplitPredictions) -> list[dict[str, Any]]:
-    temperatures = [c.temperature_ for c in fitted if isinstance(getattr(c, "temperature_", None), float)]
-    if not temperatures and part.temperature is None:
-        return []
-    value = temperatures[-1] if temperatures else float(part.temperature.double().mean())
-    return [{"metric": "temperature", "value": value, "low": None, "high": None}]
+    """The temperature of the last fitted calibrator that has one, and the mean of those that a head gives.
+
+    They are two quantities: a fitted temperature is the best one for fixed logits; the level of a head's is not
+    identified, since the classifier trained with it can make up for any factor.
+    """
+    fitted_ones = [c.temperature_ for c in fitted if isinstance(getattr(c, "temperature_", None), float)]
+    values = {"temperature": fitted_ones[-1]} if fitted_ones else {}
+    if part.temperature is not None:
+        values["head-temperature"] = float(part.temperature.double().mean())
+    return [{"metric": name, "value": value, "low": None, "high": None} for name, value in values.items()]
 
 
 def _diagram(part: SplitPredictions, bins: int) -> dict[str, Any]:

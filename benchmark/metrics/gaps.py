@@ -1,10 +1,8 @@
-"""The gaps of a binned calibration error with their sampling noise: what its interval and debiased value are made of."""
+"""Gaps of a binned calibration error with their sampling noise: the material of its interval and debiased value."""
 
 from dataclasses import dataclass
 
 import numpy as np
-
-AFFECTS_RESULTS = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from calbench.benchmark.statistics.compare import compare
 from calbench.benchmark.statistics.estimates import Estimate, estimates, evaluate
 from calbench.benchmark.statistics.noise import NoiseFloor, noise_floor
 from calbench.benchmark.statistics.ranks import RankTests, critical_difference, rank_tests
-from calbench.benchmark.statistics.resampling import bootstrap, interval
+from calbench.benchmark.statistics.resampling import bootstrap, interval, resampled
 
 __all__ = [
     "AGGREGATE_COLUMNS",
@@ -24,4 +24,5 @@ __all__ = [
     "interval",
     "noise_floor",
     "rank_tests",
+    "resampled",
 ]
