@@ -67,31 +67,32 @@ def calibrate(
     Exit status 1 where a method that was asked for could not be fitted; the table says why.
     """
     from calbench.benchmark.config.protocol import Protocol
-    from calbench.benchmark.evaluation.posthoc import chain_name, compare_calibrators, every_chain, parse_chain
+    from calbench.benchmark.execution.posthoc import chain_name, compare_calibrators, default_chains, parse_chain
     from calbench.benchmark.predictions.files import read_pair
     from calbench.benchmark.report import render_terminal, write_reports
 
     if in_order and split is None:
         raise InputError("--in-order says how to split: give --split too")
-    chains = [parse_chain(text) for text in methods] if methods else every_chain()
     chosen = None if in_order else seed
     source = _source(logits, probabilities, key, labels_key, labels)
     pair = read_pair(file, test, source=source, split=split, seed=chosen)
+    chains = [parse_chain(text) for text in methods] if methods else default_chains(pair)
+    console = Console(stderr=True, highlight=False)
     results = compare_calibrators(
         pair,
         chains,
         protocol=Protocol(bootstrap=bootstrap, bins=bins),
         name=file.stem,
-        how=_how(pair["last", "calibration"], pair["last", "test"], file, test, split, chosen),
+        calibration=_how(pair["last", "calibration"], pair["last", "test"], file, test, split, chosen),
         command=f"calbench calibrate {file.name}",
-        progress=lambda line: Console(stderr=True, highlight=False).print(line, markup=False),
+        progress=lambda done, total, entry: console.print(f"{done + 1} of {total}: {entry}", markup=False),
     )
     console = wide_console()
     console.print(render_terminal(results))
     if output is not None:
         results.save(output)
         console.print(f"written: {', '.join(path.name for path in write_reports(results, output))}", markup=False)
-    compared = {entry["entry"] for entry in results.run["entries"]}
+    compared = set(results.table["entry"])
     return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 
 
@@ -144,7 +145,7 @@ def export(
 ) -> int:
     """Fit a calibrator on predictions in a file and write it: JSON and safetensors, a torch module, ONNX."""
     from calbench.benchmark.evaluation.entries import fit_chain
-    from calbench.benchmark.evaluation.posthoc import parse_chain
+    from calbench.benchmark.execution.posthoc import parse_chain
     from calbench.benchmark.predictions.export import export as write
     from calbench.benchmark.predictions.files import read_splits
 

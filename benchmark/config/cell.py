@@ -15,6 +15,7 @@ from calbench.benchmark.config.training import CheckpointRule, TrainingConfig, f
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.sources import source_digest
+from calbench.benchmark.predictions.predictions import Predictions
 from calbench.datasets import Dataset
 
 AFFECTS_RESULTS = False
@@ -24,8 +25,8 @@ READING = "calbench.benchmark.predictions.files:read_pair"
 
 
 @dataclass(frozen=True)
-class Given:
-    """The name of a dataset or backbone that stands in a file of predictions and not here."""
+class External:
+    """The name of a dataset or backbone of which only predictions are known."""
 
     name: str
     has_posterior: ClassVar[bool] = False
@@ -38,15 +39,25 @@ class Given:
 class Keyed(ABC):
     """What every cell has: the parts that tables name, an identity, and the key that follows from it."""
 
-    dataset: Dataset | Given
-    backbone: Backbone | Given
+    dataset: Dataset | External
+    backbone: Backbone | External
     recipe: Recipe
     seed: int
 
     @property
     @abstractmethod
+    def calibration(self) -> str:
+        """One sentence on where the calibration split comes from, printed above every table."""
+
+    @property
+    @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What determines the predictions, as plain data."""
+
+    @property
+    def recipe_name(self) -> str:
+        """What tables call the training-time methods."""
+        return self.recipe.name
 
     @cached_property
     def key(self) -> str:
@@ -55,7 +66,7 @@ class Keyed(ABC):
 
     def describe(self) -> str:
         """One line for people."""
-        return f"{self.dataset.spelled()} / {self.backbone.spelled()} / {self.recipe.name} / seed {self.seed}"
+        return f"{self.dataset.spelled()} / {self.backbone.spelled()} / {self.recipe_name} / seed {self.seed}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +81,12 @@ class Cell(Keyed):
     training: TrainingConfig
     calibration_fraction: float
     checkpoints: tuple[CheckpointRule, ...]
+
+    @property
+    def calibration(self) -> str:
+        """The share of the training pool."""
+        share = f"{100 * self.calibration_fraction:g} %"
+        return f"Calibration split {share} of the training pool, stratified, under the test transform."
 
     @property
     def code(self) -> str:
@@ -94,7 +111,7 @@ class Cell(Keyed):
 
 @dataclass(frozen=True, eq=False)
 class FileCell(Keyed):
-    """Predictions that a file holds, in the place of a training run; the seed decides how one split is made two."""
+    """Predictions read from a file in place of a training run; the seed decides how one split is made two."""
 
     source: PredictionSource
     fingerprint: str
@@ -102,20 +119,54 @@ class FileCell(Keyed):
     seed: int
 
     @property
-    def dataset(self) -> Given:
+    def dataset(self) -> External:
         """The dataset that the suite names for the file."""
-        return Given(self.source.dataset)
+        return External(self.source.dataset)
 
     @property
-    def backbone(self) -> Given:
+    def backbone(self) -> External:
         """The backbone that the suite names for the file."""
-        return Given(self.source.backbone)
+        return External(self.source.backbone)
+
+    @property
+    def calibration(self) -> str:
+        """The file, or the share of its rows."""
+        where, name = f"{self.dataset.name} / {self.backbone.name}", Path(self.source.path).name
+        if self.source.test_path is not None:
+            return f"{where}: calibration split {name}, test split {Path(self.source.test_path).name}."
+        share = f"{100 * self.source.split:g} %"
+        return f"{where}: calibration split {share} of the rows of {name} at random, stratified, unless it has one."
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """The content of the files and how they are read."""
-        options = self.source.model_dump(mode="json", include={"kind", "split", "key"})
+        options = self.source.model_dump(mode="json", exclude={"path", "test_path", "labels_path", "recipe"})
         return {"code": source_digest(READING), "predictions": self.fingerprint, **options, "seed": self.seed}
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayCell(Keyed):
+    """Predictions that the caller has in memory."""
+
+    dataset: External
+    backbone: External
+    predictions: Predictions
+    recipe: Recipe
+    calibration: str = ""
+    seed: int = 0
+
+    @property
+    def recipe_name(self) -> str:
+        """Not known."""
+        return "unknown"
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The names: cells of this kind live as long as the process that makes them."""
+        return {"dataset": self.dataset.name, "backbone": self.backbone.name, "seed": self.seed}
+
+
+AnyCell = Cell | FileCell | ArrayCell
 
 
 def file_fingerprint(source: PredictionSource) -> str:
@@ -125,7 +176,7 @@ def file_fingerprint(source: PredictionSource) -> str:
         InputError: a file is not there.
     """
     found = hashlib.sha256()
-    for path in filter(None, (source.path, source.test_path)):
+    for path in filter(None, (source.path, source.test_path, source.labels_path)):
         try:
             with Path(path).expanduser().open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())

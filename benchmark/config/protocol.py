@@ -1,6 +1,7 @@
 """Protocols: splits, checkpoint rule, metrics and their options, the same for every entry of a table."""
 
 import importlib.resources
+from collections.abc import Iterable
 from functools import cache
 from typing import Annotated, Any
 
@@ -61,19 +62,31 @@ class Protocol(BaseModel):
             return "no intervals"
         return f"95 % intervals from {self.bootstrap} paired bootstrap replicates over {resampled}"
 
-    def lines(self, seeds: list[int], baseline: str) -> list[str]:
-        """What stands above every table."""
+    def lines(self, seeds: list[int], baseline: str, calibration: Iterable[str], *, trained: bool) -> list[str]:
+        """What is printed above every table.
+
+        Args:
+            seeds: of the cells.
+            baseline: the entry that changes refer to.
+            calibration: a sentence for every origin of a calibration split.
+            trained: whether networks were trained, so that there is a checkpoint rule.
+        """
         rule, *others = map(_rule, self.checkpoints)
-        beside = f" (beside it, recorded in the same runs: {', '.join(others)})" if others else ""
+        recorded = f" (also recorded in the same runs: {', '.join(others)})" if others else ""
+        over = "test samples and seeds" if len(seeds) > 1 else "test samples"
         lines = [
-            f"Protocol {self.name}: {self.description}".rstrip(": "),
-            f"Calibration split {100 * self.calibration_fraction:g} % of the training pool, stratified, under the test "
-            f"transform; checkpoint: {rule}, for every entry alike{beside}.",
-            f"Seeds {', '.join(map(str, seeds))}; {self.bins} bins; {self.intervals_over('test samples and seeds')}.",
+            *([f"Protocol {self.name}: {self.description}".rstrip(": ")] if trained else []),
+            *filter(None, dict.fromkeys(calibration)),
+            *([f"Checkpoint: {rule}, for every entry{recorded}."] if trained else []),
+            f"{_plural(seeds)}{self.bins} bins; {self.intervals_over(over)}.",
             reduction_line(baseline),
         ]
         options = [f"{name}: {key} = {value}" for name, o in self.method_options.items() for key, value in o.items()]
         return lines + ([f"Method options of the protocol: {'; '.join(options)}."] if options else [])
+
+
+def _plural(seeds: list[int]) -> str:
+    return f"Seeds {', '.join(map(str, seeds))}; " if len(seeds) > 1 else f"Seed {seeds[0]} (one run); "
 
 
 def reduction_line(baseline: str) -> str:

@@ -35,10 +35,11 @@ class Override(BaseModel):
 
 
 class PredictionSource(BaseModel):
-    """A file of predictions that stands in the place of training: see `calbench.benchmark.predictions.files`.
+    """A file of predictions in place of training: see `calbench.benchmark.predictions.files`.
 
-    ``split`` is the share of rows that the calibration split takes where the file holds one split and there is no
-    ``test_path``; ``kind`` and ``key`` say what cannot be recognised by name.
+    ``split`` is the share of rows that the calibration split takes where the file has one split and there is no
+    ``test_path``; ``recipe`` names the training-time methods that made the predictions (cross-entropy by default), so
+    that entries with that recipe are evaluated on them; the other options say what cannot be recognised by name.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -46,8 +47,13 @@ class PredictionSource(BaseModel):
     dataset: str
     backbone: str
     test_path: str | None = None
+    recipe: str = "cross-entropy"
     kind: Literal["logits", "probabilities"] | None = None
     key: str | None = None
+    labels_key: str | None = None
+    labels_path: str | None = None
+    classes: tuple[str, ...] = ()
+    normalize: bool = False
     split: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 

@@ -1,5 +1,6 @@
 """From predictions to numbers: calibrators are fitted, metrics taken, intervals drawn. A pure function."""
 
+import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from calbench.benchmark import metrics, statistics
 from calbench.benchmark.config.entry import Entry
@@ -71,13 +72,26 @@ def evaluation_name(calibrators: Iterable[Calibrator], protocol: Protocol) -> st
     return digest(
         {
             "code": source_digest(evaluate_entry),
-            "calibrators": [calibrator.identity() for calibrator in calibrators],
+            "calibrators": [calibrator.identity() | _fitted_values(calibrator) for calibrator in calibrators],
             "metrics": {name: source_digest(known[name]) for name in (*protocol.metrics, *unasked)},
             "bins": protocol.bins,
             "bootstrap": protocol.bootstrap,
             "checkpoints": protocol.checkpoints,
         }
     )
+
+
+def _fitted_values(calibrator: Calibrator) -> dict[str, str]:
+    """The hash of the values of a calibrator that is fitted already; nothing for one that is still to be fitted."""
+    if not hasattr(calibrator, "num_classes_"):
+        return {}
+    content = hashlib.sha256()
+    for name, value in sorted(calibrator.fitted().items()):
+        parts = value.state_dict().values() if isinstance(value, nn.Module) else [value]
+        for part in parts:
+            content.update(name.encode())
+            content.update(part.detach().cpu().numpy().tobytes() if isinstance(part, Tensor) else repr(part).encode())
+    return {"fitted": content.hexdigest()}
 
 
 def evaluation_names(entries: Iterable[Entry], protocol: Protocol) -> dict[str, str]:
@@ -88,6 +102,8 @@ def evaluation_names(entries: Iterable[Entry], protocol: Protocol) -> dict[str, 
 def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...], protocol: Protocol) -> Evaluation:
     """Fit a chain of calibrators on the calibration split and evaluate every other split.
 
+    Without a calibration split the calibrators are used as they are, and must be fitted.
+
     Raises:
         ValueError: a calibrator cannot be fitted on these predictions; the message says why.
     """
@@ -95,7 +111,8 @@ def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...]
     for checkpoint in protocol.checkpoints:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            fitted = fit_chain(calibrators, predictions[checkpoint, "calibration"])
+            part = predictions.splits.get((checkpoint, "calibration"))
+            fitted = list(calibrators) if part is None else fit_chain(calibrators, part)
         evaluation.warnings += sorted({str(warning.message) for warning in caught} - set(evaluation.warnings))
         for split in predictions.split_names(checkpoint):
             if split == "calibration":

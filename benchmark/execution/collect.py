@@ -8,17 +8,19 @@ import numpy as np
 import pandas as pd
 
 from calbench.benchmark import metrics, statistics
+from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
-from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, Address
+from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, RESULT_SCHEMA, Address, conform
 from calbench.benchmark.evaluation.entries import Evaluation, evaluation_names
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.work import oracle_name
 from calbench.benchmark.results.record import declaration, entry_record, run_record
 from calbench.benchmark.results.results import Results
+from calbench.benchmark.store.memory import MemoryStore
 from calbench.benchmark.store.store import DamagedError, Store, UnreadableError
 
 TO_EVALUATE = "to evaluate"
@@ -28,7 +30,7 @@ TO_EVALUATE = "to evaluate"
 class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
     """Bootstrap replicates read from the store when they are asked for: memory does not grow with the cells."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store | MemoryStore) -> None:
         self.store = store
         self.where: dict[Address, tuple[str, str]] = {}
 
@@ -47,7 +49,7 @@ class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
 
 def inputs_digest(suite: Suite, plan: list[Work]) -> str:
     """A hash of all that results follow from, once every cell of the plan is there: the suite, the plan, the code."""
-    said = suite_declaration(suite) | {
+    said = suite_declaration(suite, plan) | {
         "code": environment.code_digest(),
         "versions": environment.versions(),
         "evaluations": list(evaluation_names(suite.entries, suite.protocol).values()),
@@ -66,7 +68,9 @@ def standing_results(store: Store, suite: Suite, inputs: str) -> Results | None:
     return results if results.run.get("inputs") == inputs else None
 
 
-def collect(suite: Suite, plan: list[Work], store: Store, inputs: str, command: str, seconds: float) -> Results:
+def collect(
+    suite: Suite, plan: list[Work], store: Store | MemoryStore, inputs: str, command: str, seconds: float
+) -> Results:
     """Read what the store holds of a plan; missing and failed cells are listed with their reasons.
 
     Args:
@@ -80,18 +84,18 @@ def collect(suite: Suite, plan: list[Work], store: Store, inputs: str, command: 
     collector = _Collector(suite, store)
     for work in plan:
         collector.add(work)
-    table = pd.DataFrame(collector.columns, columns=RESULT_COLUMNS)
+    table = conform(pd.DataFrame(collector.columns), RESULT_SCHEMA, "results")
     comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
     if len(table):
         seeds = len(suite.seeds)
         comparisons = statistics.compare(table, collector.replicates, suite.baseline, expected_seeds=seeds)
-    run = run_record(suite_declaration(suite), collector.cells, collector.notes(), command, seconds)
+    run = run_record(suite_declaration(suite, plan), collector.cells, collector.notes(), command, seconds)
     run["inputs"] = inputs
     return Results(table, comparisons, run, collector.diagrams, collector.curves)
 
 
 class _Collector:
-    def __init__(self, suite: Suite, store: Store) -> None:
+    def __init__(self, suite: Suite, store: Store | MemoryStore) -> None:
         self.suite = suite
         self.store = store
         self.names = evaluation_names(suite.entries, suite.protocol)
@@ -101,11 +105,12 @@ class _Collector:
         self.cells: list[dict[str, Any]] = []
         self.replicates = _Replicates(store)
         self.warnings: Counter[tuple[str, str]] = Counter()
+        self.failures: Counter[tuple[str, str]] = Counter()
 
     def add(self, work: Work) -> None:
         cell = work.cell
         where = {"dataset": cell.dataset.spelled(), "backbone": cell.backbone.spelled()}
-        record = {"key": cell.key, **where, "recipe": cell.recipe.name, "seed": cell.seed}
+        record = {"key": cell.key, **where, "recipe": cell.recipe_name, "seed": cell.seed}
         record |= {"status": self.store.status(cell.key), "reason": None}
         if record["status"] == "done":
             record |= self._done(work, where)
@@ -131,7 +136,7 @@ class _Collector:
             name: manifest.get(name) for name in ("seconds", "parameters", "extra_parameters_percent", "note")
         }
         curve = {"epochs": manifest.get("history", []), "checkpoints": manifest.get("checkpoints", {})}
-        self.curves.append(where | {"recipe": cell.recipe.name, "seed": cell.seed} | curve)
+        self.curves.append(where | {"recipe": cell.recipe_name, "seed": cell.seed} | curve)
         listed = [(entry.name, self.names[entry.name], entry.calibrator_name) for entry in work.entries]
         listed += [(ORACLE, oracle_name(self.suite.protocol), "none")] if work.oracle else []
         reasons = []
@@ -141,7 +146,9 @@ class _Collector:
             except DamagedError as error:
                 self.store.forget_evaluation(cell.key, name)
                 found["status"], reason = TO_EVALUATE, str(error)
-            reasons += [f"{entry}: {reason}"] if reason else []
+            if reason:
+                reasons.append(f"{entry}: {reason}")
+                self.failures[entry, reason] += 1
         return ({"status": "failed", "reason": "; ".join(reasons)} if reasons else {}) | found
 
     def _entry(self, work: Work, where: dict[str, str], name: str, entry: str, calibrator: str) -> str | None:
@@ -151,7 +158,7 @@ class _Collector:
         if stored is None:
             failure = self.store.evaluation_failure(cell.key, name)
             return "not evaluated yet" if failure is None else failure.get("reason", "unknown")
-        recipe = ORACLE if entry == ORACLE else cell.recipe.name
+        recipe = ORACLE if entry == ORACLE else cell.recipe_name
         labels = where | {"entry": entry, "recipe": recipe, "calibrator": calibrator, "seed": cell.seed}
         evaluation = Evaluation.from_stored(*stored)
         self.warnings.update((entry, warning) for warning in evaluation.warnings)
@@ -166,11 +173,18 @@ class _Collector:
     def notes(self) -> list[str]:
         """Remarks of heads on backbones and warnings of fits, each once."""
         remarks = {f"{cell['recipe']} on {cell['backbone']}: {cell['note']}" for cell in self.cells if cell.get("note")}
-        warned = {f"{entry}, in {count} fits: {text}" for (entry, text), count in self.warnings.items()}
-        return sorted(remarks) + sorted(warned)
+        warned = {f"{entry}{_times(count, 'fits')}: {text}" for (entry, text), count in self.warnings.items()}
+        failed = {
+            f"{entry}{_times(count, 'cells')}: left out: {text}" for (entry, text), count in self.failures.items()
+        }
+        return sorted(remarks) + sorted(warned) + sorted(failed)
 
 
-def suite_declaration(suite: Suite) -> dict[str, Any]:
+def _times(count: int, noun: str) -> str:
+    return f" ({count} {noun})" if count > 1 else ""
+
+
+def suite_declaration(suite: Suite, plan: list[Work]) -> dict[str, Any]:
     """The part of the record that is known before anything is run."""
     return declaration(
         suite=suite.name,
@@ -178,7 +192,12 @@ def suite_declaration(suite: Suite) -> dict[str, Any]:
         description=suite.config.description,
         config=suite.config.model_dump(mode="json"),
         protocol=suite.protocol,
-        protocol_text=suite.protocol.lines(list(suite.seeds), suite.baseline),
+        protocol_text=suite.protocol.lines(
+            list(suite.seeds),
+            suite.baseline,
+            [work.cell.calibration for work in plan],
+            trained=any(isinstance(work.cell, Cell) for work in plan),
+        ),
         baseline=suite.baseline,
         entries=[_entry_record(entry) for entry in suite.entries],
         seeds=list(suite.seeds),

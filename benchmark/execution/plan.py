@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from calbench.benchmark.config.cell import Cell, FileCell, file_fingerprint
-from calbench.benchmark.config.entry import DEFAULT_OBJECTIVE, Entry, Recipe, parse_entry
+from calbench.benchmark.config.cell import AnyCell, Cell, FileCell, file_fingerprint
+from calbench.benchmark.config.entry import Entry, Recipe, parse_entry
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core.hashing import digest
 from calbench.datasets import Dataset
@@ -17,7 +17,7 @@ class Work:
     ``oracle`` says whether the Bayes posterior is evaluated here too: in the first recipe's cells where it is known.
     """
 
-    cell: Cell | FileCell
+    cell: AnyCell
     entries: tuple[Entry, ...]
     oracle: bool = False
 
@@ -55,20 +55,18 @@ def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str]) -> list[Work]
         for backbone in suite.backbones
         for recipe, entries in groups.values()
     ]
-    return trained + _given(suite, [groups[key] for key in groups if key == digest(_untrained().identity())])
+    return trained + _from_files(suite, groups)
 
 
-def _untrained() -> Recipe:
-    """The recipe that stands for "as the file has it": no training-time method."""
-    return parse_entry(DEFAULT_OBJECTIVE).recipe
-
-
-def _given(suite: Suite, groups: list[tuple[Recipe, list[Entry]]]) -> list[Work]:
-    """The cells of the suite's files of predictions: training-time methods cannot be applied to them any more."""
-    sources = [(source, file_fingerprint(source)) for source in suite.config.predictions]
+def _from_files(suite: Suite, groups: dict[str, tuple[Recipe, list[Entry]]]) -> list[Work]:
+    """The cells of the suite's files of predictions, each with the entries of the recipe that the file names."""
+    sources = [
+        (source, file_fingerprint(source), digest(parse_entry(source.recipe).recipe.identity()))
+        for source in suite.config.predictions
+    ]
     return [
-        Work(FileCell(source, fingerprint, recipe, seed), tuple(entries))
+        Work(FileCell(source, fingerprint, groups[recipe][0], seed), tuple(groups[recipe][1]))
         for seed in suite.seeds
-        for source, fingerprint in sources
-        for recipe, entries in groups
+        for source, fingerprint, recipe in sources
+        if recipe in groups
     ]

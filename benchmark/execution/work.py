@@ -12,7 +12,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any, Literal
 
-from calbench.benchmark.config.cell import Cell, FileCell
+from calbench.benchmark.config.cell import AnyCell, Cell, FileCell
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import CellError, InputError
@@ -22,11 +22,13 @@ from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.tracking import Tracker
 from calbench.benchmark.predictions.files import Source, read_pair
 from calbench.benchmark.predictions.predictions import Predictions
+from calbench.benchmark.store.memory import MemoryStore
 from calbench.benchmark.store.store import DamagedError, NewerError, Store
 from calbench.benchmark.store.weights import WeightsByRule, pack_weights
 
 Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
+EntryProgress = Callable[[int, int, str], None]
 Produced = tuple[Predictions, dict[str, Any], WeightsByRule | None]
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -108,7 +110,7 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
             if decision[0] != "done":
                 _make(work, store, context, progress)
             if leader:
-                _evaluate(work, store, context.protocol)
+                evaluate_entries(work, store, context.protocol)
         except Exception as error:
             outcome = [failed(work, store, error) if leader else "failed"]
         broadcast_object_list(outcome)
@@ -118,7 +120,7 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
 def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Progress) -> None:
     if store.status(work.cell.key) != "done":
         _make(work, store, context, progress)
-    _evaluate(work, store, context.protocol)
+    evaluate_entries(work, store, context.protocol)
 
 
 @singledispatch
@@ -147,7 +149,10 @@ def _(cell: Cell, store: Store, context: Context, progress: Progress) -> Produce
 @produce.register
 def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> Produced:
     source = cell.source
-    how = Source(kind=source.kind, logits_key=source.key)
+    how = Source(
+        kind=source.kind, logits_key=source.key, labels_key=source.labels_key, classes=source.classes,
+        labels_path=Path(source.labels_path) if source.labels_path else None, normalize=source.normalize,
+    )  # fmt: skip
     pair = read_pair(source.path, source.test_path, source=how, split=source.split, seed=cell.seed)
     splits = {(rule, split): part for rule in context.protocol.checkpoints for (_, split), part in pair.splits.items()}
     return Predictions(splits), {"note": f"predictions read from {Path(source.path).name}"}, None
@@ -172,9 +177,23 @@ def _make(work: Work, store: Store, context: Context, progress: Progress) -> Non
     store.write(cell.key, predictions, manifest, packed)
 
 
-def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:
+def evaluate_entries(
+    work: Work,
+    store: Store | MemoryStore,
+    protocol: Protocol,
+    progress: EntryProgress = lambda done, total, entry: None,
+) -> None:
+    """Evaluate the entries of a cell that are not evaluated yet; a failure of one is recorded with its reason.
+
+    Args:
+        work: a cell whose predictions are in `store`, and the entries.
+        store: where predictions are read and evaluations are written.
+        protocol: metrics, bins, bootstrap replicates.
+        progress: called before each entry with the number done, the number of all, and its name.
+    """
     key, predictions = work.cell.key, None
-    for entry in work.entries:
+    for number, entry in enumerate(work.entries):
+        progress(number, len(work.entries), entry.name)
         name = evaluation_name(entry.calibrators, protocol)
         if _known(store, key, name):
             continue
@@ -182,7 +201,7 @@ def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:
         try:
             evaluation = evaluate_entry(predictions, entry.calibrators, protocol)
         except Exception as error:  # a calibrator may fail in any way, and the other entries of the cell go on
-            reason = f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             store.write_failed_evaluation(key, name, {"reason": reason, "traceback": traceback.format_exc()})
             continue
         store.write_evaluation(key, name, *evaluation.to_stored())
@@ -192,7 +211,7 @@ def _evaluate(work: Work, store: Store, protocol: Protocol) -> None:
         store.write_evaluation(key, name, *_oracle(predictions, protocol).to_stored())
 
 
-def _known(store: Store, key: str, name: str) -> bool:
+def _known(store: Store | MemoryStore, key: str, name: str) -> bool:
     """Whether an evaluation can be read, or is known to fail."""
     try:
         return store.evaluation(key, name) is not None or store.evaluation_status(key, name) == "failed"
@@ -213,14 +232,14 @@ def oracle_name(protocol: Protocol) -> str:
     return f"{ORACLE}-{evaluation_name((), protocol)}"
 
 
-def _names(cell: Cell | FileCell) -> dict[str, Any]:
+def _names(cell: AnyCell) -> dict[str, Any]:
     """What a record says of the cell that it belongs to."""
     return {
         "cell": cell.identity,
         "name": cell.describe(),
         "dataset": cell.dataset.spelled(),
         "backbone": cell.backbone.spelled(),
-        "recipe": cell.recipe.name,
+        "recipe": cell.recipe_name,
         "seed": cell.seed,
     }
 

@@ -38,6 +38,11 @@ class SplitPredictions:
         """The fields that are set, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.logits.shape[1]
+
     def __len__(self) -> int:
         return len(self.labels)
 

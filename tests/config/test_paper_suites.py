@@ -103,7 +103,7 @@ def as_if_run(suite, shift):
     table = beside(suite)[["dataset", "backbone", "entry", "metric", "value"]].assign(**where)
     table["value"] += shift
     table = table.assign(low=table["value"] - 0.5, high=table["value"] + 0.5).reindex(columns=RESULT_COLUMNS)
-    run = run_record(suite_declaration(suite), [], [], "", 0.0)
+    run = run_record(suite_declaration(suite, []), [], [], "", 0.0)
     return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
 
 
@@ -148,8 +148,8 @@ def test_entries_that_stand_in_for_a_published_one_are_named(tmp_path, capsys):
     assert "published for mmce-calattn" in capsys.readouterr().out
 
 
-def test_the_protocol_says_which_checkpoints_stand_beside_its_own():
-    told = make_protocol("calattn-paper").lines([0], "cross-entropy")[1]
-    assert "checkpoint: the epoch with the best ece of the calibration split, for every entry alike" in told
-    assert "(beside it, recorded in the same runs: the last epoch)" in told
-    assert "beside it" not in make_protocol("clean").lines([0], "cross-entropy")[1]
+def test_the_protocol_names_the_checkpoint_rule_and_those_also_recorded():
+    told = make_protocol("calattn-paper").lines([0], "cross-entropy", [], trained=True)[1]
+    assert "Checkpoint: the epoch with the best ece of the calibration split, for every entry" in told
+    assert "(also recorded in the same runs: the last epoch)" in told
+    assert "also recorded" not in make_protocol("clean").lines([0], "cross-entropy", [], trained=True)[1]

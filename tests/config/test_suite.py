@@ -38,7 +38,7 @@ def test_every_suite_that_comes_with_calbench_is_good(name):
 def test_every_protocol_makes_a_suite(write, name):
     suite = load_suite(write(GOOD), settings=[f"protocol={name}"])
     assert suite.protocol.name == name
-    assert suite.protocol.description in suite.protocol.lines([0], "cross-entropy")[0]
+    assert suite.protocol.description in suite.protocol.lines([0], "cross-entropy", [], trained=True)[0]
     suite.training_for(suite.datasets[0], suite.backbones[0])
 
 

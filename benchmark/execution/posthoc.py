@@ -1,0 +1,98 @@
+"""Calibrators compared on predictions in memory: a suite of one cell, on a store in memory."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from calbench.benchmark.config.cell import ArrayCell, External
+from calbench.benchmark.config.entry import DEFAULT_OBJECTIVE, Entry, parse_entry
+from calbench.benchmark.config.protocol import Protocol
+from calbench.benchmark.config.suite import Suite, SuiteConfig
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import option_defaults, option_fields
+from calbench.benchmark.execution.collect import collect
+from calbench.benchmark.execution.plan import Work
+from calbench.benchmark.execution.work import evaluate_entries
+from calbench.benchmark.predictions.predictions import Predictions
+from calbench.benchmark.results.results import Results
+from calbench.benchmark.store.memory import MemoryStore
+from calbench.methods import Calibrator, registry
+
+BASELINE = "uncalibrated"
+"""The entry of the predictions as they are."""
+BACKBONE = "external"
+"""The backbone of predictions of unknown origin."""
+Chain = tuple[Calibrator, ...]
+Progress = Callable[[int, int, str], None]
+"""Called before each entry is evaluated with the number done, the number of all, and its name."""
+
+
+def parse_chain(text: str) -> Chain:
+    """Calibrators from ``name(option=value) + name``.
+
+    Raises:
+        InputError: an unknown name or option, or a method that is not a post-hoc calibrator.
+    """
+    methods = parse_entry(text).methods
+    for method in methods:
+        if not isinstance(method, Calibrator) and method.spec.name in text:
+            raise InputError(f"{method.spec.name} is not a post-hoc calibrator: it acts in training ({method.kind})")
+    return tuple(method for method in methods if isinstance(method, Calibrator))
+
+
+def default_chains(predictions: Predictions) -> list[Chain]:
+    """Every registered calibrator that needs no option, and nothing that the predictions lack."""
+    part = next(iter(predictions.splits.values()))
+    chains = []
+    for name in registry:
+        cls = registry[name]
+        optional = len(option_defaults(cls)) == len(option_fields(cls))
+        if issubclass(cls, Calibrator) and optional and not _lacking(cls, part.features is not None, part.num_classes):
+            chains.append((registry.create(name),))
+    return chains
+
+
+def _lacking(cls: type[Calibrator], features: bool, num_classes: int) -> bool:
+    return ("features" in cls.needs and not features) or ("binary" in cls.needs and num_classes != 2)
+
+
+def chain_name(chain: Chain) -> str:
+    """The entry that a chain is in the tables."""
+    return " + ".join(calibrator.spelled() for calibrator in chain) or BASELINE
+
+
+def compare_calibrators(
+    predictions: Predictions, chains: Iterable[Chain] | dict[str, Chain], *, protocol: Protocol, name: str,
+    calibration: str = "", command: str = "", progress: Progress = lambda done, total, entry: None,
+) -> Results:  # fmt: skip
+    """Fit every chain on the calibration split, evaluate it on the other splits, and compare it with no calibration.
+
+    Args:
+        predictions: one checkpoint's calibration and test splits; without a calibration split the chains must be
+            fitted already.
+        chains: calibrators to compare, by their names in the tables where it is a dict; the predictions as they are,
+            ``uncalibrated``, are always compared.
+        protocol: metrics, bins, bootstrap replicates.
+        name: what the predictions are called in the tables.
+        calibration: one sentence on where the calibration split comes from, printed above the tables.
+        command: the command line, for the record.
+        progress: called before each entry.
+
+    Returns:
+        Results as a suite gives them; the cell's record names the chains that could not be fitted, with the reasons.
+    """
+    started = time.perf_counter()
+    recipe = parse_entry(DEFAULT_OBJECTIVE).recipe
+    named = chains if isinstance(chains, dict) else {chain_name(chain): chain for chain in chains}
+    entries = [Entry(recipe, chain, label) for label, chain in ({BASELINE: ()} | named).items()]
+    cell = ArrayCell(External(name), External(BACKBONE), predictions, recipe, calibration)
+    store, work = MemoryStore(), Work(cell, tuple(entries))
+    store.write(cell.key, predictions, {})
+    evaluate_entries(work, store, protocol, progress)
+    suite = _suite(name, entries, protocol)
+    return collect(suite, [work], store, "", command, time.perf_counter() - started)
+
+
+def _suite(name: str, entries: Sequence[Entry], protocol: Protocol) -> Suite:
+    specs = [{"label": entry.label, "methods": [part.spelled() for part in entry.methods]} for entry in entries]
+    config = SuiteConfig(title=f"Post-hoc calibration of {name}", entries=specs, baseline=BASELINE)
+    return Suite(name, config, (), (), tuple(entries), BASELINE, (0,), protocol)
