@@ -10,6 +10,7 @@ from rich.console import Console
 
 from calbench.benchmark.cli import compare as commands_compare
 from calbench.benchmark.cli import info as commands_info
+from calbench.benchmark.cli import predict as commands_predict
 from calbench.benchmark.cli import predictions as commands_posthoc
 from calbench.benchmark.cli import run as commands_run
 from calbench.benchmark.core.errors import InputError
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (commands_run, commands_posthoc, commands_compare, commands_info):
+for part in (commands_run, commands_predict, commands_posthoc, commands_compare, commands_info):
     for command in part.app.registered_commands:
         app.registered_commands.append(command)
     for group in part.app.registered_groups:

@@ -19,6 +19,7 @@ from calbench.benchmark.predictions.predictions import Predictions
 from calbench.datasets import Dataset
 
 AFFECTS_RESULTS = False
+UNTRAINED = "calbench.benchmark.training.untrained:predict_untrained"
 TRAINING = "calbench.benchmark.training.trainer:train_cell"
 FOLLOWING = "calbench.benchmark.training.following:calibration_metrics"
 READING = "calbench.benchmark.predictions.files:read_pair"
@@ -86,11 +87,15 @@ class Cell(Keyed):
     def calibration(self) -> str:
         """The share of the training pool."""
         share = f"{100 * self.calibration_fraction:g} %"
+        if self.training.epochs == 0:
+            return f"Networks without training; calibration split {share} of the test images, stratified."
         return f"Calibration split {share} of the training pool, stratified, under the test transform."
 
     @property
     def code(self) -> str:
         """The digest of the training code, and of the metrics where a checkpoint rule follows one."""
+        if self.training.epochs == 0:
+            return source_digest(UNTRAINED)
         followed = [metrics.registry[name] for name in map(followed_metric, self.checkpoints) if name]
         return source_digest(TRAINING, *([FOLLOWING, *followed] if followed else []))
 

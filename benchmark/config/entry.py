@@ -42,6 +42,11 @@ class Recipe:
         """The recipe spelled in full: ``cross-entropy-brier + calattn``."""
         return " + ".join(part.spelled() for part in self.methods)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the recipe has no method that acts in training: cross-entropy only."""
+        return self.name == DEFAULT_OBJECTIVE
+
     def identity(self) -> list[dict[str, Any]]:
         """What determines the training, as plain data."""
         return [part.identity() for part in self.methods]

@@ -201,6 +201,9 @@ class _Checker:
                 info = self._at(("backbones",), lambda d=dataset, b=backbone: b.info(d))
                 for i, entry in enumerate(suite.entries):
                     self._at(("entries", i), lambda e=entry, n=info: e.recipe.check(n))
+                    if training.epochs == 0 and not entry.recipe.is_plain:
+                        place = self.where(("entries", i))
+                        raise InputError(f"{place}: {entry.name!r} acts in training, and training.epochs is 0")
                     if training.micro_batch and "whole-batch" in entry.recipe.objective.needs:
                         place = self.where(("training",))
                         raise InputError(f"{place}: micro_batch splits a batch, and the loss of {entry.name!r} cannot")

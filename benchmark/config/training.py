@@ -26,6 +26,9 @@ def followed_metric(rule: CheckpointRule) -> str | None:
 class TrainingConfig(BaseModel):
     """How a cell is trained. Optimisers and schedules are timm's, by timm's names.
 
+    With 0 ``epochs`` a network is judged as it comes (pretrained, or from a checkpoint), and the calibration split is
+    part of the test images.
+
     ``lr`` is the peak learning rate, ``warmup_epochs`` a linear warm-up from a hundredth of it; ``milestones`` are the
     epochs at which the ``multistep`` schedule multiplies the rate by ``decay_rate``; ``decay_all`` puts weight decay on
     biases and norms too, as plain SGD recipes do; ``clip`` bounds the gradient norm (0: off); ``ema`` is the decay of
@@ -37,7 +40,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: Count = 30
+    epochs: Annotated[int, Field(ge=0)] = 30
     batch_size: Count = 64
     optimizer: str = "adamw"
     lr: Positive = 1e-3

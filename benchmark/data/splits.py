@@ -29,7 +29,7 @@ _kept: dict[tuple[str, str], Splits] = {}
 _KEEP = 2
 
 
-def _load(cell: Cell, root: Path) -> Splits:
+def load_splits(cell: Cell, root: Path) -> Splits:
     """Load the dataset of a cell; the last ones stay in memory, since cells come dataset by dataset."""
     key = (repr(cell.identity["dataset"]), str(root))
     if key not in _kept:
@@ -51,7 +51,7 @@ def prepare_data(cell: Cell, root: Path) -> CellData:
     Raises:
         CellError: the files are not those of the cell's fingerprint.
     """
-    splits = _load(cell, root.expanduser())
+    splits = load_splits(cell, root.expanduser())
     train, calibration = stratified_split(
         splits.train.labels, cell.calibration_fraction, seed_for(cell.seed, "calibration-split")
     )

@@ -196,7 +196,7 @@ def suite_declaration(suite: Suite, plan: list[Work]) -> dict[str, Any]:
             list(suite.seeds),
             suite.baseline,
             [work.cell.calibration for work in plan],
-            trained=any(isinstance(work.cell, Cell) for work in plan),
+            trained=any(isinstance(work.cell, Cell) and work.cell.training.epochs for work in plan),
         ),
         baseline=suite.baseline,
         entries=[_entry_record(entry) for entry in suite.entries],

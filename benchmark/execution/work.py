@@ -131,9 +131,12 @@ def produce(cell: Any, store: Store, context: Context, progress: Progress) -> Pr
 
 @produce.register
 def _(cell: Cell, store: Store, context: Context, progress: Progress) -> Produced:
-    from calbench.benchmark.training.trainer import (
-        train_cell,  # heavy (timm, accelerate): a run with nothing to train does not import it
-    )
+    # Heavy modules (timm, accelerate): a run with nothing to train does not import them.
+    if cell.training.epochs == 0:
+        from calbench.benchmark.training.untrained import predict_untrained
+
+        return *predict_untrained(cell, context.data_root, context.device, progress), None
+    from calbench.benchmark.training.trainer import train_cell
 
     tracked = Tracker(store.folder, cell.describe()) if context.tensorboard and RANK == 0 else contextlib.nullcontext()
     with tracked as tracker:

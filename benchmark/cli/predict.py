@@ -1,0 +1,78 @@
+"""The command that predicts a dataset with a network as it comes: predict."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from calbench.benchmark.cli.options import Plugins
+from calbench.benchmark.core.registry import Plugin
+
+app = typer.Typer()
+
+
+@app.command()
+def predict(
+    backbone: Annotated[str, typer.Argument(help="A backbone, or a timm model: resnet18.a1_in1k.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="The dataset, with options: cifar10.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file of predictions.")] = Path(
+        "preds.safetensors"
+    ),
+    checkpoint: Annotated[str, typer.Option(help="A local file of weights: .safetensors, .pth.")] = "",
+    calibration: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the test images that makes the calibration split.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of that split.")] = 0,
+    data_root: Annotated[Path, typer.Option(help="Folder of downloaded datasets.")] = Path("~/.cache/calbench"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bf16 or fp16.")] = "auto",
+    plugin: Plugins = (),
+) -> int:
+    """Predict the test images of a dataset with a pretrained network; `calbench calibrate` reads the file.
+
+    The network is a backbone of `calbench list backbones` with its options, or the name of a timm model, whose
+    pretrained weights are taken unless --checkpoint is given. An interrupted run goes on where it stopped.
+    """
+    from calbench.benchmark.config.entry import make_component
+    from calbench.benchmark.execution.predict import predict_network
+    from calbench.datasets import registry as datasets
+
+    for path in plugin:
+        Plugin.load(path)
+    network, images = _network(backbone, checkpoint), make_component(dataset, datasets.create)
+    console, started = Console(stderr=True, highlight=False), time.perf_counter()
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
+    first: list[int] = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("")
+
+        def show(done: int, total: int) -> None:
+            first.append(done)
+            bar.update(task, completed=done, total=total)
+
+        written = predict_network(
+            network, images, output, data_root=data_root, calibration=calibration, seed=seed, device=device,
+            precision=precision, progress=show,
+        )  # fmt: skip
+    seconds, predicted = time.perf_counter() - started, first[-1] - first[0]
+    rate = f", {predicted / seconds:.0f} images per second" if predicted else ""
+    console.print(f"{written.name}: {first[-1]} images{rate}", markup=False)
+    return 0
+
+
+def _network(name: str, checkpoint: str) -> object:
+    from calbench.benchmark.backbones import registry
+    from calbench.benchmark.config.backbone import make_backbone
+    from calbench.benchmark.config.entry import parse_term
+
+    base, options = parse_term(name) if "*" not in name else (name, {})
+    known = base in registry or base.startswith("timm:") or "*" in name
+    spec = base if known else f"timm:{base}"
+    if checkpoint:
+        options["checkpoint"] = checkpoint
+    elif not known:
+        options.setdefault("pretrained", True)
+    return make_backbone({spec: options} if options else spec)
