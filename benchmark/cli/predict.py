@@ -1,4 +1,4 @@
-"""The command that predicts a dataset with a network as it comes: predict."""
+"""The commands predict, of a dataset with a network as it comes, and publish, of a suite's predictions."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from calbench.benchmark.cli.options import Plugins
+from calbench.benchmark.cli.options import Plugins, ResultsDir, Settings, Smoke
 from calbench.benchmark.core.registry import Plugin
 
 app = typer.Typer()
@@ -76,3 +76,27 @@ def _network(name: str, checkpoint: str) -> object:
     elif not known:
         options.setdefault("pretrained", True)
     return make_backbone({spec: options} if options else spec)
+
+
+@app.command()
+def publish(
+    suite: Annotated[str, typer.Argument(help="A suite that was run.")],
+    to: Annotated[str, typer.Option("--to", help="A folder or fsspec address, such as hf://datasets/me/name.")],
+    results_dir: ResultsDir = "results",
+    data_root: Annotated[Path, typer.Option(help="Folder of downloaded datasets.")] = Path("~/.cache/calbench"),
+    smoke: Smoke = False,
+    set_: Settings = (),
+    plugin: Plugins = (),
+) -> int:
+    """Write the predictions and results of a suite as a dataset that others can load, with checksums and a card."""
+    from calbench.benchmark.config.suite import load_suite
+    from calbench.benchmark.execution.options import RunOptions
+    from calbench.benchmark.execution.publish import publish as write
+
+    for path in plugin:
+        Plugin.load(path)
+    loaded = load_suite(suite, settings=set_, smoke=smoke)
+    manifest = write(loaded, RunOptions(results_dir=results_dir, data_root=data_root), to)
+    megabytes = sum(file.bytes for file in manifest.predictions) / 1e6
+    Console().print(f"{len(manifest.predictions)} files of predictions ({megabytes:.1f} MB) and the results of {suite}")
+    return 0

@@ -145,7 +145,9 @@ class FileCell(Keyed):
     @cached_property
     def identity(self) -> dict[str, Any]:
         """The content of the files and how they are read."""
-        options = self.source.model_dump(mode="json", exclude={"path", "test_path", "labels_path", "recipe"})
+        options = self.source.model_dump(
+            mode="json", exclude={"path", "test_path", "labels_path", "recipe", "publication", "sha256", "seed"}
+        )
         return {"code": source_digest(READING), "predictions": self.fingerprint, **options, "seed": self.seed}
 
 
@@ -180,6 +182,8 @@ def file_fingerprint(source: PredictionSource) -> str:
     Raises:
         InputError: a file is not there.
     """
+    if source.sha256 is not None:
+        return source.sha256[:24]
     found = hashlib.sha256()
     for path in filter(None, (source.path, source.test_path, source.labels_path)):
         try:

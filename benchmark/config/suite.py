@@ -11,6 +11,7 @@ from calbench.benchmark.backbones import Backbone
 from calbench.benchmark.config.backbone import make_backbone
 from calbench.benchmark.config.entry import Entry, make_component, parse_entry
 from calbench.benchmark.config.protocol import Protocol, make_protocol
+from calbench.benchmark.config.publication import read_publication
 from calbench.benchmark.config.references import check_reference
 from calbench.benchmark.config.suite_file import Location, Where, apply_setting, parse_mapping, read_suite
 from calbench.benchmark.config.table_layout import parse_layout
@@ -40,6 +41,7 @@ class PredictionSource(BaseModel):
     ``split`` is the share of rows that the calibration split takes where the file has one split and there is no
     ``test_path``; ``recipe`` names the training-time methods that made the predictions (cross-entropy by default), so
     that entries with that recipe are evaluated on them; the other options say what cannot be recognised by name.
+    ``{publication: ADDRESS}`` stands for all files that `calbench publish` wrote there; it fills in the last three.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -55,6 +57,9 @@ class PredictionSource(BaseModel):
     classes: tuple[str, ...] = ()
     normalize: bool = False
     split: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    publication: str | None = None
+    sha256: str | None = None
+    seed: int | None = None
 
 
 class SuiteConfig(BaseModel):
@@ -142,6 +147,7 @@ def load_suite(
         name += "-smoke"
     for setting in settings:
         given[apply_setting(raw, setting, options)] = f"--set {setting}"
+        _win_over_overrides(raw, setting)
     for field, values in (("entries", entries), ("seeds", seeds)):
         if values:
             raw[field], given[field] = list(values), f"--{_SINGULAR[field]}"
@@ -150,10 +156,38 @@ def load_suite(
         return given.get(location[0] if location else "") or in_file(location)
 
     try:
+        if isinstance(raw.get("predictions"), list):
+            raw["predictions"] = _expand_publications(raw["predictions"], where)
         config = SuiteConfig(**raw)
     except ValidationError as error:
         raise InputError(f"{where(error.errors()[0]['loc'])}: {_reason(SuiteConfig, error)}") from None
     return _Checker(where, config).suite(name)
+
+
+def _win_over_overrides(raw: dict[str, Any], setting: str) -> None:
+    """Drop the training options from a suite's overrides that a setting of the command line gives."""
+    path = setting.partition("=")[0].strip().split(".")
+    if path[0] != "training" or not isinstance(raw.get("overrides"), list):
+        return
+    options = path[1:2] or list(raw.get("training") or {})
+    for override in raw["overrides"]:
+        if isinstance(override, dict) and isinstance(override.get("training"), dict):
+            override["training"] = {k: v for k, v in override["training"].items() if k not in options}
+
+
+def _expand_publications(sources: list[Any], where: Where) -> list[Any]:
+    """Replace every ``{publication: ADDRESS, ...}`` by the files that it names; further options apply to each."""
+    expanded: list[Any] = []
+    for i, source in enumerate(sources):
+        if not isinstance(source, dict) or "publication" not in source or "path" in source:
+            expanded.append(source)
+            continue
+        try:
+            manifest = read_publication(str(source["publication"]))
+        except InputError as error:
+            raise InputError(f"{where(('predictions', i))}: {error}") from error
+        expanded += [source | file.model_dump(exclude={"bytes"}) for file in manifest.predictions]
+    return expanded
 
 
 _SINGULAR = {"entries": "entry", "seeds": "seed"}

@@ -68,5 +68,5 @@ def _from_files(suite: Suite, groups: dict[str, tuple[Recipe, list[Entry]]]) -> 
         Work(FileCell(source, fingerprint, groups[recipe][0], seed), tuple(groups[recipe][1]))
         for seed in suite.seeds
         for source, fingerprint, recipe in sources
-        if recipe in groups
+        if recipe in groups and source.seed in (None, seed)
     ]

@@ -4,9 +4,10 @@ import contextlib
 import datetime
 import errno
 import os
+import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Literal
 
 from calbench.benchmark.config.cell import AnyCell, Cell, FileCell
 from calbench.benchmark.config.protocol import Protocol
+from calbench.benchmark.config.publication import read_published
+from calbench.benchmark.config.suite import PredictionSource
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import CellError, InputError
 from calbench.benchmark.core.schema import ORACLE
@@ -156,9 +159,28 @@ def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> Pro
         kind=source.kind, logits_key=source.key, labels_key=source.labels_key, classes=source.classes,
         labels_path=Path(source.labels_path) if source.labels_path else None, normalize=source.normalize,
     )  # fmt: skip
-    pair = read_pair(source.path, source.test_path, source=how, split=source.split, seed=cell.seed)
+    with _local_file(source) as path:
+        pair = read_pair(path, source.test_path, source=how, split=_share(source), seed=cell.seed)
     splits = {(rule, split): part for rule in context.protocol.checkpoints for (_, split), part in pair.splits.items()}
     return Predictions(splits), {"note": f"predictions read from {Path(source.path).name}"}, None
+
+
+def _share(source: PredictionSource) -> float | None:
+    """The share of rows for the calibration split, where the file may have one split."""
+    return None if source.test_path is not None or source.publication is not None else source.split
+
+
+@contextlib.contextmanager
+def _local_file(source: PredictionSource) -> Iterator[Path]:
+    """The file of a source; a published one is fetched and checked against its checksum."""
+    if source.publication is None:
+        yield Path(source.path)
+        return
+    data = read_published(source.publication, source.path, source.sha256 or "")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, Path(source.path).name)
+        path.write_bytes(data)
+        yield path
 
 
 def _make(work: Work, store: Store, context: Context, progress: Progress) -> None:

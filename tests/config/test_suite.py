@@ -103,7 +103,7 @@ def test_another_fingerprint_is_another_cell(write):
         ("seeds: [0, 1]", "protocol: {bin: 3}", "line 7: protocol: unknown option 'bin' (did you mean 'bins'?)"),
         ("seeds: [0, 1]", "protocol: {metrics: [acuracy]}", "unknown metric 'acuracy' (did you mean 'accuracy'?)"),
         ("seeds: [0, 1]", "training: {epoch: 3}", "line 7: training: unknown option 'epoch' (did you mean 'epochs'?)"),
-        ("seeds: [0, 1]", "training: {epochs: 0}", "line 7: training: epochs"),
+        ("seeds: [0, 1]", "training: {epochs: -1}", "line 7: training: epochs"),
         ("seeds: [0, 1]", "protocol: {name: }", "line 7: unknown protocol None"),
         ("seeds: [0, 1]", "protocol: {~: 1}", "line 7: protocol"),
         ("seeds: [0, 1]", "training: {~: 1}", "line 7: training"),

@@ -1,0 +1,108 @@
+"""Predictions and results of a suite as a dataset that others can load; nothing is published by itself."""
+
+import hashlib
+import json
+import re
+
+import pandas as pd
+import safetensors.torch
+
+from calbench.benchmark.config.publication import MANIFEST, Publication, PublishedFile
+from calbench.benchmark.config.suite import Suite
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.execution.options import RunOptions
+from calbench.benchmark.execution.plan import Work
+from calbench.benchmark.execution.runner import plan_suite
+from calbench.benchmark.results.results import Results
+from calbench.benchmark.store.folder import Folder
+from calbench.benchmark.store.store import Store
+
+FIELDS = ("logits", "labels", "features", "temperature", "posterior")
+CARD = """\
+---
+pretty_name: {title}
+tags: [calibration, predictions, image-classification]
+---
+
+# {title}
+
+Predictions and results of the calbench suite `{suite}`, written by `calbench publish`.
+
+{protocol}
+
+- `predictions/*.safetensors`: per network `<split>.logits` (N, K), `<split>.labels` (N,), and where there are any
+  `<split>.features`, `<split>.temperature`, `<split>.posterior`.
+- `results/`: tidy tables and the record of the run (versions, commits, options).
+- `publication.json`: every file with its SHA-256.
+
+{table}
+
+Load all of it in a suite with `predictions: [{{publication: ADDRESS}}]`, or one file with `calbench calibrate FILE`.
+"""
+
+
+def publish(suite: Suite, options: RunOptions, address: str) -> Publication:
+    """Write the predictions and results of a finished suite to a folder or fsspec address.
+
+    Args:
+        suite: a suite that was run.
+        options: of the run: where its results are.
+        address: a local folder, ``memory://...``, ``s3://...``, ``hf://datasets/...`` and the like.
+
+    Returns:
+        The manifest, which is written last.
+
+    Raises:
+        InputError: the suite was not run, or cells are missing.
+    """
+    store, target = Store(options.results_dir), Folder(address)
+    plan = plan_suite(suite, options)
+    missing = [work for work in plan if store.status(work.cell.key) != "done"]
+    if missing:
+        raise InputError(f"publish: {len(missing)} of {len(plan)} cells of {suite.name} are not there; run it first")
+    with store.folder.fetched(suite.name) as folder:
+        Results.load(folder)  # refuses what is damaged before anything is written
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".json")}
+    published = [_write_predictions(work, store, target, suite.protocol.checkpoint) for work in plan]
+    for name, data in files.items():
+        target.write(f"results/{name}", data)
+    record = json.loads(files["run.json"])
+    target.write("README.md", _card(suite.name, record, published).encode())
+    checksums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    manifest = Publication(suite=suite.name, predictions=tuple(published), results=checksums)
+    target.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
+    return manifest
+
+
+def _write_predictions(work: Work, store: Store, target: Folder, checkpoint: str) -> PublishedFile:
+    cell, predictions = work.cell, store.predictions(work.cell.key)
+    tensors = {
+        f"{split}.{field}": getattr(part, field).contiguous()
+        for (rule, split), part in predictions.splits.items()
+        for field in FIELDS
+        if rule == checkpoint and getattr(part, field) is not None
+    }
+    data = safetensors.torch.save(tensors)
+    names = (cell.dataset.spelled(), cell.backbone.spelled(), cell.recipe_name, f"seed-{cell.seed}")
+    path = f"predictions/{'--'.join(_plain(name) for name in names)}.safetensors"
+    target.write(path, data)
+    dataset, backbone, recipe, _ = names
+    return PublishedFile(
+        path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), dataset=dataset, backbone=backbone,
+        recipe=recipe, seed=cell.seed,
+    )  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-").lower()
+
+
+def _card(suite: str, record: dict[str, object], published: list[PublishedFile]) -> str:
+    lines = record.get("protocol_text")
+    protocol = "\n".join(f"- {line}" for line in lines) if isinstance(lines, list) else ""
+    rows = [one.model_dump(include={"dataset", "backbone", "recipe", "seed", "bytes"}) for one in published]
+    return CARD.format(
+        title=record.get("title") or suite, suite=suite, protocol=protocol,
+        table=pd.DataFrame(rows).to_markdown(index=False),
+    )  # fmt: skip
