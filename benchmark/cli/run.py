@@ -148,7 +148,8 @@ def status(
 @cache.command("list")
 def cache_list(results_dir: ResultsDir = "results") -> int:
     """List the cells in the store."""
-    from calbench.benchmark.store.store import Store, UnreadableError
+    from calbench.benchmark.store.names import UnreadableError
+    from calbench.benchmark.store.store import Store
 
     store = Store(results_dir)
     table = Table(Column("key", no_wrap=True, min_width=24), "cell", "state", "seconds", "MB")
@@ -159,7 +160,7 @@ def cache_list(results_dir: ResultsDir = "results") -> int:
                 manifest = store.manifest(key)
                 name, seconds = manifest.get("name", ""), f"{manifest.get('seconds', 0):.1f}"
             elif state == "failed":
-                name = store.failure(key).get("name", "")
+                name = str(store.failure(key).get("name", ""))
         except UnreadableError:
             state = "unreadable"
         table.add_row(key, name, state, seconds, f"{store.bytes_of(key) / 1e6:.2f}")

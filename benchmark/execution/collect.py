@@ -21,7 +21,8 @@ from calbench.benchmark.execution.work import oracle_name
 from calbench.benchmark.results.record import declaration, entry_record, run_record
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.memory import MemoryStore
-from calbench.benchmark.store.store import DamagedError, Store, UnreadableError
+from calbench.benchmark.store.names import DamagedError, UnreadableError
+from calbench.benchmark.store.store import Store
 
 TO_EVALUATE = "to evaluate"
 """The status of a cell of which an evaluation was damaged: it is removed and can be made again."""
@@ -117,7 +118,8 @@ class _Collector:
         elif record["status"] == "failed":
             record["reason"] = self._failure(cell.key)
         else:
-            record |= {"status": "missing", "reason": "not computed yet"}
+            damaged = record["status"] == "damaged"
+            record |= {"status": "missing", "reason": "its manifest is damaged" if damaged else "not computed yet"}
         self.cells.append(record)
 
     def _failure(self, key: str) -> str:

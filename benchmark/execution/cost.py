@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from calbench.benchmark.execution.plan import Work
-from calbench.benchmark.store.store import Store, UnreadableError
+from calbench.benchmark.store.names import UnreadableError
+from calbench.benchmark.store.store import Store
 
 SAMPLED = 200
 """Finished cells whose manifests an estimate looks at; more would cost time and tell nothing new."""

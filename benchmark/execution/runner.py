@@ -44,7 +44,7 @@ class Status:
 
 _STATUS_WORDS = {
     TO_EVALUATE: "to evaluate", "partial": "partly done", "missing": "to do",
-    "failed": "failed before (--retry-failed tries again)",
+    "damaged": "damaged and to do again", "failed": "failed before (--retry-failed tries again)",
 }  # fmt: skip
 
 

@@ -26,7 +26,8 @@ from calbench.benchmark.execution.tracking import Tracker
 from calbench.benchmark.predictions.files import Source, read_pair
 from calbench.benchmark.predictions.predictions import Predictions
 from calbench.benchmark.store.memory import MemoryStore
-from calbench.benchmark.store.store import DamagedError, NewerError, Store
+from calbench.benchmark.store.names import DamagedError, NewerError
+from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsByRule, pack_weights
 
 Outcome = Literal["done", "failed", "busy"]
@@ -121,7 +122,10 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
 
 
 def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Progress) -> None:
-    if store.status(work.cell.key) != "done":
+    status = store.status(work.cell.key)
+    if status == "damaged":
+        store.forget(work.cell.key)
+    if status != "done":
         _make(work, store, context, progress)
     evaluate_entries(work, store, context.protocol)
 

@@ -108,7 +108,7 @@ class Folder:
         path = self.path(folder)
         try:
             found = os.listdir(path) if self.is_local else [Path(p).name for p in self._fs.ls(path, detail=False)]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(found)
 

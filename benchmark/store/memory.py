@@ -5,7 +5,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from calbench.benchmark.predictions.predictions import Predictions
-from calbench.benchmark.store.store import DamagedError
+from calbench.benchmark.store.names import DamagedError
 
 Stored = tuple[dict[str, Any], dict[str, Tensor]]
 """The record and the tensors of an evaluation."""

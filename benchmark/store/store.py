@@ -1,70 +1,45 @@
 """The store of predictions: one folder per cell, named by the cell's key, written once.
 
 ``cache/<key>/predictions.safetensors`` comes first (and ``weights.safetensors`` with ``keep: weights``) and
-``cache/<key>/manifest.json`` last: a cell is done when its manifest is there, which has their checksums. A failure
-leaves ``failure.json`` and no manifest.
+``cache/<key>/manifest.json`` last: a cell is done when its manifest is there, which has their checksums. Evaluations
+carry a checksum that covers the cell, their name and the predictions that they were made from. A failure leaves
+``failure.json`` and no manifest.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import WRITING
+from calbench.benchmark.core.hashing import LENGTH
 from calbench.benchmark.predictions.predictions import Predictions
+from calbench.benchmark.store.checked import pack, unpack, with_checksum, without_checksum
+from calbench.benchmark.store.findings import CELL, Finding, findings
 from calbench.benchmark.store.folder import Folder
-from calbench.benchmark.store.sealed import seal, unseal
+from calbench.benchmark.store.manifest import checksum, problem
+from calbench.benchmark.store.names import (
+    EVALUATION,
+    FAILURE,
+    LOG,
+    MANIFEST,
+    PREDICTIONS,
+    SEALED,
+    STATE,
+    WEIGHTS,
+    DamagedError,
+    NewerError,
+)  # fmt: skip
 
-FORMAT = 1
-CELL = ""
-"""The remedy that is the removal of a whole cell."""
-
-Status = Literal["done", "failed", "partial", "missing"]
-MANIFEST, PREDICTIONS, WEIGHTS, FAILURE, STATE, LOG = (
-    "manifest.json",
-    "predictions.safetensors",
-    "weights.safetensors",
-    "failure.json",
-    "state.safetensors",
-    "log.txt",
-)
-
-
-EVALUATION, SEALED = "evaluation-", ".safetensors"
-
-
-class UnreadableError(InputError):
-    """A stored file that this version cannot read."""
-
-
-class DamagedError(UnreadableError):
-    """A stored file that is truncated or altered: it can be made again."""
-
-
-class NewerError(UnreadableError):
-    """A stored file of a newer calbench: it is left alone."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that `Store.verify` found wrong.
-
-    Attributes:
-        key: the cell.
-        problem: what is wrong.
-        remedy: what `Store.prune` removes: the whole cell, the name of one file in it, or None for nothing.
-    """
-
-    key: str
-    problem: str
-    remedy: str | None = CELL
+FORMAT = 2
+Status = Literal["done", "damaged", "failed", "partial", "missing"]
+_KEY = re.compile(rf"[0-9a-f]{{{LENGTH}}}")
 
 
 class Store:
@@ -81,12 +56,24 @@ class Store:
         return f"cache/{key}/{file}"
 
     def cells(self) -> list[str]:
-        """All keys in the store, in whatever state."""
-        return [name for name in self.folder.names("cache") if not name.startswith(".")]
+        """All keys in the store, in whatever state; files and folders of other names are left alone."""
+        return [name for name in self.folder.names("cache") if _KEY.fullmatch(name)]
+
+    def files(self, key: str) -> list[str]:
+        """The names in a cell's folder."""
+        return self.folder.names(f"cache/{key}")
 
     def status(self, key: str) -> Status:
-        """Whether a cell is done, has failed, has a saved training state, or is missing."""
-        for file, status in ((MANIFEST, "done"), (FAILURE, "failed"), (STATE, "partial")):
+        """Whether a cell is done, has a damaged manifest, has failed, has a saved training state, or is missing."""
+        if self.folder.exists(self._name(key, MANIFEST)):
+            try:
+                self.manifest(key)
+            except DamagedError:
+                return "damaged"
+            except NewerError:
+                return "done"
+            return "done"
+        for file, status in ((FAILURE, "failed"), (STATE, "partial")):
             if self.folder.exists(self._name(key, file)):
                 return status
         return "missing"
@@ -106,7 +93,8 @@ class Store:
         for file, data in parts.items():
             self.folder.write(self._name(key, file), data)
             records[file.partition(".")[0]] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        self._write_json(key, MANIFEST, {"format": FORMAT, "key": key, **manifest, **records})
+        written = {"format": FORMAT, "key": key, **manifest, **records}
+        self._write_json(key, MANIFEST, written | {"sha256": checksum(written)})
         for leftover in (FAILURE, STATE):
             self.folder.remove(self._name(key, leftover))
 
@@ -122,7 +110,7 @@ class Store:
         """The manifest of a finished cell.
 
         Raises:
-            DamagedError: it is truncated or altered.
+            DamagedError: it is truncated or altered, or belongs to another cell.
             NewerError: a newer calbench wrote it.
         """
         manifest = self._read_json(key, MANIFEST)
@@ -132,6 +120,12 @@ class Store:
             raise NewerError(f"cell {key}: {told}")
         if found != FORMAT:
             raise DamagedError(f"cell {key}: manifest of format {found!r}; this version reads {FORMAT}")
+        if manifest.get("key") != key:
+            raise DamagedError(f"cell {key}: the manifest belongs to another cell")
+        if manifest.get("sha256") != checksum(manifest):
+            raise DamagedError(f"cell {key}: the manifest is truncated or altered")
+        if wrong := problem(manifest):
+            raise DamagedError(f"cell {key}: the manifest is malformed: {wrong}")
         return manifest
 
     def predictions(self, key: str) -> Predictions:
@@ -140,18 +134,22 @@ class Store:
         Raises:
             DamagedError: the file is missing, truncated or altered.
         """
-        record = self.manifest(key).get("predictions", {})
+        record = self.manifest(key)["predictions"]
         try:
-            data = self.folder.read(self._name(key, PREDICTIONS))
+            data = self._read(key, PREDICTIONS)
         except FileNotFoundError:
             raise DamagedError(f"cell {key}: the predictions are missing") from None
         if len(data) != record.get("bytes") or hashlib.sha256(data).hexdigest() != record.get("sha256"):
             raise DamagedError(f"cell {key}: the predictions are truncated or altered")
-        return Predictions.from_tensors(safetensors.torch.load(data))
+        try:
+            return Predictions.from_tensors(safetensors.torch.load(data))
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise DamagedError(f"cell {key}: {PREDICTIONS}: {error}") from None
 
     def write_evaluation(self, key: str, name: str, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Store what was computed from predictions: plain data and tensors (bootstrap replicates)."""
-        self.folder.write(self._name(key, _evaluation(name)), seal(tensors, record))
+        data = with_checksum(pack(tensors, record), *self._context(key, name))
+        self.folder.write(self._name(key, _evaluation(name)), data)
         self.folder.remove(self._name(key, _failed_evaluation(name)))
 
     def write_failed_evaluation(self, key: str, name: str, failure: dict[str, Any]) -> None:
@@ -162,15 +160,21 @@ class Store:
         """A stored evaluation, or None where there is none.
 
         Raises:
-            DamagedError: it is truncated or altered.
+            DamagedError: it is truncated or altered, or was made from other predictions.
         """
         try:
-            tensors, record = unseal(self.folder.read(self._name(key, _evaluation(name))))
+            data, context = self._read(key, _evaluation(name)), self._context(key, name)
         except FileNotFoundError:
             return None
+        try:
+            tensors, record = unpack(without_checksum(data, *context))
         except ValueError as error:
             raise DamagedError(f"cell {key}: {_evaluation(name)}: {error}") from None
         return record, tensors
+
+    def _context(self, key: str, name: str) -> tuple[str, str, str]:
+        """What an evaluation belongs to: the cell, its name, and the predictions."""
+        return key, name, self.manifest(key)["predictions"]["sha256"]
 
     def evaluation_failure(self, key: str, name: str) -> dict[str, Any] | None:
         """Why an evaluation could not be made, or None where nothing of that kind is known."""
@@ -191,14 +195,22 @@ class Store:
 
     def write_state(self, key: str, data: bytes) -> None:
         """Save the state of a running cell."""
-        self.folder.write(self._name(key, STATE), data)
+        self.folder.write(self._name(key, STATE), with_checksum(data, key))
 
     def state(self, key: str) -> bytes | None:
-        """The saved state of an unfinished cell, or None."""
+        """The saved state of an unfinished cell, or None where there is none.
+
+        Raises:
+            DamagedError: it is truncated or altered, or of another cell.
+        """
         try:
-            return self.folder.read(self._name(key, STATE))
+            data = self._read(key, STATE)
         except FileNotFoundError:
             return None
+        try:
+            return without_checksum(data, key)
+        except ValueError as error:
+            raise DamagedError(f"cell {key}: {STATE}: {error}") from None
 
     def write_log(self, key: str, lines: list[str]) -> None:
         """Write the cell's log."""
@@ -210,84 +222,60 @@ class Store:
 
     def sweep(self, key: str) -> None:
         """Remove the temporary files that a killed process left in a cell; for whoever holds the cell's lock."""
-        for name in self.folder.names(f"cache/{key}"):
+        for name in self.files(key):
             if name.startswith(WRITING):
                 self.folder.remove(self._name(key, name))
 
     def forget_failures(self, key: str) -> None:
         """Remove the recorded failures of a cell and of its evaluations, so that they are tried again."""
-        for file in self.folder.names(f"cache/{key}"):
+        for file in self.files(key):
             if file.endswith(FAILURE):
                 self.folder.remove(self._name(key, file))
 
     def verify(self) -> list[Finding]:
         """Read every stored file and report what is damaged, half-written or of another version."""
-        return [finding for key in self.cells() for finding in (*self._of_predictions(key), *self._of_others(key))]
-
-    def _of_predictions(self, key: str) -> Iterator[Finding]:
-        try:
-            if self.status(key) == "done":
-                manifest = self.manifest(key)
-                if manifest.get("key") != key:
-                    yield Finding(key, "the manifest belongs to another cell")
-                self.predictions(key)
-                yield from self._of_weights(key, manifest.get("weights"))
-            elif self.folder.exists(self._name(key, PREDICTIONS)):
-                yield Finding(key, "predictions without a manifest (an interrupted write)")
-        except UnreadableError as error:
-            remedy = None if isinstance(error, NewerError) else CELL
-            yield Finding(key, str(error).removeprefix(f"cell {key}: "), remedy)
-
-    def _of_weights(self, key: str, record: dict[str, Any] | None) -> Iterator[Finding]:
-        """Kept weights that are damaged; the predictions of the cell stay good without them."""
-        data = self.folder.read(self._name(key, WEIGHTS)) if self.folder.exists(self._name(key, WEIGHTS)) else b""
-        if record and data and hashlib.sha256(data).hexdigest() != record.get("sha256"):
-            yield Finding(key, "the weights are truncated or altered", WEIGHTS)
-
-    def _of_others(self, key: str) -> Iterator[Finding]:
-        """Evaluations and the state of a running cell, each of which can be made again alone."""
-        for file in self.folder.names(f"cache/{key}"):
-            if file == STATE or (file.startswith(EVALUATION) and file.endswith(SEALED)):
-                try:
-                    unseal(self.folder.read(self._name(key, file)))
-                except FileNotFoundError:  # it was the state of a cell that has ended just now
-                    continue
-                except ValueError as error:
-                    yield Finding(key, f"{file}: {error}", file)
+        return [finding for key in self.cells() for finding in findings(self, key)]
 
     def prune(self, keep: set[str] | None = None) -> list[str]:
         """Remove damaged cells and files, leftovers of interrupted writes and failures; with `keep`, cells not in it.
 
         Returns:
-            The keys of the cells removed.
+            The keys of the cells removed. A cell that another process is working on stays as it is.
         """
-        removed, findings = [], self.verify()
-        damaged = {finding.key for finding in findings if finding.remedy == CELL}
+        removed = []
         for key in self.cells():
-            unwanted = keep is not None and key not in keep
             with self.lock(key) as held:
-                if not held:  # somebody is at work on it
+                if not held:
                     continue
-                if key in damaged or unwanted or self.status(key) in ("failed", "missing"):
+                problems = findings(self, key)  # looked at under the lock: what is good by now is not removed
+                unwanted = keep is not None and key not in keep
+                whole = any(finding.remedy == CELL for finding in problems)
+                if whole or unwanted or self.status(key) in ("failed", "missing"):
                     self.forget(key)
                     removed.append(key)
                     continue
                 self.sweep(key)
-                for finding in findings:
-                    if finding.key == key and finding.remedy:
+                for finding in problems:
+                    if finding.remedy:
                         self.folder.remove(self._name(key, finding.remedy))
         return removed
 
     def bytes_of(self, key: str) -> int:
         """Bytes of all files of a cell."""
-        return sum(self.folder.size(self._name(key, name)) for name in self.folder.names(f"cache/{key}"))
+        return sum(self.folder.size(self._name(key, name)) for name in self.files(key))
 
     def _write_json(self, key: str, file: str, value: dict[str, Any]) -> None:
         self.folder.write(self._name(key, file), json.dumps(value, indent=1).encode())
 
+    def _read(self, key: str, file: str) -> bytes:
+        try:
+            return self.folder.read(self._name(key, file))
+        except IsADirectoryError:
+            raise DamagedError(f"cell {key}: {file} is a folder") from None
+
     def _read_json(self, key: str, file: str) -> dict[str, Any]:
         try:
-            value = json.loads(self.folder.read(self._name(key, file)))
+            value = json.loads(self._read(key, file))
         except (ValueError, RecursionError):
             raise DamagedError(f"cell {key}: {file} is truncated or altered") from None
         except FileNotFoundError:

@@ -6,7 +6,8 @@ import safetensors.torch
 from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.store.store import WEIGHTS, DamagedError, Store
+from calbench.benchmark.store.names import WEIGHTS, DamagedError
+from calbench.benchmark.store.store import Store
 
 WeightsByRule = dict[str, dict[str, Tensor]]
 """Checkpoint rule to the state of the network (parameters and buffers by name) that this rule evaluates."""

@@ -1,11 +1,14 @@
-"""Nested Python data with tensors in it, as safetensors: what a running cell saves, without pickle."""
+"""Nested Python data with tensors in it, as safetensors: what a running cell saves.
+
+`torch.save` would be shorter; its zip files of pickles can expand without bound when another's results folder is read.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from calbench.benchmark.store.sealed import seal, unseal
+from calbench.benchmark.store import checked
 
 AFFECTS_RESULTS = False
 
@@ -19,16 +22,16 @@ def pack(value: Any) -> bytes:
     skeleton = _strip(value, tensors)
     # safetensors refuses tensors that share memory, and an empty file has no metadata: hence copies and a marker.
     tensors["marker"] = torch.zeros(1)
-    return seal(tensors, skeleton)
+    return checked.pack(tensors, skeleton)
 
 
 def unpack(data: bytes) -> Any:
     """What `pack` was given.
 
     Raises:
-        ValueError: the bytes are truncated, altered or no such file.
+        ValueError: the bytes are no such file.
     """
-    tensors, skeleton = unseal(data)
+    tensors, skeleton = checked.unpack(data)
     try:
         return _fill(skeleton, tensors)
     except (KeyError, RecursionError, TypeError) as error:

@@ -20,6 +20,7 @@ from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.data.batches import TrainBatches, batch_sizes
 from calbench.benchmark.data.splits import CellData, prepare_data
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
+from calbench.benchmark.store.names import DamagedError
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsByRule
 from calbench.benchmark.training.checkpoints import Checkpoints
@@ -64,9 +65,12 @@ def train_cell(
 def _run(trainer: "Trainer", store: Store, on_epoch: OnEpoch) -> None:
     """Train from where the cell was left to its last epoch, with its state saved now and then."""
     cell = trainer.cell
-    saved = store.state(cell.key)
-    if saved is not None:
-        trainer.restore(saved)
+    try:
+        saved = store.state(cell.key)
+        if saved is not None:
+            trainer.restore(saved)
+    except DamagedError as error:
+        trainer.log.append(f"starting again: {error}")
     leader, last_saved, epochs = trainer.devices.rank == 0, time.perf_counter(), cell.training.epochs
     try:
         while trainer.epoch < epochs:

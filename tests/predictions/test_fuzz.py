@@ -13,10 +13,12 @@ from calbench.benchmark.config.suite import Suite, load_suite
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS
 from calbench.benchmark.results.results import Results, read_table
-from calbench.benchmark.store.sealed import metadata_of
-from calbench.benchmark.store.store import DamagedError, Store
+from calbench.benchmark.store.checked import unpack as read_packed
+from calbench.benchmark.store.names import DamagedError
+from calbench.benchmark.store.store import Store
 from calbench.benchmark.training.state import pack, unpack
 
+KEY = "0123456789abcdef01234567"
 BOUNDED = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
@@ -108,7 +110,7 @@ def test_damaged_states(cut, insert, drop):
 def test_metadata_of_anything(header, true_length):
     length = len(header) if true_length else 2**40
     try:
-        assert isinstance(metadata_of(length.to_bytes(8, "little") + header), dict)
+        read_packed(length.to_bytes(8, "little") + header)
     except ValueError as error:
         assert str(error)
 
@@ -117,9 +119,9 @@ def test_metadata_of_anything(header, true_length):
 @given(st.binary(max_size=60) | PLAIN.map(lambda value: json.dumps(value).encode()))
 def test_manifests_of_anything(tmp_path, data):
     store = Store(tmp_path)
-    store.folder.write("cache/k/manifest.json", data)
+    store.folder.write(f"cache/{KEY}/manifest.json", data)
     with pytest.raises(DamagedError):
-        store.manifest("k")
+        store.manifest(KEY)
     assert store.verify()
 
 

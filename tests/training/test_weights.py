@@ -5,7 +5,8 @@ from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.data.splits import prepare_data
 from calbench.benchmark.execution.runner import RunOptions, plan_suite
-from calbench.benchmark.store.store import DamagedError, Store
+from calbench.benchmark.store.names import DamagedError
+from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsNotKeptError, read_weights
 from calbench.benchmark.training.devices import make_devices
 from calbench.benchmark.training.prediction import load_classifier, predict_splits
