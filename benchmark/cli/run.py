@@ -210,6 +210,35 @@ def cache_prune(
     return 0
 
 
+@cache.command("accept")
+def cache_accept(
+    suite: Annotated[str, typer.Argument(help="A suite whose cells an edit made stale.")],
+    reason: Annotated[str, typer.Option(help="Why the edit changes no result, for the record.")],
+    results_dir: ResultsDir = "results",
+    entry: Entries = (),
+    seed: Seeds = (),
+    set_: Settings = (),
+    plugin: Plugins = (),
+    data_dir: DataDir = RunOptions.data_root,
+    smoke: Smoke = False,
+) -> int:
+    """Declare that the edits since the stored cells of a suite were trained change no result, so that they stay valid.
+
+    The declarations are written to benchmark/core/unchanged.yaml, to be reviewed and committed with the edit.
+    """
+    from calbench.benchmark.execution.accept import accept
+    from calbench.benchmark.execution.runner import plan_suite
+    from calbench.benchmark.store.store import Store
+
+    plan = plan_suite(_load(suite, plugin, set_, entry, seed, smoke), RunOptions(results_dir, data_dir))
+    edits = accept(plan, Store(results_dir), reason)
+    console = Console(highlight=False)
+    for edit in edits:
+        console.print(f"{edit['part']}: {edit['new']} is declared equal to {edit['old']}", markup=False, soft_wrap=True)
+    console.print(f"{len(edits)} declarations in unchanged.yaml: review and commit them")
+    return 0
+
+
 @app.command()
 def report(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from calbench.benchmark.core.hashing import digest
-from calbench.benchmark.core.unchanged import canonical
+from calbench.benchmark.core.unchanged import original
 
 AFFECTS_RESULTS = False
 Target = tuple[str, str]
@@ -27,9 +27,11 @@ Target = tuple[str, str]
 
 @cache
 def source_digest(*objects: Any) -> str:
-    """The hash of the source of classes or functions and of all that they use, edits declared unchanged left out."""
-    found = {code for one in objects for code in definition_digests(one).values()}
-    return digest(sorted({old for code in found for old in canonical(code)}))
+    """The hash of the source of classes or functions and of all that they use.
+
+    After an edit that is declared to change no result it is the hash before that edit.
+    """
+    return original(digest(sorted({code for one in objects for code in definition_digests(one).values()})))
 
 
 @cache

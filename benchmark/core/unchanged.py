@@ -1,8 +1,8 @@
 """Edits of the source that are declared to change no result, so that what was computed before them stays valid.
 
-``unchanged.yaml`` is a list of declarations: ``definition`` (for people), ``new``, the hash of its source after the
-edit, ``old``, the hashes that it replaces (none for a definition split out of others), and ``reason``. The command
-``calbench cache accept SUITE --reason TEXT`` writes them from the results that an edit made stale.
+``unchanged.yaml`` lists declarations: ``part``, what was edited (for people), ``new`` and ``old``, the digests of its
+source after and before the edit, and ``reason``. The command ``calbench cache accept SUITE --reason TEXT`` writes them
+for the results that an edit made stale.
 """
 
 from functools import cache
@@ -18,35 +18,33 @@ FILE = Path(__file__).with_name("unchanged.yaml")
 class Declaration(TypedDict):
     """One edit that changes no result."""
 
-    definition: str
+    part: str
     new: str
-    old: list[str]
+    old: str
     reason: str
 
 
 @cache
-def declarations() -> dict[str, list[str]]:
-    """Hash after the edit to the hashes before it."""
-    return {one["new"]: one["old"] for one in yaml.safe_load(FILE.read_text("utf-8")) or []}
+def declarations() -> dict[str, str]:
+    """Digest after an edit to the digest before it."""
+    return {one["new"]: one["old"] for one in _read()}
 
 
-def canonical(code: str) -> set[str]:
-    """The hashes that stand for the source with hash `code`: its own, or the oldest that it is declared equal to."""
-    known, done, todo = declarations(), set(), [code]
-    visited: set[str] = set()
-    while todo:
-        one = todo.pop()
-        if one in known and one not in visited:
-            visited.add(one)
-            todo += known[one]
-        elif one not in visited:
-            done.add(one)
-    return done
+def original(digest: str) -> str:
+    """The oldest digest that `digest` is declared equal to; `digest` itself if there is none."""
+    known, seen = declarations(), set()
+    while digest in known and digest not in seen:
+        seen.add(digest)
+        digest = known[digest]
+    return digest
 
 
 def declare(edits: list[Declaration]) -> None:
     """Add declarations to ``unchanged.yaml``; known ones are replaced."""
-    before: list[Declaration] = yaml.safe_load(FILE.read_text("utf-8")) or []
-    merged = {one["new"]: one for one in [*before, *edits]}
+    merged = {one["new"]: one for one in [*_read(), *edits]}
     FILE.write_text(yaml.safe_dump(list(merged.values()), sort_keys=False, width=120), "utf-8")
     declarations.cache_clear()
+
+
+def _read() -> list[Declaration]:
+    return yaml.safe_load(FILE.read_text("utf-8")) or []
