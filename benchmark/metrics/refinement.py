@@ -15,7 +15,16 @@ from calbench.benchmark.metrics.sample import View
 from calbench.benchmark.metrics.source import Block, Source
 
 Score = Literal["nll", "brier"]
-_COARSE = tuple(float(b) for b in np.geomspace(1 / 20, 20, 24))
+_STEP = 400 ** (1 / 23)
+_WIDTH = 24
+"""Rungs of the ladder of temperatures that are tried at once."""
+
+_FARTHEST = 20 * _WIDTH
+"""The rung, on either side, beyond which no search goes: a factor of 20^40 from T = 1."""
+
+_FLAT = 1e-9
+"""A gain of the score that is no reason to search on: separable samples fall towards zero for ever."""
+
 _FINE_POINTS = 9
 _DENSE_POINTS = 257
 
@@ -73,38 +82,58 @@ def _scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Refinement(Metric):
-    """The score at the best temperature between 1/20 and 20, found on a coarse and then on a fine grid."""
+    """The score at the best temperature, found on a coarse and then on a fine grid.
+
+    The coarse grid is a ladder of inverse temperatures: 24 of them between 1/20 and 20, and as many more on the side
+    where the best is the last as it takes, so that the magnitude of the logits does not matter.
+    """
 
     score: ClassVar[Score]
 
     def parts(self) -> Sequence[Part]:
-        return [ProperScores(), TemperedScores(_COARSE, means=True)]
+        return [ProperScores(), TemperedScores(_ladder(0), means=True)]
 
     def refined(self, view: View) -> np.ndarray:
         """The smallest mean score over all temperatures, under each weighting (R,)."""
-        coarse = view.sample[TemperedScores(_COARSE, means=True)][self.score][0]
-        best = _inside(int(coarse.argmin()))
+        best = self._best_rung(view)
         lowest, ends = self._lowest_around(best, view)
         # A small resample may have its optimum far from the whole sample's: follow its curve down, window by window.
         for direction in (-1, 1):
             place, falling = best, ends == direction
-            while falling.any() and (ahead := _inside(place + 2 * direction)) != place:
-                place = ahead
+            while falling.any() and abs(place + 2 * direction) <= _FARTHEST:
+                place += 2 * direction
                 values, ends_there = self._lowest_around(place, view)
+                gained = lowest - values
                 lowest = np.where(falling, np.minimum(lowest, values), lowest)
-                falling &= ends_there == direction
+                falling &= (ends_there == direction) & (gained > _FLAT)
         return lowest
 
+    def _best_rung(self, view: View) -> int:
+        """The rung of the ladder with the smallest mean score of the whole sample."""
+        first, lowest = 0, np.inf
+        while True:
+            means = view.sample[TemperedScores(_ladder(first), means=True)][self.score][0]
+            best = first + int(means.argmin())
+            if means.min() > lowest - _FLAT or first < best < first + _WIDTH - 1 or abs(first) >= _FARTHEST:
+                return best
+            lowest = float(means.min())
+            first = first - _WIDTH + 2 if best == first else first + _WIDTH - 2
+
     def _lowest_around(self, place: int, view: View) -> tuple[np.ndarray, np.ndarray]:
-        """`_minimum` of the scores between the neighbours of a point of the coarse grid."""
-        fine = np.geomspace(_COARSE[place - 1], _COARSE[place + 1], _FINE_POINTS)
+        """`_minimum` of the scores between the neighbours of a rung of the ladder."""
+        fine = np.geomspace(_rung(place - 1), _rung(place + 1), _FINE_POINTS)
         rows = view.sample[TemperedScores(tuple(map(float, fine)))][self.score]
         return _minimum(np.stack([view.mean(column) for column in rows.T], axis=1))
 
 
-def _inside(place: int) -> int:
-    """The nearest point of the coarse grid that has two neighbours."""
-    return min(max(place, 1), len(_COARSE) - 2)
+def _rung(place: int) -> float:
+    """The inverse temperature of a rung of the ladder; rung 0 is 1/20, rung 23 is 20."""
+    return _STEP**place / 20
+
+
+def _ladder(first: int) -> tuple[float, ...]:
+    """The inverse temperatures of `_WIDTH` rungs from `first` on."""
+    return tuple(_rung(place) for place in range(first, first + _WIDTH))
 
 
 def _minimum(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,10 +169,10 @@ class _BrierSplit(_Refinement):
 @register("nll-refinement", label="NLL (refinement)", paper="berta2025rethinking")
 @dataclass
 class NLLRefinement(_NLLSplit):
-    """The NLL that is left at the best temperature: what no temperature can mend, in nats.
+    """The NLL that is left at the best temperature, in nats: what one temperature cannot improve.
 
     The variational split of Berta 2025 (arXiv 2501.19195): refinement is the least risk over recalibrations, here over
-    T in 1/20..20, fitted on the evaluated samples themselves (one number, so that fitting it costs of the order 1/N).
+    T > 0, fitted on the evaluated samples themselves (one number, so that fitting it costs of the order 1/N).
     """
 
     @override

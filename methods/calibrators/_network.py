@@ -11,6 +11,9 @@ from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.solvers.network_fit import fit_network, seeded
 from calbench.methods.solvers.newton import optimal_temperature
 
+FLOOR = 30.0
+"""Units below the row's largest logit at which the inputs of a network are floored: a probability of e^-30."""
+
 
 @dataclass
 class NetworkCalibrator(Calibrator):
@@ -18,7 +21,8 @@ class NetworkCalibrator(Calibrator):
 
     ``scale_`` is the optimal single temperature. The network sees logits in that unit and starts near the constant 1,
     so that training starts from temperature scaling at any magnitude of the logits; the maps that it can reach are
-    those of a network on the raw logits.
+    those of a network on the raw logits. Logits more than `FLOOR` below the row's largest (masked classes, outliers)
+    are raised to that before the network sees them: they carry no probability, and would drown the others.
     """
 
     hidden: Annotated[int, Field(ge=1)] = 128
@@ -39,7 +43,7 @@ class NetworkCalibrator(Calibrator):
 
             def loss(rows: Tensor) -> Tensor:
                 scaled = (logits[rows] / self.scale_).float()
-                seen = scaled if inputs is logits else inputs[rows].float()
+                seen = floored(scaled) if inputs is logits else inputs[rows].float()
                 return self.batch_loss(scaled, labels[rows], network(seen))
 
             fit_network(
@@ -58,9 +62,14 @@ class NetworkCalibrator(Calibrator):
 
     def temperatures(self, logits: Tensor, inputs: Tensor | None = None) -> Tensor:
         """The temperature of every row (N,), in the unit of the raw logits (N, K)."""
-        seen = logits / self.scale_ if inputs is None else inputs
+        seen = floored(logits / self.scale_) if inputs is None else inputs
         return self.network_(seen.float()).to(logits.dtype) * self.scale_
 
     def transform(self, logits: Any) -> Any:
         """Logits over the temperature of each sample (N, K)."""
         return logits / self.temperatures(logits)[:, None]
+
+
+def floored(logits: Tensor) -> Tensor:
+    """`logits` (N, K), none more than `FLOOR` below the largest of its row."""
+    return logits.maximum(logits.amax(dim=1, keepdim=True) - FLOOR)

@@ -12,7 +12,7 @@ from torch import Tensor
 from calbench.methods.base import register
 from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.solvers.matrix_fit import choose_strength, fit_matrix, scaled_identity
-from calbench.methods.solvers.newton import optimal_temperature
+from calbench.methods.solvers.newton import optimal_temperature, power_of_ten
 
 
 @register("dirichlet", label="Dirichlet (ODIR)", paper="kull2019beyond")
@@ -22,7 +22,9 @@ class Dirichlet(Calibrator):
 
     ODIR is off_diagonal / (K (K - 1)) sum_{i != j} W_ij^2 + intercept / K sum b^2. The paper chooses the strengths by
     cross-validation; a strength that is not given is chosen, the same for both, by the NLL of every fifth calibration
-    row after a fit on the others, and is kept as ``strength_``. Log-probabilities are floored at -100.
+    row after a fit on the others, and is kept as ``strength_``. Log-probabilities are floored at -100. Strengths and
+    floor are made for temperatures near 1: where the optimal single temperature is outside 0.1..10, p is softmax(z /
+    ``unit_``), with ``unit_`` that temperature's power of ten.
 
     Kull et al. 2019, arXiv 1910.12656.
     """
@@ -34,7 +36,10 @@ class Dirichlet(Calibrator):
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``weight_`` (K, K) and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""
-        start = scaled_identity(logits, 1 / optimal_temperature(logits, labels))
+        temperature = optimal_temperature(logits, labels)
+        self.unit_ = power_of_ten(temperature)
+        logits = logits / self.unit_
+        start = scaled_identity(logits, self.unit_ / temperature)
         off_diagonal, intercept = self.off_diagonal, self.intercept
         if off_diagonal is None or intercept is None:
             self.strength_ = choose_strength(logits, labels, log_probabilities, start)
@@ -49,7 +54,7 @@ class Dirichlet(Calibrator):
 
     def transform(self, logits: Any) -> Any:
         """Mapped log-probabilities, W log p + b (N, K)."""
-        return log_probabilities(logits) @ self.weight_.to(logits).T + self.bias_.to(logits)
+        return log_probabilities(logits / self.unit_) @ self.weight_.to(logits).T + self.bias_.to(logits)
 
 
 def log_probabilities(logits: Tensor) -> Tensor:

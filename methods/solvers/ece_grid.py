@@ -1,8 +1,12 @@
 """The temperature of the grid 0.1, 0.2 ... 10.0 with the lowest ECE, and the ECE of the whole grid at once."""
 
+import warnings
+
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from calbench.methods.solvers.newton import optimal_temperature, power_of_ten
 from calbench.methods.solvers.nll import blocks
 
 GRID_SIZE = 100
@@ -12,9 +16,25 @@ NUM_BINS = 15
 def lowest_ece_temperature(logits: Tensor, labels: Tensor) -> float:
     """The T of 0.1, 0.2 ... 10.0 with the lowest ECE (15 equal-width bins), the smallest on ties.
 
+    The published grid is made for logits whose temperature is near 1. Where the T of the least NLL lies outside of it,
+    the grid is taken in units of that T's power of ten, and a `ConvergenceWarning` says so; another one says where the
+    best point is the first or the last, for then the best T may lie beyond.
+
     Mukhoti et al. 2020, arXiv 2002.09437, section 4.
     """
-    return (int(ece_by_temperature(logits, labels).argmin()) + 1) / 10
+    likely = optimal_temperature(logits, labels, stacklevel=5)
+    unit = power_of_ten(likely)
+    if unit != 1:
+        message = f"the T of the least NLL, {likely:.4g}, is outside the grid 0.1 ... 10: the grid is multiplied by"
+        warnings.warn(f"criterion=ece: {message} {unit:g}", ConvergenceWarning, stacklevel=4)
+        logits = logits / unit
+    best = int(ece_by_temperature(logits, labels).argmin()) + 1
+    temperature = best * unit / 10
+    if best in (1, GRID_SIZE):
+        side = "first" if best == 1 else "last"
+        message = f"criterion=ece: T = {temperature:g} is the {side} point of the grid; the best T may lie beyond"
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+    return temperature
 
 
 def ece_by_temperature(logits: Tensor, labels: Tensor) -> Tensor:

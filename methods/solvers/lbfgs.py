@@ -17,11 +17,19 @@ ROUNDING = 1e-7
 
 @dataclass
 class Solution:
-    """Where the minimiser stopped: the point, the value there, and whether the tolerance was met."""
+    """Where the minimiser stopped.
+
+    Attributes:
+        point: the parameters.
+        value: of the function there.
+        converged: whether the tolerance was met.
+        excess: the expected excess over the minimum, half of g . H^-1 g, as the last direction estimates it.
+    """
 
     point: Tensor
     value: float
     converged: bool
+    excess: float
 
 
 def minimise(
@@ -51,22 +59,23 @@ def minimise(
         direction = -_two_loops(gradient, pairs, precondition)
         slope = float((direction * gradient).sum())
         if -slope / 2 <= tolerance:
-            return Solution(point, value, True)
+            return Solution(point, value, True, -slope / 2)
         if value < enough:
-            return Solution(point, value, False)
+            return Solution(point, value, False, -slope / 2)
         # Unit steps end a fit; where the curvature grows along the way, the last step tells how far to reach.
         found = _line_search(function, point, value, slope, direction, min(1.0, 2 * step))
         if found is None:
-            return Solution(point, value, -slope / 2 <= ROUNDING)
+            return Solution(point, value, -slope / 2 <= ROUNDING, -slope / 2)
         step, new_value, new_gradient = found
         if new_value >= value and -slope / 2 <= ROUNDING:
-            return Solution(point, value, True)
+            return Solution(point, value, True, -slope / 2)
         value = new_value
         moved, changed = step * direction, new_gradient - gradient
         if float((moved * changed).sum()) > 0:
             pairs.append((moved, changed))
         point, gradient = point + moved, new_gradient
-    return Solution(point, value, False)
+    excess = float((_two_loops(gradient, pairs, precondition) * gradient).sum()) / 2
+    return Solution(point, value, excess <= tolerance, excess)
 
 
 def _two_loops(gradient: Tensor, pairs: deque[tuple[Tensor, Tensor]], precondition: Solve) -> Tensor:

@@ -1,6 +1,7 @@
 """A full matrix on the logits or log-probabilities, with ODIR, fitted to the optimum of the (convex) objective."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ STAGES = (10, 20, 40, 80, 150)
 
 TOLERANCE = 1e-9
 """Nats of the objective above its minimum at which to stop."""
+
+ACCEPTED = 1e-6
+"""Nats of the objective above its minimum, as estimated, that are no reason for a warning: far below any noise."""
 
 SEPARATED = 1e-2
 """Nats below which the map separates the calibration split: its optimum lies at infinity, and the fit ends."""
@@ -69,7 +73,7 @@ def fit_matrix(
         if solution.converged or solution.value < SEPARATED:
             break
         point = solution.point
-    return solution
+    return replace(solution, converged=solution.value >= SEPARATED and solution.excess <= ACCEPTED)
 
 
 def scaled_identity(logits: Tensor, scale: float) -> Tensor:
@@ -121,7 +125,11 @@ def _value_and_gradient(
 
 
 def _precondition(logits: Tensor, inputs: Inputs, penalty: Tensor, point: Tensor) -> Solve:
-    """Solve with the Hessian's blocks for each row of [W | b], E[p_k (1 - p_k) x x^T] + penalty, of a subsample."""
+    """Solve with the Hessian's blocks for each row of [W | b], E[p_k (1 - p_k) x x^T] + penalty, of a subsample.
+
+    The columns of x are taken in units of their root mean square, so that a masked class, whose column is huge and the
+    same in every row, leaves the others' ridge as it is.
+    """
     num_classes, width = point.shape
     rows = logits[:: max(1, len(logits) // (4 * width))]
     seen = functional.pad(inputs(rows), (0, 1), value=1.0).double()
@@ -129,26 +137,37 @@ def _precondition(logits: Tensor, inputs: Inputs, penalty: Tensor, point: Tensor
     variances = probabilities * (1 - probabilities)
     if num_classes > MANY_CLASSES or not penalty.any():
         return _shared_block(seen, variances.mean(dim=0), penalty)
+    unit = _column_units(seen)
+    seen = seen / unit
     factors = []
     for k in range(num_classes):
         block = (seen * variances[:, k, None]).T @ seen / len(seen)
-        block.diagonal().add_(penalty[k] + 1e-6 * block.diagonal().mean() + 1e-12)
+        block.diagonal().add_(penalty[k] / unit**2 + 1e-6 * block.diagonal().mean() + 1e-12)
         factors.append(torch.linalg.cholesky_ex(block).L)
     factor = torch.stack(factors)
 
     def solve(gradient: Tensor) -> Tensor:
-        return torch.cholesky_solve(gradient[:, :, None], factor).squeeze(2)
+        return torch.cholesky_solve((gradient / unit)[:, :, None], factor).squeeze(2) / unit
 
     return solve
 
 
 def _shared_block(seen: Tensor, variances: Tensor, penalty: Tensor) -> Solve:
     """As `_precondition`, with blocks E[p_k (1 - p_k)] E[x x^T] + the mean penalty: one eigenbasis for all rows."""
+    unit = _column_units(seen)
+    seen = seen / unit
     values, vectors = torch.linalg.eigh(seen.T @ seen / len(seen))
     curvature = variances[:, None] * values.clamp_min(0)
-    divisor = curvature + penalty.mean() + 1e-6 * curvature.mean(dim=1, keepdim=True) + 1e-12
+    divisor = curvature + (penalty / unit**2).mean() + 1e-6 * curvature.mean(dim=1, keepdim=True) + 1e-12
 
     def solve(gradient: Tensor) -> Tensor:
-        return (gradient @ vectors / divisor) @ vectors.T
+        return ((gradient / unit) @ vectors / divisor) @ vectors.T / unit
 
     return solve
+
+
+def _column_units(seen: Tensor) -> Tensor:
+    """The root mean square of columns far larger than is usual (width,), 1 for all others."""
+    sizes = seen.square().mean(dim=0).sqrt()
+    usual = sizes.median().clamp_min(torch.finfo(torch.float64).tiny)
+    return torch.where(sizes > 100 * usual, sizes / usual, 1.0)

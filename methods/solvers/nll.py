@@ -10,6 +10,10 @@ BLOCK_ELEMENTS = 400_000
 """Elements of one block: its few temporaries stay in the processor's cache."""
 
 
+LOWEST = -1e4
+"""Scaled logits, relative to the row's largest, below which exp is zero in every precision: kept finite there."""
+
+
 def blocks(logits: Tensor) -> Iterator[slice]:
     """Slices of rows that cover `logits` (N, K), a cache-sized block each; large blocks on an accelerator."""
     elements = BLOCK_ELEMENTS if logits.device.type == "cpu" else 64 * BLOCK_ELEMENTS
@@ -29,23 +33,34 @@ def tracing() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
-def slope_and_curvature(logits: Tensor, labels: Tensor, beta: float) -> tuple[float, float]:
+def slope_and_curvature(
+    logits: Tensor, labels: Tensor, beta: float, weights: Tensor | None = None
+) -> tuple[float, float]:
     """First and second derivative in beta of the mean NLL of softmax(beta z).
 
     The slope is mean(E_p z - z_y), the curvature mean(Var_p z). Elements in the precision of `logits` (N, K), relative
-    to the row's largest; sums over rows in float64.
+    to the row's largest and in units of 1/beta, so that no magnitude of the logits overflows; sums over rows in
+    float64.
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+        beta: the inverse temperature, above zero.
+        weights: of each row (N,) with a mean of one, or None where all count once.
     """
     totals = torch.zeros(2, dtype=torch.float64, device=logits.device)
     for rows in blocks(logits):
-        shifted = logits[rows] - logits[rows].amax(dim=1, keepdim=True)
-        weights = (shifted * beta).exp_()
-        mass = weights.sum(dim=1)
-        mean = weights.mul_(shifted).sum(dim=1) / mass
-        square = weights.mul_(shifted).sum(dim=1) / mass
+        shifted = (logits[rows] - logits[rows].amax(dim=1, keepdim=True)).mul_(beta)
         own = shifted.gather(1, labels[rows, None]).squeeze(1)
-        totals += torch.stack([(mean - own).double().sum(), (square - mean * mean).double().sum()])
+        shifted.clamp_min_(LOWEST)
+        masses = shifted.exp()
+        mass = masses.sum(dim=1)
+        mean = masses.mul_(shifted).sum(dim=1) / mass
+        square = masses.mul_(shifted).sum(dim=1) / mass
+        parts = torch.stack([(mean - own).double(), (square - mean * mean).double()])
+        totals += parts.sum(dim=1) if weights is None else parts @ weights[rows]
     slope, curvature = (totals / len(logits)).tolist()
-    return slope, max(curvature, 0.0)
+    return slope / beta, max(curvature, 0.0) / beta**2
 
 
 def mean_nll(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
@@ -57,6 +72,31 @@ def mean_nll(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
     return float(total) / len(logits)
 
 
-def spread(logits: Tensor) -> float:
-    """The mean over rows of the standard deviation over classes: the scale of the logits, 0 where all are alike."""
-    return float(logits.std(dim=1, correction=0).double().mean())
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logit of the true class minus the largest of the others (N,) float64: negative where another class wins."""
+    found = []
+    for rows in blocks(logits):
+        others = logits[rows].clone()
+        own = others.gather(1, labels[rows, None]).squeeze(1)
+        others.scatter_(1, labels[rows, None], -torch.inf)
+        found.append(own.double() - others.amax(dim=1).double())
+    return torch.cat(found)
+
+
+def typical_gap(logits: Tensor, labels: Tensor) -> float:
+    """The unit in which temperatures are searched for: the median size of the margins that are not zero.
+
+    A class that is masked by a large negative logit, and outliers among the rows, leave it as it is. Where every true
+    class ties with its largest rival it is the median gap between a row's largest and smallest logit; 0 where every
+    row of logits is constant.
+    """
+    for gaps_of in (margins, _widths):
+        gaps = gaps_of(logits, labels).abs()
+        if (gaps > 0).any():
+            return float(gaps[gaps > 0].median())
+    return 0.0
+
+
+def _widths(logits: Tensor, labels: Tensor) -> Tensor:
+    """The gap between the largest and the smallest logit of each row (N,)."""
+    return logits.amax(dim=1).double() - logits.amin(dim=1).double()
