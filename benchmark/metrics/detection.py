@@ -127,14 +127,15 @@ def detection_scores(observed: Observed, reference: Reference) -> dict[str, np.n
         reference: of in-distribution samples that are not among them.
 
     Returns:
-        Score name to (N,) float64; higher is more out of distribution.
+        Score name to (N,) float64; higher is more out of distribution. Those of the logits are what ranks them without
+        rounding (see `ood_scores`).
 
     Example:
         >>> samples = Observed(torch.randn(8, 3))
         >>> sorted(detection_scores(samples, Reference(samples, torch.zeros(8, dtype=torch.int64))))[:2]
         ['energy', 'entropy']
     """
-    scores = ood_scores(logits=observed.logits)
+    scores = ood_scores(logits=observed.logits, ranks=True)
     for name, function in REFERENCE_SCORES.items():
         values = function(observed, reference)
         if values is not None:

@@ -6,6 +6,7 @@ measure.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,33 +20,55 @@ from calbench.benchmark.metrics.source import Block, Source
 
 def _max_softmax(block: Block) -> Tensor:
     """-max p (Hendrycks and Gimpel 2017)."""
-    return -block.confidence
+    return block.log_rest.exp() - 1
 
 
 def _entropy(block: Block) -> Tensor:
     """The entropy of p."""
-    return torch.special.entr(block.probabilities).sum(dim=1)
+    return _log_entropy(block).exp()
+
+
+def _log_entropy(block: Block) -> Tensor:
+    log_p = block.scores.double().log_softmax(dim=1) if block.is_logits else block.scores.double().log()
+    # The largest p may round to 1: its -log p is that of one minus the rest.
+    surprise = log_p.neg().scatter(1, block.prediction[:, None], -torch.log1p(-block.log_rest.exp())[:, None])
+    return (log_p + surprise.log()).nan_to_num(nan=-torch.inf).logsumexp(dim=1).round(decimals=12)
 
 
 def _energy(block: Block) -> Tensor:
     """-logsumexp z (Liu 2020)."""
-    return -(block.top_score.double() - block.confidence.double().log())
+    return -block.scores.double().logsumexp(dim=1)
 
 
-SCORES: dict[str, Callable[[Block], Tensor]] = {
-    "max-softmax": _max_softmax,
-    "entropy": _entropy,
-    "energy": _energy,
+@dataclass(frozen=True)
+class Score:
+    """A score of a sample from its logits.
+
+    Attributes:
+        value: the score; its docstring is the formula.
+        rank: what ranks samples as the score does, where the score itself rounds to equal numbers.
+    """
+
+    value: Callable[[Block], Tensor]
+    rank: Callable[[Block], Tensor]
+
+
+SCORES: dict[str, Score] = {
+    "max-softmax": Score(_max_softmax, lambda block: block.log_rest),
+    "entropy": Score(_entropy, _log_entropy),
+    "energy": Score(_energy, _energy),
 }
-"""Score name to its function, whose docstring is the formula."""
+"""Score name to its function."""
 
 
-def ood_scores(*, logits: Any, scores: Sequence[str] = tuple(SCORES)) -> dict[str, np.ndarray]:
-    """Scores of each sample, in one pass.
+def ood_scores(*, logits: Any, scores: Sequence[str] = tuple(SCORES), ranks: bool = False) -> dict[str, np.ndarray]:
+    """Scores of each sample, in one pass, in float64.
 
     Args:
         logits: (N, K), NumPy or torch.
         scores: names among `SCORES`.
+        ranks: give numbers that rank the samples as the scores do, but are not equal where a maximum rounds to 1 or
+            an entropy to 0: log(1 - max p) and the logarithm of the entropy.
 
     Returns:
         Score name to (N,) float64; higher is more out of distribution.
@@ -54,13 +77,14 @@ def ood_scores(*, logits: Any, scores: Sequence[str] = tuple(SCORES)) -> dict[st
         ValueError: bad logits; the message says where.
     """
     source = Source(logits=logits, labels=np.zeros(len(logits), dtype=np.int64))
-    stripes = source.map_stripes(lambda stripe: [_block_scores(block, scores) for block in stripe.blocks()])
+    stripes = source.map_stripes(lambda stripe: [_block_scores(block, scores, ranks) for block in stripe.blocks()])
     blocks = [block for stripe in stripes for block in stripe]
     return {name: np.concatenate([block[name] for block in blocks]) for name in scores}
 
 
-def _block_scores(block: Block, scores: Sequence[str]) -> dict[str, np.ndarray]:
-    return {name: SCORES[name](block).double().cpu().numpy() for name in scores}
+def _block_scores(block: Block, scores: Sequence[str], ranks: bool) -> dict[str, np.ndarray]:
+    functions = {name: SCORES[name].rank if ranks else SCORES[name].value for name in scores}
+    return {name: function(block).cpu().numpy() for name, function in functions.items()}
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
@@ -100,10 +124,10 @@ def _of_every_score(measure: str, label: str) -> Callable[[type[OODMetric]], typ
     """Declare what is decorated once for each of `SCORES`, as the metric ``<measure>-<score>``."""
 
     def declare(base: type[OODMetric]) -> type[OODMetric]:
-        for name, function in SCORES.items():
+        for name, of_sample in SCORES.items():
 
             class OfScore(base):
-                __doc__ = f"{base.__doc__} Score: {function.__doc__}"
+                __doc__ = f"{base.__doc__} Score: {of_sample.value.__doc__}"
                 score = name
 
             register(f"{measure}-{name}", label=f"{label} ({name})")(OfScore)
@@ -162,5 +186,8 @@ def evaluate_ood(*, logits: Any, ood_logits: Any, metrics: Sequence[str] | None 
             raise ValueError(f"metric {name!r} does not compare two sets of predictions: use evaluate")
         if metric.score not in SCORES:
             raise ValueError(f"metric {name!r} needs more than logits: use detection_scores")
-    inside, outside = ood_scores(logits=logits), ood_scores(logits=ood_logits)
+    shape, other = np.shape(logits), np.shape(ood_logits)
+    if shape[1:] != other[1:]:
+        raise ValueError(f"ood_logits: shape {other} does not match logits of shape {shape}: not the same classes")
+    inside, outside = ood_scores(logits=logits, ranks=True), ood_scores(logits=ood_logits, ranks=True)
     return {name: metric.separation(inside[metric.score], outside[metric.score]) for name, metric in made.items()}

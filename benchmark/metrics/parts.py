@@ -98,6 +98,15 @@ class TopLabel(_RowPart):
 
 
 @dataclass(frozen=True)
+class LogRest(_RowPart):
+    """``log_rest`` (N,) float64: log(1 - confidence), which does not round to the same number where confidences do."""
+
+    @override
+    def columns(self, block: Block) -> dict[str, Tensor]:
+        return {"log_rest": block.log_rest}
+
+
+@dataclass(frozen=True)
 class ProperScores(_RowPart):
     """``nll`` (N,) in nats and ``brier`` (N,) in 0..2, float64.
 

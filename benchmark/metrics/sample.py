@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from calbench.benchmark.core.bins import bin_of
 from calbench.benchmark.metrics.classwise import Classwise, ClasswiseEntries
-from calbench.benchmark.metrics.parts import Part, Prediction, ProperScores, TopK, TopLabel, Truth
+from calbench.benchmark.metrics.parts import LogRest, Part, Prediction, ProperScores, TopK, TopLabel, Truth
 from calbench.benchmark.metrics.source import Source
 
 Array = np.ndarray
@@ -88,15 +88,28 @@ class Sample:
         return bin_of(self.confidence, bins)
 
     @cached_property
-    def order(self) -> Array:
-        """The samples by rising confidence (N,)."""
-        return np.argsort(self.confidence, kind="stable")
+    def by_confidence(self) -> "Ranking":
+        """The samples by rising confidence."""
+        return Ranking(self.confidence)
 
     @cached_property
-    def group_ends(self) -> Array:
-        """The last rank of each run of equal confidences, plus one."""
-        ranked = self.confidence[self.order]
-        return np.append(np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, len(ranked))
+    def by_certainty(self) -> "Ranking":
+        """The samples by falling log(1 - confidence): as by rising confidence, but never tied by rounding to 1."""
+        return Ranking(-self[LogRest()]["log_rest"])
+
+
+class Ranking:
+    """Samples in rising order of `keys` (N,).
+
+    Attributes:
+        order: the samples in that order (N,).
+        ends: the last rank of each run of equal keys, plus one.
+    """
+
+    def __init__(self, keys: Array) -> None:
+        self.order = np.argsort(keys, kind="stable")
+        ranked = keys[self.order]
+        self.ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, len(ranked))
 
 
 def _fill(parts: list[Part], source: Source) -> list[Any]:
@@ -126,11 +139,11 @@ class View(ABC):
         """The weighted sum of `values` (N,), or the count, for each value of `index` in 0..size-1: (R, size)."""
 
     @abstractmethod
-    def cumulative(self, values: Array | None = None) -> Array:
-        """Cumulative weighted sums of `values` (N,), or counts, by rising confidence: (R, G+1).
+    def cumulative(self, values: Array | None = None, ranking: Ranking | None = None) -> Array:
+        """Cumulative weighted sums of `values` (N,), or counts, along a ranking, by default of confidence: (R, G+1).
 
-        G is the number of distinct confidences; entry g sums the samples of the g smallest. Samples of equal
-        confidence are never told apart, so that nothing depends on their order.
+        G is the number of distinct keys; entry g sums the samples of the g smallest. Samples of equal keys are never
+        told apart, so that nothing depends on their order.
         """
 
     @abstractmethod
@@ -161,12 +174,12 @@ class PointView(View):
         return np.bincount(index, weights=values, minlength=size)[None].astype(np.float64)
 
     @override
-    def cumulative(self, values: Array | None = None) -> Array:
-        ends = self.sample.group_ends
+    def cumulative(self, values: Array | None = None, ranking: Ranking | None = None) -> Array:
+        ranking = ranking or self.sample.by_confidence
         if values is None:
-            return np.append(0.0, ends)[None]
-        sums = np.cumsum(values[self.sample.order], dtype=np.float64)
-        return np.append(0.0, sums[ends - 1])[None]
+            return np.append(0.0, ranking.ends)[None]
+        sums = np.cumsum(values[ranking.order], dtype=np.float64)
+        return np.append(0.0, sums[ranking.ends - 1])[None]
 
     @override
     def classwise(self, bins: int) -> Array:
@@ -187,7 +200,8 @@ class ResampledView(View):
         self.raw_counts = counts
         self.counts = counts.astype(np.float64)
         self.columns = columns
-        self._cumulative: dict[int, tuple[Array | None, Array]] = {}
+        self._cumulative: dict[tuple[int, int], tuple[Array | None, Ranking, Array]] = {}
+        self._ranked: dict[int, Array] = {}
 
     @override
     def mean(self, values: Array) -> Array:
@@ -204,24 +218,26 @@ class ResampledView(View):
         return self._sparse_sums(index, np.arange(len(self)), data, size)
 
     @override
-    def cumulative(self, values: Array | None = None) -> Array:
-        key = id(values)
-        if key not in self._cumulative:  # the array is kept beside its sums, so that its id stays its own
-            self._cumulative[key] = (values, self._cumulate(values))
-        return self._cumulative[key][1]
+    def cumulative(self, values: Array | None = None, ranking: Ranking | None = None) -> Array:
+        ranking = ranking or self.sample.by_confidence
+        key = id(values), id(ranking)
+        if key not in self._cumulative:  # the arrays are kept beside their sums, so that no other gets their id
+            self._cumulative[key] = (values, ranking, self._cumulate(values, ranking))
+        return self._cumulative[key][2]
 
-    def _cumulate(self, values: Array | None) -> Array:
-        order, ends = self.sample.order, self.sample.group_ends
+    def _cumulate(self, values: Array | None, ranking: Ranking) -> Array:
+        order, ends = ranking.order, ranking.ends
         sums = np.zeros((len(self.counts), len(order) + 1))
-        terms = self._ranked_counts
+        terms = self._ranked_counts(ranking)
         if values is not None:
             terms = terms * values[order]
         np.cumsum(terms, axis=1, dtype=np.float64, out=sums[:, 1:])
         return sums if len(ends) == len(order) else sums[:, np.append(0, ends)]
 
-    @cached_property
-    def _ranked_counts(self) -> Array:
-        return self.raw_counts[:, self.sample.order]  # bytes: gathering them costs an eighth of gathering float64
+    def _ranked_counts(self, ranking: Ranking) -> Array:
+        if id(ranking) not in self._ranked:  # bytes: gathering them costs an eighth of gathering float64
+            self._ranked[id(ranking)] = self.raw_counts[:, ranking.order]
+        return self._ranked[id(ranking)]
 
     @cached_property
     def _transposed(self) -> Array:

@@ -57,6 +57,20 @@ class Block:
         return self._at(self.probabilities, self.prediction).clamp_(max=1)
 
     @cached_property
+    def log_rest(self) -> Tensor:
+        """log(1 - confidence) of each row (n,) float64: what ranks the samples where a confidence rounds to 1.
+
+        Of logits it is exact at any confidence, to twelve decimals, so that no order of the classes breaks ties; of
+        probabilities it knows no more than the confidence.
+        """
+        if not self.is_logits:
+            return torch.log1p(-self.confidence.double())
+        top = self.prediction[:, None]
+        exact = self.scores.double()
+        odds = exact.scatter(1, top, -torch.inf).logsumexp(dim=1) - exact.gather(1, top)[:, 0]
+        return torch.nn.functional.logsigmoid(odds).round(decimals=12)
+
+    @cached_property
     def top_score(self) -> Tensor:
         """The largest score of each row (n,)."""
         return self._at(self.scores, self.prediction)
