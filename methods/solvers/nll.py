@@ -28,6 +28,13 @@ def in_blocks(function: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
     return torch.cat([function(logits[rows]) for rows in blocks(logits)])
 
 
+def split_rows(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """`tensors` of one length in parts of `rows` rows; whole while a map is traced or exported."""
+    if tracing():
+        return iter([tensors])
+    return zip(*(tensor.split(max(1, rows)) for tensor in tensors), strict=True)
+
+
 def tracing() -> bool:
     """Whether the operations are being recorded, by torch.jit or torch.export, instead of run."""
     return torch.jit.is_tracing() or torch.compiler.is_exporting()

@@ -112,7 +112,13 @@ def test_argmax_is_kept_where_declared(name):
     assert torch.equal(result.argmax(1), other.argmax(1))
 
 
+ONLY_SOFTENS = "clipping can lower confidences and never raise them"
+UNRELATED = "its map acts through the features, which here have nothing to do with the logits"
+
+
 def test_better_than_identity_on_known_miscalibration(name):
+    if name == "feature-clipping":
+        pytest.skip(UNRELATED)
     logits, labels, features = planted(1500, 4, temperature=4.0)
     calibrator = fitted(name, logits, labels, features)
     test, test_labels, test_features = planted(1500, 4, temperature=4.0, seed=1)
@@ -121,6 +127,8 @@ def test_better_than_identity_on_known_miscalibration(name):
 
 
 NOT_FOR_UNDERCONFIDENCE = {
+    "feature-clipping": UNRELATED,
+    "logit-clipping": ONLY_SOFTENS,
     "tempnet-posthoc": "its loss does not look at the labels: see the next test",
     "iso-entropy": "two classes leave every sample the same confidence",
     "enir": "netcal's weights prefer the model that follows the noise of each sample",
@@ -160,6 +168,8 @@ def test_any_magnitude_of_logits(name, magnitude):
     logits, labels, features = planted(600, 4, temperature=1.0)
     calibrator = fitted(name, logits * magnitude, labels, features)
     result = check_output(calibrator, logits * magnitude, features)
+    if name == "logit-clipping" and magnitude < 1:
+        pytest.skip(ONLY_SOFTENS)
     if magnitude == 1e4 or registry[name].keeps_accuracy:
         before = functional.cross_entropy(logits * magnitude, labels)
         assert functional.cross_entropy(result, labels) < before
@@ -182,6 +192,8 @@ def test_identical_logits(name, logits):
 
 
 NOT_FOR_SEPARABLE = {
+    "feature-clipping": UNRELATED,
+    "logit-clipping": ONLY_SOFTENS,
     "venn-abers": "a class of n samples is given n / (n + 1) at most, however clear they are: that is its guarantee",
 }
 

@@ -1,0 +1,46 @@
+"""The bound of a clipping with the lowest ECE or NLL."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from calbench.methods.solvers.ece_grid import NUM_BINS
+from calbench.methods.solvers.nll import blocks, mean_nll
+
+NO_BOUND = 3.0e38
+"""Stands for no clipping: a number that JSON can hold and no float32 exceeds."""
+
+
+def best_bound(
+    clipped: Callable[[float], Tensor], logits: Tensor, labels: Tensor, grid: Iterable[float],
+    criterion: Literal["ece", "nll"],
+) -> float:  # fmt: skip
+    """The bound of `grid` whose clipped logits have the lowest criterion; `NO_BOUND` where none beats doing nothing.
+
+    Args:
+        clipped: the logits (N, K) under a bound.
+        logits: as they are (N, K).
+        labels: (N,).
+        grid: bounds to try, those above zero; of equally good ones the largest is taken.
+        criterion: ``ece`` of 15 equal-width bins, or ``nll``.
+    """
+    measure = mean_nll if criterion == "nll" else binned_ece
+    best, lowest = NO_BOUND, measure(logits, labels)
+    for bound in sorted({bound for bound in grid if bound > 0}, reverse=True):
+        value = measure(clipped(bound), labels)
+        if value < lowest:
+            best, lowest = bound, value
+    return best
+
+
+def binned_ece(logits: Tensor, labels: Tensor) -> float:
+    """The ECE, as a fraction, of 15 equal-width bins (a, b]."""
+    gaps = torch.zeros(NUM_BINS, dtype=torch.float64, device=logits.device)
+    for rows in blocks(logits):
+        confidence, predicted = logits[rows].double().softmax(dim=1).max(dim=1)
+        cells = (confidence * NUM_BINS).ceil().sub(1).clamp(0, NUM_BINS - 1).long()
+        correct = (predicted == labels[rows]).double()
+        gaps.index_add_(0, cells, correct - confidence)
+    return float(gaps.abs().sum()) / len(logits)
