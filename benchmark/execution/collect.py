@@ -66,7 +66,7 @@ def standing_results(store: Store, suite: Suite, inputs: str) -> Results | None:
             results = Results.load(folder)
     except InputError:
         return None
-    return results if results.run.get("inputs") == inputs else None
+    return results if results.run.get("inputs") == inputs and not results.edited else None
 
 
 def collect(

@@ -61,7 +61,8 @@ def publish(suite: Suite, options: RunOptions, address: str) -> Publication:
     if missing:
         raise InputError(f"publish: {len(missing)} of {len(plan)} cells of {suite.name} are not there; run it first")
     with store.folder.fetched(suite.name) as folder:
-        Results.load(folder)  # refuses what is damaged before anything is written
+        if changed := Results.load(folder).edited:
+            raise InputError(f"publish: {', '.join(changed)} of {suite.name}: edited by hand; run the suite again")
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".json")}
     published = [_write_predictions(work, store, target, suite.protocol.checkpoint) for work in plan]
     for name, data in files.items():

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.files import write_atomically
+from calbench.benchmark.core.files import write_together
 from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA, Column, conform
+from calbench.benchmark.results.run_schema import CHECKSUMS, checksums, edited, problem
 
 FORMAT = 1
 
@@ -25,6 +26,7 @@ class Results:
         run: the record of the run: config, protocol, entries, cells, versions, commit, hardware.
         diagrams: reliability bins and temperature histograms, one dict per dataset, backbone, entry, seed and split.
         curves: metrics over epochs, one dict per cell.
+        edited: files that are not as the run wrote them.
     """
 
     table: pd.DataFrame
@@ -32,19 +34,25 @@ class Results:
     run: dict[str, Any]
     diagrams: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
+    edited: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
-        """Write the five files of a suite's results, each whole."""
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "results.csv", self.table.to_csv(index=False).encode())
-        write_atomically(folder / "comparisons.csv", self.comparisons.to_csv(index=False).encode())
-        for name in _JSON_FILES:
-            value = json.dumps(getattr(self, name), indent=1 if name == "run" else None, allow_nan=True)
-            write_atomically(folder / f"{name}.json", value.encode())
+        """Write the five files of a suite's results together: after a full disk or a kill, no old and new are mixed.
+
+        ``run.json`` comes last and has the checksums of all, by which a mixture or an edit shows.
+        """
+        files = {
+            "results.csv": self.table.to_csv(index=False).encode(),
+            "comparisons.csv": self.comparisons.to_csv(index=False).encode(),
+            "diagrams.json": json.dumps(self.diagrams).encode(),
+            "curves.json": json.dumps(self.curves).encode(),
+        }
+        run = self.run | {CHECKSUMS: checksums(self.run, files)}
+        write_together(folder, files | {"run.json": json.dumps(run, indent=1).encode()})
 
     @classmethod
     def load(cls, folder: Path) -> "Results":
-        """Read what `save` wrote.
+        """Read what `save` wrote; what was edited since is named in `edited` and first among the notes.
 
         Raises:
             InputError: a file is missing, damaged or from another version; the message names it.
@@ -56,12 +64,20 @@ class Results:
         if not isinstance(run, dict) or run.get("format") != FORMAT:
             found = run.get("format") if isinstance(run, dict) else None
             raise InputError(f"{folder.name}/run.json: results of format {found!r}; this version reads {FORMAT}")
+        if wrong := problem(run):
+            raise InputError(f"{folder.name}/run.json: {wrong}")
+        changed = edited(run, {name: _bytes(folder / name) for name in _CHECKED_FILES})
+        if changed:
+            note = f"{', '.join(changed)}: edited by hand, or of an interrupted write (the checksum differs)"
+            run["notes"] = [note, *run.get("notes", [])]
+        run.pop(CHECKSUMS, None)
         table = _read_with_schema(folder / "results.csv", RESULT_SCHEMA)
         comparisons = _read_with_schema(folder / "comparisons.csv", COMPARISON_SCHEMA)
-        return cls(table, comparisons, **loaded)
+        return cls(table, comparisons, **loaded, edited=changed)
 
 
 _JSON_FILES = ("run", "diagrams", "curves")
+_CHECKED_FILES = ("results.csv", "comparisons.csv", "diagrams.json", "curves.json")
 _TEXT_COLUMNS = ("dataset", "backbone", "entry", "recipe", "calibrator", "checkpoint", "split", "metric", "baseline")
 
 
@@ -105,6 +121,13 @@ def as_numbers(values: pd.Series, where: str) -> pd.Series:
 def _shown(path: Path) -> str:
     """A file in its folder: enough to find it, and no path of somebody's machine."""
     return "/".join(filter(None, (path.parent.name, path.name)))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{_shown(path)}: {error.strerror}") from None
 
 
 def _read_json(path: Path) -> Any:

@@ -80,7 +80,8 @@ class Folder:
             return
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
-            for path in Path(temporary).rglob("*"):
+            # The record with the checksums comes last: until then the old one shows that the others do not fit it.
+            for path in sorted(Path(temporary).rglob("*"), key=lambda path: (path.name == "run.json", path)):
                 if path.is_file():
                     self.write(f"{name}/{path.relative_to(temporary).as_posix()}", path.read_bytes())
 

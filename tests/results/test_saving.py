@@ -1,0 +1,135 @@
+"""The files of a result: published together, edits shown, and a record of anything refused in one line."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.report import write_reports
+from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.run_schema import CHECKSUMS, checksums
+
+QUICK = Path(__file__).parents[2] / "results" / "quick"
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Two entries on one dataset and backbone of the quick suite, so that reports are fast."""
+    whole = Results.load(QUICK)
+    kept = {"cross-entropy", "temperature-scaling"}
+
+    def rows(table):
+        return table[table.entry.isin(kept) & (table.dataset == "digits") & (table.backbone == "vit-micro")]
+
+    run = dict(whole.run)
+    run["entries"] = [entry for entry in run["entries"] if entry["entry"] in kept]
+    run["cells"] = [c for c in run["cells"] if c["recipe"] == "cross-entropy" and c["dataset"] == "digits"][:2]
+    return Results(rows(whole.table), rows(whole.comparisons), run)
+
+
+@pytest.fixture
+def folder(small, tmp_path):
+    small.save(tmp_path / "r")
+    return tmp_path / "r"
+
+
+def test_what_was_saved_comes_back_unedited(small, folder):
+    back = Results.load(folder)
+    assert back.edited == ()
+    assert back.run == small.run
+
+
+@pytest.mark.parametrize("name", ["results.csv", "comparisons.csv", "diagrams.json", "curves.json", "run.json"])
+def test_an_edited_file_is_named_in_every_report(folder, name):
+    path = folder / name
+    text = path.read_text()
+    path.write_text(text.replace("0.9", "0.8", 1) if name.endswith("csv") else text.rstrip() + " ")
+    if name == "run.json":
+        path.write_text(text.replace('"Quick suite"', '"My suite"'))
+    loaded = Results.load(folder)
+    assert loaded.edited == (name,)
+    assert loaded.run["notes"][0].startswith(f"{name}: edited by hand")
+    write_reports(loaded, folder, ["markdown", "html"])
+    for report in ("leaderboard.md", "index.html"):
+        assert f"{name}: edited by hand" in (folder / report).read_text()
+
+
+@pytest.mark.parametrize("renamed", range(5))
+def test_a_kill_between_the_renames_shows(small, folder, monkeypatch, renamed):
+    """The new results differ in every file; after the kill some are new."""
+    new = Results(small.table[:-1], small.comparisons[:-1], small.run | {"title": "New"}, [{"a": 1}], [{"b": 2}])
+    replace, done = os.replace, []
+
+    def killed(source, target):
+        if len(done) == renamed:
+            raise KeyboardInterrupt
+        done.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        new.save(folder)
+    loaded = Results.load(folder)
+    assert bool(loaded.edited) == bool(renamed)
+    assert loaded.run["title"] == small.run["title"], "the record with the checksums comes last"
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_full_disk_leaves_the_old_result(small, folder, monkeypatch, written):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    sync, done = os.fsync, []
+
+    def full(handle):
+        if len(done) == written:
+            raise OSError(28, "No space left on device")
+        done.append(handle)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        Results(small.table[:-1], small.comparisons, small.run | {"title": "New"}).save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def places(value, path=()):
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def altered(run, source):
+    """A copy of a record with one place replaced by something else or removed, and the right checksum."""
+    run = json.loads(json.dumps(run))
+    *parents, last = source.choice([path for path in places(run) if path])
+    target = run
+    for key in parents:
+        target = target[key]
+    if source.random() < 0.2:
+        del target[last]
+    else:
+        target[last] = source.choice([None, 7, -1.5, "", "x\x1b[31m", [], ["a", 3], {}, {"a": {}}, True, "9" * 400])
+    return run
+
+
+def test_altered_records_give_a_report_or_one_line(folder):
+    """A stranger's results folder: the checksum is right, for anybody can compute it."""
+    run = json.loads((folder / "run.json").read_text())
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.json"}
+    source, refused, written = random.Random(0), 0, 0
+    for _ in range(250):
+        changed = altered({k: v for k, v in run.items() if k != CHECKSUMS}, source)
+        (folder / "run.json").write_text(json.dumps(changed | {CHECKSUMS: checksums(changed, files)}))
+        try:
+            loaded = Results.load(folder)
+            if written < 10:
+                write_reports(loaded, folder, ["markdown", "latex"])
+                written += 1
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 30
+    assert written == 10
