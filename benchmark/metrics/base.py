@@ -164,3 +164,8 @@ def make_all(names: Sequence[str], bins: int) -> dict[str, Metric]:
 def better_direction(name: str) -> Better | None:
     """Which direction of `name` is good; None for what is neither, nor a registered metric, such as a temperature."""
     return registry[name].better if name in registry else None
+
+
+def metric_class(name: str) -> type[Metric] | None:
+    """The class of the metric `name`; None for what is no registered metric of one set of predictions."""
+    return cls if name in registry and issubclass(cls := registry[name], Metric) else None

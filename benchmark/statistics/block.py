@@ -1,0 +1,269 @@
+"""One metric of all entries of one dataset, backbone, split and checkpoint: the rows of its comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.metrics.base import better_direction, cost, metric_class, relative_reduction
+from calbench.benchmark.statistics.calibrated import calibration_test
+from calbench.benchmark.statistics.contrast import (
+    Z95,
+    Side,
+    correlations,
+    difference,
+    holm,
+    mean_of,
+    ratio_interval,
+)
+
+NAN = float("nan")
+ALPHA = 0.05
+
+NO_REPLICATES = "no bootstrap replicates: nothing is known of its sampling error"
+NO_BASELINE = "no seed has both the entry and the baseline"
+NOT_COMPARABLE = "noise biases this metric by a different amount for each model; compare the debiased ECE instead"
+WITHIN_NOISE = "the baseline is within noise of 0"
+BASELINE_ZERO = "the baseline is 0"
+WIDE_BASELINE = "the interval of the baseline's mean over seeds includes 0, so that the ratio has no upper end"
+
+
+@dataclass(frozen=True)
+class SeedValue:
+    """One metric of one entry and seed; the fields are those of results.csv, NaN or None where unknown."""
+
+    value: float
+    low: float
+    high: float
+    debiased: float
+    low_signed: float
+    samples: float
+    reason: str
+    replicates: np.ndarray | None
+
+    @property
+    def compared(self) -> float:
+        """The value that comparisons are made of: debiased for a calibration error."""
+        return self.debiased if np.isfinite(self.debiased) else self.value
+
+
+class Block:
+    """The comparisons of one metric.
+
+    Args:
+        metric: its name.
+        values: by entry and seed.
+        baseline: the entry that changes refer to.
+        floors: for ECE, mean and 95th percentile under perfect calibration, by entry and seed.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        values: Mapping[str, Mapping[int, SeedValue]],
+        baseline: str,
+        floors: Mapping[tuple[str, int], tuple[float, float]],
+    ) -> None:
+        self.values, self.baseline, self.floors = values, baseline, floors
+        self.better = better_direction(metric)
+        cls = metric_class(metric)
+        self.sampling = cls.sampling if cls else "smooth"
+        self.no_interval = cls.no_interval if cls and cls.sampling == "none" else ""
+        self.lowest, self.highest = (cls.lowest, cls.highest) if cls else (-np.inf, np.inf)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per entry, with `COMPARISON_COLUMNS` but for what all entries of the block share."""
+        best = self._best()
+        rows = [
+            self._value_columns(entry) | self._change_columns(entry) | {"p_best": self._p_against(entry, best)}
+            for entry in self.values
+        ]
+        self._adjust(rows, best)
+        return rows
+
+    def _adjust(self, rows: list[dict[str, Any]], best: str | None) -> None:
+        """Add what depends on the whole table: adjusted p values and the marks that follow from them."""
+        entries = [row["entry"] for row in rows]
+        for name, reference in (("p", self.baseline), ("p_best", best)):
+            ranked = np.array([entry not in (reference, ORACLE) for entry in entries])
+            p = np.array([row[name] for row in rows], dtype=float)
+            adjusted = np.where(ranked, holm(np.where(ranked, p, np.nan)), p)
+            for row, value in zip(rows, adjusted.tolist(), strict=True):
+                row[f"{name}_adjusted"] = value
+        for row in rows:
+            row["differs"] = None if np.isnan(row["p_adjusted"]) else bool(row["p_adjusted"] <= ALPHA)
+            tied = row["entry"] == best or row["p_best_adjusted"] > ALPHA
+            row["tied_with_best"] = None if np.isnan(row["p_best_adjusted"]) else bool(tied)
+
+    def _best(self) -> str | None:
+        if self.better is None:
+            return None
+        costs = {e: cost(_mean(v.values()), self.better) for e, v in self.values.items() if e != ORACLE}
+        return min(costs, key=costs.__getitem__) if costs else None
+
+    def _value_columns(self, entry: str) -> dict[str, Any]:
+        by_seed = self.values[entry]
+        values = list(by_seed.values())
+        debiased = [v.debiased for v in values]
+        row: dict[str, Any] = {
+            "entry": entry,
+            "seeds": len(values),
+            "value": sum(v.value for v in values) / len(values),
+            "debiased": sum(debiased) / len(debiased),
+            "low": NAN,
+            "high": NAN,
+            "spread_over": "",
+        }
+        reason = next((v.reason for v in values if v.reason), self.no_interval)
+        side = None if reason else self._side(entry, tuple(by_seed), of_value=True)
+        if side is None:
+            return row | self._calibration_columns(entry) | {"interval_reason": reason or NO_REPLICATES}
+        if len(values) == 1:
+            low, high = side.values[0] - side.lower[0], side.values[0] + side.upper[0]
+        else:
+            low, high = mean_of(side).interval()
+        # a gap's margins are continued below 0, where the error itself cannot be
+        ends = np.clip([low, high], self.lowest, self.highest).tolist()
+        spread = "samples" if len(values) == 1 else "samples and seeds"
+        row |= {"low": ends[0], "high": ends[1], "spread_over": spread, "interval_reason": ""}
+        return row | self._calibration_columns(entry)
+
+    def _calibration_columns(self, entry: str) -> dict[str, Any]:
+        seeds = tuple(seed for seed in self.values[entry] if (entry, seed) in self.floors)
+        if not seeds or len(seeds) < len(self.values[entry]):
+            return {"calibrated": None}
+        drawn = [self.values[entry][seed].replicates for seed in seeds]
+        known = all(values is not None and np.isfinite(values).all() for values in drawn)
+        matrix = correlations(np.stack(drawn)) if known else np.ones((len(seeds), len(seeds)))
+        errors = np.array([self.values[entry][seed].value for seed in seeds])
+        means, highs = np.array([self.floors[entry, seed] for seed in seeds]).T
+        test = calibration_test(errors, means, highs, matrix)
+        return {
+            "calibrated": test.calibrated,
+            "noise_floor": test.floor,
+            "noise_floor_95": test.threshold,
+            "detectable": test.detectable,
+        }
+
+    def _change_columns(self, entry: str) -> dict[str, Any]:
+        shared = self._common(entry, self.baseline)
+        row: dict[str, Any] = dict.fromkeys(
+            ("change", "change_low", "change_high", "reduction", "reduction_low", "reduction_high", "p"), NAN
+        )
+        if not shared:
+            return row | {"change_reason": NO_BASELINE, "reduction_reason": NO_BASELINE}
+        mine, base = self._mean(entry, shared), self._mean(self.baseline, shared)
+        row["change"] = mine - base
+        sides = self._sides(entry, self.baseline, shared)
+        reason = "" if sides else self._untested(entry, shared)
+        row["change_reason"] = reason
+        if sides:
+            contrast = difference(*sides, pseudo_error=self._pseudo_error(entry, shared))
+            row["change_low"], row["change_high"] = contrast.interval()
+            row["p"] = contrast.p_value()
+        return row | self._reduction_columns(entry, mine, base, sides, reason)
+
+    def _reduction_columns(
+        self, entry: str, mine: float, base: float, sides: tuple[Side, Side] | None, reason: str
+    ) -> dict[str, Any]:
+        nonnegative = self.sampling == "gaps"
+        if base == 0:
+            return {"reduction_reason": BASELINE_ZERO}
+        if sides and self.sampling == "gaps" and self._within_noise(sides[1]):
+            return {"reduction_reason": WITHIN_NOISE}
+        if nonnegative and base < 0:
+            return {"reduction_reason": WITHIN_NOISE}
+        reduction = float(relative_reduction(max(mine, 0.0) if nonnegative else mine, base, self.better))
+        row: dict[str, Any] = {"reduction": reduction, "reduction_reason": reason}
+        if not sides:
+            return row
+        if entry == self.baseline:
+            return row | {"reduction_low": 0.0, "reduction_high": 0.0}
+        low, high = self._ratio(*sides)
+        if np.isnan(low):
+            return row | {"reduction_reason": WIDE_BASELINE}
+        ends = (100 * (low - 1), 100 * (high - 1)) if self.better == "higher" else (100 * (1 - high), 100 * (1 - low))
+        return row | {"reduction_low": ends[0], "reduction_high": ends[1]}
+
+    def _ratio(self, first: Side, second: Side) -> tuple[float, float]:
+        """The interval of the ratio of the means, of their sizes where a metric is best at 0."""
+        if self.better == "zero":
+            first, second = (side.flipped() if side.mean < 0 else side for side in (first, second))
+            low, high = ratio_interval(first, second)
+            return low, max(high, -ratio_interval(first.flipped(), second)[0]) if np.isfinite(high) else high
+        return ratio_interval(first, second)
+
+    @staticmethod
+    def _within_noise(side: Side) -> bool:
+        """Whether the mean over seeds is within its margin over test samples of 0."""
+        contrast = mean_of(side)
+        return contrast.estimate <= contrast.lower
+
+    def _p_against(self, entry: str, best: str | None) -> float:
+        if best is None or entry == ORACLE:
+            return NAN
+        shared = self._common(entry, best)
+        sides = self._sides(entry, best, shared) if shared else None
+        if sides is None:
+            return NAN
+        if self.better == "zero":
+            sides = tuple(side.flipped() if side.mean < 0 else side for side in sides)
+        return difference(*sides, pseudo_error=self._pseudo_error(entry, shared)).p_value()
+
+    def _common(self, first: str, second: str) -> tuple[int, ...]:
+        return tuple(sorted(self.values.get(first, {}).keys() & self.values.get(second, {}).keys()))
+
+    def _mean(self, entry: str, seeds: Sequence[int]) -> float:
+        return _mean(self.values[entry][seed] for seed in seeds)
+
+    def _pseudo_error(self, entry: str, seeds: Sequence[int]) -> float:
+        samples = self.values[entry][seeds[0]].samples
+        return 100 / samples if self.sampling == "share" and samples > 0 else 0.0
+
+    def _untested(self, entry: str, seeds: Sequence[int]) -> str:
+        """Why the change of an entry is not tested."""
+        if self.sampling in ("bounds", "none"):
+            return NOT_COMPARABLE
+        for name in (entry, self.baseline):
+            for seed in seeds:
+                if self.values[name][seed].reason:
+                    return f"{name}: {self.values[name][seed].reason}"
+                if (drawn := self.values[name][seed].replicates) is not None and not np.isfinite(drawn).all():
+                    return f"{name}: some bootstrap resamples have no finite value"
+        return NO_REPLICATES
+
+    def _sides(self, first: str, second: str, seeds: Sequence[int]) -> tuple[Side, Side] | None:
+        if self.sampling in ("bounds", "none"):
+            return None
+        sides = self._side(first, seeds), self._side(second, seeds)
+        return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
+
+    def _side(self, entry: str, seeds: Sequence[int], of_value: bool = False) -> Side | None:
+        """An entry over seeds, or None where one of them lacks replicates; margins of the value or of differences."""
+        values = [self.values[entry][seed] for seed in seeds]
+        drawn = [value.replicates for value in values]
+        if any(one is None or not np.isfinite(one).all() for one in drawn):
+            return None
+        margins = np.array([self._margins(value, of_value) for value in values])
+        compared = np.array([value.compared for value in values])
+        return Side(compared, margins[:, 0], margins[:, 1], np.stack(drawn))
+
+    @staticmethod
+    def _margins(value: SeedValue, of_value: bool) -> tuple[float, float]:
+        """95 % margins below and above a value over test samples.
+
+        Differences of unbiased metrics take their margins from the spread of the replicates, the same on both sides, so
+        that they cancel with those of an equal model; debiased errors have asymmetric ones.
+        """
+        low = value.low_signed if np.isfinite(value.low_signed) else value.low
+        if np.isfinite(low) and (of_value or np.isfinite(value.debiased)):
+            return max(value.compared - low, 0.0), max(value.high - value.compared, 0.0)
+        margin = Z95 * float(value.replicates.std())
+        return margin, margin
+
+
+def _mean(values: Any) -> float:
+    compared = [value.compared for value in values]
+    return sum(compared) / len(compared)
