@@ -5,6 +5,7 @@ from typing import Any
 
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import make_all
+from calbench.benchmark.metrics.inputs import warn_of_probabilities
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
 
@@ -42,6 +43,9 @@ def evaluate(
             is no distribution, labels out of range; the message says what and where.
     """
     made = make_all(PANEL if metrics is None else metrics, bins)
-    sample = Sample(Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior))
+    source = Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior)
+    if source.is_logits:
+        warn_of_probabilities(source.values)
+    sample = Sample(source)
     sample.collect([part for metric in made.values() for part in metric.parts()])
     return {name: metric.value(sample) for name, metric in made.items()}

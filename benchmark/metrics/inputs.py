@@ -1,5 +1,6 @@
 """Checks of what a user hands in: logits, probabilities and labels, NumPy or torch, any float type."""
 
+import inspect
 import math
 import warnings
 from typing import Any
@@ -8,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from calbench.benchmark.core.labels import class_numbers
+
 _SUM_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 2e-2}
+_FEW_ROWS, _LOOSE_TOLERANCE = 10, 1e-3
 _DEFAULT_SUM_TOLERANCE = 1e-4  # float32 softmax of 1,000 classes is off by 1e-6, float32 written with 6 digits by 1e-5
 
 
@@ -20,26 +24,47 @@ def as_logits(logits: Any) -> Tensor:
     """
     tensor = as_matrix(logits, "logits")
     check_finite(tensor)
+    warn_of_probabilities(tensor)
     return tensor
 
 
+def warn_of_probabilities(logits: Tensor) -> None:
+    """Warn where every row of `logits` (N, K) is non-negative and sums to one, as probabilities do."""
+    if len(logits) < _FEW_ROWS or not _sum_to_one(logits[:_FEW_ROWS]) or not _sum_to_one(logits):
+        return
+    message = "every row of the logits is non-negative and sums to one, as probabilities do: pass their logarithm"
+    warnings.warn(f"{message}, or to evaluate as probabilities=", stacklevel=_level_outside())
+
+
+def _sum_to_one(values: Tensor) -> bool:
+    totals = values.sum(dim=1, dtype=torch.promote_types(values.dtype, torch.float32))
+    return bool((totals - 1).abs().max() < _LOOSE_TOLERANCE) and bool(values.min() >= 0)
+
+
+def _level_outside() -> int:
+    """The `stacklevel` of the first caller outside of this package."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("calbench"):
+        level, frame = level + 1, frame.f_back
+    return level - 1
+
+
 def as_labels(labels: Any, num_rows: int, num_classes: int) -> Tensor:
-    """`labels` as int64 (N,).
+    """`labels` as int64 (N,), on the device of `labels`.
+
+    Args:
+        labels: (N,), (N, 1) or (1, N): whole numbers of any type or truth values; or one-hot rows (N, K).
+        num_rows: N.
+        num_classes: K.
 
     Raises:
         ValueError: another length than the logits, not whole numbers, or a label outside 0..K-1.
     """
-    tensor = _as_tensor(labels, "labels")
-    if tensor.ndim != 1 or len(tensor) != num_rows:
-        raise ValueError(f"labels: shape {tuple(tensor.shape)} does not fit {num_rows} rows of predictions")
-    if tensor.is_floating_point() and (tensor != tensor.round()).any():
-        row = int((tensor != tensor.round()).nonzero()[0])
-        raise ValueError(f"labels: row {row} holds {tensor[row].item()}, not a class number")
-    bad = ((tensor < 0) | (tensor >= num_classes)).nonzero().flatten()
-    if len(bad):
-        row = int(bad[0])
-        raise ValueError(f"labels: row {row} holds {tensor[row].item()}, outside 0..{num_classes - 1}")
-    return tensor.long()
+    if not isinstance(labels, Tensor):
+        return torch.from_numpy(class_numbers(labels, num_rows, num_classes))
+    host = labels.detach().cpu()
+    array = (host.double() if host.dtype == torch.bfloat16 else host).numpy()
+    return torch.from_numpy(class_numbers(array, num_rows, num_classes)).to(labels.device)
 
 
 def as_matrix(values: Any, what: str) -> Tensor:
@@ -53,7 +78,7 @@ def as_matrix(values: Any, what: str) -> Tensor:
         raise ValueError(f"{what}: expected two dimensions (rows, classes), got shape {tuple(tensor.shape)}")
     if tensor.shape[0] == 0 or tensor.shape[1] < 2:
         raise ValueError(f"{what}: expected at least one row and two classes, got shape {tuple(tensor.shape)}")
-    return tensor if tensor.is_floating_point() else tensor.float()
+    return tensor if tensor.is_floating_point() else tensor.double()
 
 
 def check_finite(logits: Tensor, offset: int = 0) -> None:
@@ -101,10 +126,19 @@ def _as_tensor(values: Any, what: str) -> Tensor:
         raise ValueError(f"{what}: expected numbers, got {array.dtype} values")
     if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    if array.dtype == np.longdouble or array.dtype == np.uint64:
+    if array.dtype == np.longdouble and np.longdouble != np.float64:
+        array = _narrowed(array, what)
+    elif array.dtype == np.uint64:
         array = array.astype(np.float64)
     elif array.dtype.kind == "u":  # torch can do little with these
         array = array.astype(np.int64)
     with warnings.catch_warnings():  # a read-only array is fine: nothing here writes to its input
         warnings.filterwarnings("ignore", message=".*not writable.*")
         return torch.from_numpy(array)
+
+
+def _narrowed(array: np.ndarray, what: str) -> np.ndarray:
+    """Extended precision as float64, after the maximum of each row of logits is subtracted, so that no gap is lost."""
+    if what == "logits" and array.ndim == 2 and array.size and np.isfinite(array).all():
+        array = array - array.max(axis=1, keepdims=True)
+    return array.astype(np.float64)

@@ -97,7 +97,7 @@ class Source:
     Args:
         logits: (N, K), any float type, NumPy or torch, on any device.
         probabilities: (N, K), in place of logits.
-        labels: (N,) whole numbers in 0..K-1.
+        labels: (N,) whole numbers in 0..K-1 of any type, or one-hot rows (N, K).
         posterior: (N, K), rows that sum to one.
 
     Raises:

@@ -82,12 +82,14 @@ class Contents:
         is_table: whether the arrays are columns of a table.
         header: whether a table's columns have names.
         notes: what a user should know of how the file was read.
+        format: what kind of file it is.
     """
 
     leaves: dict[str, Leaf] = field(default_factory=dict)
     is_table: bool = False
     header: bool = True
     notes: list[str] = field(default_factory=list)
+    format: str = ""
 
 
 _MANY = 12

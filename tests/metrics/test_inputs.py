@@ -1,11 +1,15 @@
 """What goes in: kinds, types, shapes, and one clear message for what does not."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.labels import class_numbers
 from calbench.benchmark.metrics import PANEL, Metric, evaluate, register, registry, reliability
+from calbench.methods.calibrators.temperature_scaling import TemperatureScaling
 
 
 def cell(n=300, k=5, seed=0):
@@ -120,11 +124,17 @@ def test_bad_row_is_named_in_a_later_block():
     [
         ([0, 5], "labels: row 1 holds 5, outside 0..1"),
         ([-1, 0], "labels: row 0 holds -1"),
-        ([0], r"labels: shape \(1,\) does not fit 2 rows"),
-        ([[0], [1]], r"labels: shape \(2, 1\)"),
+        ([0], r"labels: shape \(1,\) does not match 2 rows"),
+        ([[[0]], [[1]]], r"labels: shape \(2, 1, 1\)"),
+        ([[1, 1], [0, 1]], "row 0 has 2 classes; several labels per row are not supported"),
+        ([[0, 0], [0, 1]], "row 0 of the one-hot labels has no class"),
+        ([[0.3, 0.7], [0, 1]], "row 0 is neither one class nor one-hot; soft labels"),
+        ([[1, 0, 0], [0, 1, 0]], "one-hot labels need a column for each of the 2 classes"),
+        ([None, 1], "row 0 has no label"),
+        (["0.5", "1"], "row 0 holds 0.5"),
         ([0, 0.5], "labels: row 1 holds 0.5, not a class number"),
         ([0, np.nan], "labels: row 1 holds nan"),
-        (["cat", "dog"], "labels: expected numbers"),
+        (["cat", "dog"], r"labels: expected numbers, got names \(cat, dog\)"),
     ],
 )
 def test_bad_labels(labels, message):
@@ -212,6 +222,81 @@ def test_labels_that_are_none(label, message):
 def test_unsigned_labels():
     for kind in (np.uint16, np.uint32, np.uint64):
         assert evaluate(logits=[[1.0, 2.0]], labels=np.array([1], dtype=kind))["accuracy"] == 100
+
+
+KINDS = [
+    np.int8,
+    np.int16,
+    np.int32,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+    np.float16,
+    np.float64,
+    ">i4",
+    object,
+    str,
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_classes", [100, 200, 256])
+def test_labels_of_every_type_are_those_of_int64(kind, num_classes):
+    z, y = cell(k=num_classes)
+    largest = min(num_classes - 1, 127 if kind == np.int8 else num_classes)
+    y = np.minimum(y, largest)
+    y[:2] = [0, largest]
+    assert evaluate(logits=z, labels=y.astype(kind)) == evaluate(logits=z, labels=y)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int8", "int32", "float32", "bfloat16", "float64"])
+def test_labels_of_every_type_of_torch_are_those_of_int64(kind):
+    z, y = cell(k=128)
+    y[0] = 127
+    assert evaluate(logits=z, labels=torch.tensor(y).to(getattr(torch, kind))) == evaluate(logits=z, labels=y)
+
+
+def test_labels_as_a_column_a_row_one_hot_or_truth_values():
+    z, y = cell()
+    expected = evaluate(logits=z, labels=y)
+    assert evaluate(logits=z, labels=y[:, None]) == expected
+    assert evaluate(logits=z, labels=y[None]) == expected
+    assert evaluate(logits=z, labels=np.eye(5)[y]) == expected
+    assert evaluate(logits=z, labels=torch.eye(5, dtype=torch.bool)[torch.tensor(y)]) == expected
+    assert evaluate(logits=z[:, :2], labels=y > 2) == evaluate(logits=z[:, :2], labels=(y > 2).astype(int))
+
+
+def test_names_are_matched_to_the_order_of_the_columns_and_not_sorted():
+    assert class_numbers(["b", "a", " c"], 3, 3, ["b", "c", "a"]).tolist() == [0, 2, 1]
+    assert class_numbers(np.array([3.0, 1.0]), 2, 2, ["3", "1"]).tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"row 1 is 'bb', no class .did you mean 'b'"):
+        class_numbers(["b", "bb"], 2, 2, ["b", "c"])
+
+
+def test_differences_between_large_logits_are_kept():
+    z, y = cell()
+    expected = evaluate(logits=z, labels=y)["nll"]
+    assert evaluate(logits=z + 1e6, labels=y)["nll"] == pytest.approx(expected, rel=1e-8)
+    wide = z.astype(np.longdouble) + np.longdouble(2) ** 40
+    assert evaluate(logits=wide, labels=y)["nll"] == pytest.approx(expected, rel=1e-3)
+    whole = np.round(4 * z).astype(np.int64)
+    assert evaluate(logits=whole + 2**40, labels=y) == pytest.approx(evaluate(logits=whole, labels=y))
+
+
+def test_probabilities_in_the_place_of_logits_are_warned_of():
+    z, y = cell()
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    with pytest.warns(UserWarning, match="sums to one, as probabilities do") as caught:
+        evaluate(logits=p, labels=y)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="sums to one, as probabilities do") as caught:
+        TemperatureScaling().fit(p, y)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(logits=np.log(p), labels=y)
+        evaluate(logits=p[:5], labels=y[:5])  # too few rows to be sure
 
 
 @pytest.mark.parametrize("row", [np.array([1.00005, -5e-5]), np.array([1.004, -0.004], dtype=np.float16)])

@@ -51,7 +51,9 @@ def open_contents(path: Path) -> Iterator[Contents]:
             if _head(stream).startswith(b"\x1f\x8b"):
                 stream = io.BytesIO(gzip.decompress(stream.read()))
                 name = name[:-3] if name.lower().endswith(".gz") else name
-            contents = _format(name, _head(stream)).read(stream)
+            kind = _format(name, _head(stream))
+            contents = kind.read(stream)
+            contents.format = contents.format or kind.name
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
         except Exception as error:  # every library has its own errors for a damaged file

@@ -1,0 +1,34 @@
+"""A bar that shows which calibrator is being fitted and how many are left."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class FitProgress:
+    """Progress of fits, on the standard error: a bar on a terminal, otherwise a line per fit."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bar = Progress(*columns, console=self.console, transient=True)
+        self.task = self.bar.add_task("")
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __call__(self, done: int, total: int, entry: str) -> None:
+        """Note that the fit of `entry` begins, after `done` of `total` fits."""
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=done, total=total, description=entry.replace("[", r"\["))
+        else:
+            self.console.print(f"{done + 1} of {total}: {entry}", markup=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
