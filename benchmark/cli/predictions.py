@@ -10,6 +10,7 @@ from calbench.benchmark.cli.file_options import KNOWN_NAMES, PredictionsFile, co
 from calbench.benchmark.cli.fit_progress import FitProgress
 from calbench.benchmark.cli.options import wide_console
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.schema import FEWEST_REPLICATES
 from calbench.benchmark.predictions.source import Source
 
 if TYPE_CHECKING:  # files are read before torch is imported: an error should not wait for it
@@ -24,7 +25,6 @@ def _replicates(value: int) -> int:
     return value
 
 
-FEWEST_REPLICATES = 20
 Bootstrap = Annotated[
     int,
     typer.Option("--bootstrap", min=0, callback=_replicates, help="Bootstrap replicates of the intervals; 0 for none."),

@@ -10,10 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from calbench.benchmark.config.training import CheckpointRule
 from calbench.benchmark.core.errors import check_names
+from calbench.benchmark.core.schema import FEWEST_REPLICATES
 from calbench.benchmark.metrics import PANEL
-
-FEWEST_REPLICATES = 20
-"""With fewer, the ends of a 95 % interval would be the extremes of what was drawn."""
 
 
 def enough_replicates(value: int) -> int:

@@ -193,3 +193,6 @@ ORACLE = "oracle"
 
 NOISE_FLOOR, NOISE_FLOOR_95 = "noise-floor", "noise-floor-95"
 """The metrics of every evaluation that give the ECE of a perfectly calibrated classifier: mean, 95th percentile."""
+
+FEWEST_REPLICATES = 20
+"""Of a bootstrap: with fewer, the ends of a 95 % interval would be the extremes of the replicates."""

@@ -27,6 +27,9 @@ HISTOGRAM_BINS = 30
 NOISE_FLOORS = (NOISE_FLOOR, NOISE_FLOOR_95)
 """Of every evaluation, from one simulation: its mean and its 95th percentile."""
 
+_OF_LIBRARIES = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
+"""Categories of warnings that concern the code of libraries, not a fit."""
+
 Values = dict[str, np.ndarray]
 
 
@@ -113,7 +116,8 @@ def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...]
             warnings.simplefilter("always")
             part = predictions.splits.get((checkpoint, "calibration"))
             fitted = list(calibrators) if part is None else fit_chain(calibrators, part)
-        evaluation.warnings += sorted({str(warning.message) for warning in caught} - set(evaluation.warnings))
+        messages = {str(one.message) for one in caught if not issubclass(one.category, _OF_LIBRARIES)}
+        evaluation.warnings += sorted(messages - set(evaluation.warnings))
         for split in predictions.split_names(checkpoint):
             if split == "calibration":
                 continue
