@@ -17,7 +17,7 @@ class CenteredIsotonic(OneVsRest):
     Isotonic regression is flat within a block; here each block becomes one point at the mean of its p_k, so that the
     map increases strictly between the first and the last block and is constant outside. One-vs-rest, renormalised.
 
-    Oron and Flournoy 2017, arXiv 1701.05964, section 2.
+    Oron and Flournoy 2017, arXiv 1701.05964.
     """
 
     linear = True

@@ -26,7 +26,7 @@ class DensityAware(FeatureCalibrator):
     10,000 of them at most), without the sample itself in the fit, divided by its mean over the calibration split. T0 is
     the optimal single temperature, from which the fit of w by the NLL starts.
 
-    Tomani, Waseda, Shen and Cremers 2023, arXiv 2302.05118, equation 4, with one layer.
+    Tomani, Waseda, Shen and Cremers 2023, arXiv 2302.05118 (with one layer).
     """
 
     neighbours: Annotated[int, Field(ge=1)] = 10

@@ -28,7 +28,7 @@ class GroupCalibration(FeatureCalibrator):
     which it starts. The paper fits the temperatures again to hard groups afterwards; here, as in the released code,
     groups stay soft.
 
-    Yang, Zhan and Gan 2023, arXiv 2306.04985, section 3 (20 partitions of 2 groups, decay 0.1).
+    Yang, Zhan and Gan 2023, arXiv 2306.04985 (20 partitions of 2 groups, decay 0.1).
     """
 
     partitions: Annotated[int, Field(ge=1)] = 20

@@ -17,7 +17,7 @@ class MultiClassIsotonicTS(MultiClassIsotonic):
     The composition of a parametric and a non-parametric step, both on the same calibration split, as in the paper's
     irova-ts. The chain ``temperature-scaling + irm`` is the same.
 
-    Zhang, Kailkhura and Han 2020, arXiv 2003.07329, section 3.3.
+    Zhang, Kailkhura and Han 2020, arXiv 2003.07329.
     """
 
     def fit(self, logits: Any, labels: Any) -> Self:

@@ -13,7 +13,7 @@ from calbench.methods.solvers.newton import optimal_temperature
 class IsotonicAfterTS(Isotonic):
     """q_k = g_k(softmax(z / T)_k), renormalised: T by the NLL, then an isotonic regression for every class.
 
-    Zhang, Kailkhura and Han 2020, arXiv 2003.07329, section 3.3 (IROvA-TS). The same as the chain
+    Zhang, Kailkhura and Han 2020, arXiv 2003.07329 (IROvA-TS). The same as the chain
     ``temperature-scaling + isotonic``.
     """
 

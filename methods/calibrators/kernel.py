@@ -32,7 +32,7 @@ class Kernel(Calibrator):
     with the lowest NLL of left-out samples. Calibration samples are kept, 10,000 at most, and a transform compares with
     all of them. With many classes few samples are near, and accuracy is lost.
 
-    Popordanoska, Sayer and Blaschko 2022, arXiv 2210.07810, equation 8.
+    Popordanoska, Sayer and Blaschko 2022, arXiv 2210.07810.
     """
 
     bandwidth: Annotated[float, Field(gt=0)] | None = None

@@ -30,7 +30,7 @@ class ProCal(FeatureCalibrator):
     the calibration split (10,000 of it at most); the paper takes the training split. The other classes keep their
     proportions, and the prediction does not change.
 
-    Xiong et al. 2023, arXiv 2306.04590, section 4.1 (density-ratio calibration, for continuous confidences).
+    Xiong et al. 2023, arXiv 2306.04590 (density-ratio calibration, for continuous confidences).
     """
 
     neighbours: Annotated[int, Field(ge=1)] = 10

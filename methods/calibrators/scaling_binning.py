@@ -25,7 +25,7 @@ class ScalingBinning(OneVsRest):
     samples of a class in a third of a small split make a poor g_k, and bins make ties between classes, so accuracy can
     be lost. ``tva(calibrator=scaling-binning)`` is the top-label form of the library.
 
-    Kumar, Liang and Ma 2019, arXiv 1909.10155, section 4.1.
+    Kumar, Liang and Ma 2019, arXiv 1909.10155.
     """
 
     bins: Annotated[int, Field(ge=1)] = 10

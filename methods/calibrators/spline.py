@@ -22,7 +22,7 @@ class Spline(TopLabel):
     quantile t, interpolated between the calibration confidences and clipped to 0..1. The released code calibrates the
     confidence only and gives no class probabilities; here the other classes keep their proportions.
 
-    Gupta et al. 2021, arXiv 2006.12800, equations 8 and 9 (six knots).
+    Gupta et al. 2021, arXiv 2006.12800 (six knots).
     """
 
     knots: Annotated[int, Field(ge=2)] = 6

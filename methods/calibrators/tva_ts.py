@@ -21,7 +21,7 @@ class TopVersusAllTS(Calibrator):
     The binary loss looks at the confidence only, so T is the one at which it fits the accuracy best; which of the other
     classes the label was does not count. Searched from the optimal temperature of the NLL, within a factor of e^5.
 
-    Le Coz, Herbin and Adjed 2024, arXiv 2411.02988, section 4.
+    Le Coz, Herbin and Adjed 2024, arXiv 2411.02988.
     """
 
     keeps_accuracy = True

@@ -23,7 +23,7 @@ class TopVersusAllVS(Calibrator):
     other class a wrong prediction belongs to, and without the ridge w and b of rare classes drift. It is this package's
     form of the paper's regularisation. Whether a prediction is correct is taken anew at every step.
 
-    Le Coz, Herbin and Adjed 2024, arXiv 2411.02988, section 4.
+    Le Coz, Herbin and Adjed 2024, arXiv 2411.02988.
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.01

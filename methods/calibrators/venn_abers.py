@@ -18,7 +18,7 @@ from calbench.methods.solvers.nll import in_blocks
 class VennAbers(Calibrator):
     """q_k = u_1 / (1 - u_0 + u_1), u_y the isotonic regression at p_k of the calibration split with (p_k, y) added.
 
-    u_0 <= u_1 bound the probability of class k; q_k is the choice that is minimax under log loss (equation 4 there).
+    u_0 <= u_1 bound the probability of class k; q_k is the choice that is minimax under log loss.
     One-vs-rest, renormalised. All u_0 and u_1 of a class come from one pass over its sorted calibration samples, in
     time linear in N: some 3 s at 5,000 x 100, minutes at 50,000 x 1,000 (the pass is in Python).
 
