@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from calbench.benchmark.config.protocol import Protocol
-from calbench.benchmark.config.suite import load_suite
+from calbench.benchmark.config.suite import load_suite, part_name
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.options import RunOptions
@@ -27,7 +27,8 @@ def run(
     settings: Sequence[str] = (),
     smoke: bool = False,
     plugins: Sequence[str | Path] = (),
-    results_dir: str | Path = "results",
+    results_dir: str | Path = RunOptions.results_dir,
+    name: str = "",
     **options: Any,
 ) -> Results:
     """Train what is missing of a suite, evaluate its entries, and write its results.
@@ -40,6 +41,8 @@ def run(
         smoke: run the suite's smoke test, in seconds, on generated data.
         plugins: files of declarations to import first.
         results_dir: a folder or fsspec address for the store of cells and the results.
+        name: of the results; a part or variation of a suite is called ``SUITE@PART`` by default, so that it does not
+            overwrite the results of the whole.
         options: further fields of `RunOptions`, such as ``jobs`` or ``device``.
 
     Returns:
@@ -57,6 +60,7 @@ def run(
     for path in paths:
         Plugin.load(path)
     loaded = load_suite(str(suite), settings=settings, entries=entries, seeds=seeds, smoke=smoke)
+    loaded = loaded.called(name or part_name(loaded.name, entries, seeds, settings))
     return run_suite(loaded, RunOptions(results_dir=str(results_dir), plugins=paths, **options))
 
 

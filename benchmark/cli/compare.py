@@ -7,6 +7,7 @@ from rich.console import Console
 
 from calbench.benchmark.cli.options import ResultsDir
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.execution.options import RunOptions
 
 if TYPE_CHECKING:
     from calbench.benchmark.report.tables.table import Table
@@ -24,7 +25,7 @@ def compare(
     drop_suspect: Annotated[
         bool, typer.Option("--drop-suspect", help="Without SUITE: leave suspect cells out.")
     ] = False,
-    results_dir: ResultsDir = "results",
+    results_dir: ResultsDir = RunOptions.results_dir,
     format_: Annotated[Format, typer.Option("--format", help="How to print the table.")] = "terminal",
 ) -> int:
     """Set a finished run beside published numbers: ours, theirs, difference, and whether theirs lies in our interval.

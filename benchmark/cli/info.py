@@ -1,7 +1,7 @@
 """The commands that tell what there is: list and show."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,17 +15,19 @@ from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.core.registry import Plugin
 
 app = typer.Typer()
-What = Literal["methods", "datasets", "backbones", "suites", "metrics", "protocols"]
+OTHERS = ("suites", "protocols", "references")
+"""What can be listed that is not in a registry."""
 
 
 @app.command("list")
 def list_(
-    what: Annotated[What, typer.Argument(help="What to list.")],
+    what: Annotated[str, typer.Argument(help="methods, datasets, backbones, metrics, suites, protocols ...")],
     plugin: Plugins = (),
 ) -> int:
-    """List methods, datasets, backbones, suites, metrics or protocols."""
+    """List what is declared: methods, datasets, backbones, metrics, suites, protocols, references and the like."""
     for path in plugin:
         Plugin.load(path)
+    check_names("list", [what], [*registries(), *OTHERS])
     table = Table(box=None, pad_edge=False)
     for column in ("name", "kind" if what == "methods" else "", "what it is"):
         table.add_column(column, no_wrap=column == "name")
@@ -47,6 +49,12 @@ def _rows(what: str) -> Iterable[tuple[str, str, str]]:
 
         for name, fields in named_protocols().items():
             yield name, "", fields["description"]
+    elif what == "references":
+        from calbench.benchmark.config.references import reference_files
+        from calbench.benchmark.results.reference import describe
+
+        for name in reference_files():
+            yield name, "", describe(name).title
     else:
         registry = registries()[what]
         for name in registry:
@@ -55,21 +63,35 @@ def _rows(what: str) -> Iterable[tuple[str, str, str]]:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A method, dataset, backbone, metric or suite.")],
+    name: Annotated[str, typer.Argument(help="A method, dataset, backbone, metric, suite, protocol or reference.")],
     plugin: Plugins = (),
 ) -> int:
-    """Show one declaration: formula, options with defaults, what it needs and keeps, paper."""
-    from calbench.benchmark.config.suite_file import suite_files
+    """Show one declaration: formula, options with defaults, what it needs, whether it keeps accuracy, paper.
 
+    A suite, protocol or reference is printed as YAML, which a file can take as it is.
+    """
     for path in plugin:
         Plugin.load(path)
     known = {n: (what, registry[n]) for what, registry in registries().items() for n in registry}
-    suites = suite_files()
-    check_names("name", [name], [*known, *suites])
-    console = Console()
-    if name in suites:
-        console.print(suites[name].read_text("utf-8"), markup=False, highlight=False)
+    texts = _texts()
+    check_names("name", [name], [*known, *texts])
+    if name in texts:
+        print(texts[name], end="")  # as it is: a terminal's width must not break the lines of a file
         return 0
     what, cls = known[name]
-    console.print(Markdown(card(what, cls)))
+    Console().print(Markdown(card(what, cls)))
     return 0
+
+
+def _texts() -> dict[str, str]:
+    """The YAML text of every suite, protocol and reference."""
+    import yaml
+
+    from calbench.benchmark.config.protocol import named_protocols
+    from calbench.benchmark.config.references import reference_files
+    from calbench.benchmark.config.suite_file import suite_files
+    from calbench.benchmark.results.reference import describe
+
+    texts = {name: file.read_text("utf-8") for name, file in suite_files().items()}
+    plain = named_protocols() | {name: describe(name).model_dump(exclude_defaults=True) for name in reference_files()}
+    return texts | {name: yaml.safe_dump(fields, sort_keys=False, width=1000) for name, fields in plain.items()}

@@ -1,9 +1,11 @@
 """The command ``calbench``. Exit status: 0 all well, 1 a cell failed, 2 bad input, 130 after Ctrl-C."""
 
 import errno
+import importlib.metadata
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -19,15 +21,28 @@ app = typer.Typer(
     name="calbench",
     help="Compare probability-calibration methods for image classifiers under one protocol.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for part in (commands_run, commands_predict, commands_posthoc, commands_compare, commands_info):
-    for command in part.app.registered_commands:
-        app.registered_commands.append(command)
-    for group in part.app.registered_groups:
-        app.registered_groups.append(group)
+    app.add_typer(part.app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"calbench {importlib.metadata.version('calbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Compare probability-calibration methods for image classifiers under one protocol."""
+
 
 _UsageError = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""

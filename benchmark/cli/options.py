@@ -15,6 +15,8 @@ Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file tha
 Entries = Annotated[list[str], typer.Option("--entry", help="Take this entry (repeatable) and the baseline alone.")]
 Seeds = Annotated[list[int], typer.Option("--seed", help="Take this seed (repeatable) in place of the suite's.")]
 Settings = Annotated[list[str], typer.Option("--set", help="Set an option: training.epochs=5.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the results; for a part of a suite, SUITE@PART by default.")]
+DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", help="Folder of downloaded datasets.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="The suite's smoke form, in seconds.")]
 
 

@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from calbench.benchmark.cli.options import Plugins, ResultsDir, Settings, Smoke
+from calbench.benchmark.cli.options import DataDir, Plugins, ResultsDir, Settings, Smoke
 from calbench.benchmark.core.registry import Plugin
+from calbench.benchmark.execution.options import RunOptions
 
 app = typer.Typer()
 
@@ -26,7 +27,7 @@ def predict(
         float, typer.Option(min=0.0, max=1.0, help="Share of the test images that makes the calibration split.")
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of that split.")] = 0,
-    data_root: Annotated[Path, typer.Option(help="Folder of downloaded datasets.")] = Path("~/.cache/calbench"),
+    data_dir: DataDir = RunOptions.data_root,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bf16 or fp16.")] = "auto",
     plugin: Plugins = (),
@@ -54,7 +55,7 @@ def predict(
             bar.update(task, completed=done, total=total)
 
         written = predict_network(
-            network, images, output, data_root=data_root, calibration=calibration, seed=seed, device=device,
+            network, images, output, data_root=data_dir, calibration=calibration, seed=seed, device=device,
             precision=precision, progress=show,
         )  # fmt: skip
     seconds, predicted = time.perf_counter() - started, first[-1] - first[0]
@@ -82,21 +83,20 @@ def _network(name: str, checkpoint: str) -> object:
 def publish(
     suite: Annotated[str, typer.Argument(help="A suite that was run.")],
     to: Annotated[str, typer.Option("--to", help="A folder or fsspec address, such as hf://datasets/me/name.")],
-    results_dir: ResultsDir = "results",
-    data_root: Annotated[Path, typer.Option(help="Folder of downloaded datasets.")] = Path("~/.cache/calbench"),
+    results_dir: ResultsDir = RunOptions.results_dir,
+    data_dir: DataDir = RunOptions.data_root,
     smoke: Smoke = False,
     set_: Settings = (),
     plugin: Plugins = (),
 ) -> int:
     """Write the predictions and results of a suite as a dataset that others can load, with checksums and a card."""
     from calbench.benchmark.config.suite import load_suite
-    from calbench.benchmark.execution.options import RunOptions
     from calbench.benchmark.execution.publish import publish as write
 
     for path in plugin:
         Plugin.load(path)
     loaded = load_suite(suite, settings=set_, smoke=smoke)
-    manifest = write(loaded, RunOptions(results_dir=results_dir, data_root=data_root), to)
+    manifest = write(loaded, RunOptions(results_dir=results_dir, data_root=data_dir), to)
     megabytes = sum(file.bytes for file in manifest.predictions) / 1e6
     Console().print(f"{len(manifest.predictions)} files of predictions ({megabytes:.1f} MB) and the results of {suite}")
     return 0

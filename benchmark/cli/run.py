@@ -8,7 +8,17 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from calbench.benchmark.cli.options import Entries, Plugins, ResultsDir, Seeds, Settings, Smoke, wide_console
+from calbench.benchmark.cli.options import (
+    DataDir,
+    Entries,
+    Name,
+    Plugins,
+    ResultsDir,
+    Seeds,
+    Settings,
+    Smoke,
+    wide_console,
+)
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import CacheMode, RunOptions
 
@@ -23,13 +33,12 @@ cache = typer.Typer(help="Look at the store of predictions, check it, clean it."
 app.add_typer(cache, name="cache")
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A name of `calbench list suites`, or a YAML file.")]
-DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", help="Folder of downloaded datasets.")]
 
 
 @app.command()
 def run(
     suite: SuiteName = "quick",
-    results_dir: ResultsDir = "results",
+    results_dir: ResultsDir = RunOptions.results_dir,
     entry: Entries = (),
     seed: Seeds = (),
     set_: Settings = (),
@@ -47,6 +56,7 @@ def run(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")] = False,
     data_dir: DataDir = RunOptions.data_root,
     smoke: Smoke = False,
+    name: Name = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it costs.")] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
@@ -65,7 +75,7 @@ def run(
         scheduler_options=scheduler_options,
         tensorboard=tensorboard,
     )
-    loaded = _load(suite, plugin, set_, entry, seed, smoke)
+    loaded = _load(suite, plugin, set_, entry, seed, smoke, name)
     if dry_run:
         return _dry_run(loaded, options)
     results = run_suite(loaded, options)
@@ -81,13 +91,16 @@ def _load(
     entries: Sequence[str] = (),
     seeds: Sequence[int] = (),
     smoke: bool = False,
+    name: str = "",
 ) -> "Suite":
-    from calbench.benchmark.config.suite import load_suite
+    """Read a suite; a part or a variation of it gets a name of its own, so that it overwrites no other results."""
+    from calbench.benchmark.config.suite import load_suite, part_name
     from calbench.benchmark.core.registry import Plugin
 
     for plugin in plugins:
         Plugin.load(plugin)
-    return load_suite(suite, settings=settings, entries=entries, seeds=seeds, smoke=smoke)
+    loaded = load_suite(suite, settings=settings, entries=entries, seeds=seeds, smoke=smoke)
+    return loaded.called(name or part_name(loaded.name, entries, seeds, settings))
 
 
 def _dry_run(suite: "Suite", options: RunOptions) -> int:
@@ -126,7 +139,7 @@ def write_and_show(results: "Results", results_dir: str) -> None:
 @app.command()
 def status(
     suite: SuiteName = "quick",
-    results_dir: ResultsDir = "results",
+    results_dir: ResultsDir = RunOptions.results_dir,
     entry: Entries = (),
     seed: Seeds = (),
     set_: Settings = (),
@@ -146,7 +159,7 @@ def status(
 
 
 @cache.command("list")
-def cache_list(results_dir: ResultsDir = "results") -> int:
+def cache_list(results_dir: ResultsDir = RunOptions.results_dir) -> int:
     """List the cells in the store."""
     from calbench.benchmark.store.names import UnreadableError
     from calbench.benchmark.store.store import Store
@@ -169,7 +182,7 @@ def cache_list(results_dir: ResultsDir = "results") -> int:
 
 
 @cache.command("verify")
-def cache_verify(results_dir: ResultsDir = "results") -> int:
+def cache_verify(results_dir: ResultsDir = RunOptions.results_dir) -> int:
     """Read every stored file and report what is truncated, altered or from another version; status 1 if any is."""
     from calbench.benchmark.store.store import Store
 
@@ -184,7 +197,7 @@ def cache_verify(results_dir: ResultsDir = "results") -> int:
 
 @cache.command("prune")
 def cache_prune(
-    results_dir: ResultsDir = "results",
+    results_dir: ResultsDir = RunOptions.results_dir,
     keep: Annotated[list[str], typer.Option("--keep", help="Keep the cells of this suite alone (repeatable).")] = (),
     entry: Entries = (),
     seed: Seeds = (),
@@ -214,7 +227,7 @@ def cache_prune(
 def cache_accept(
     suite: Annotated[str, typer.Argument(help="A suite whose cells an edit made stale.")],
     reason: Annotated[str, typer.Option(help="Why the edit changes no result, for the record.")],
-    results_dir: ResultsDir = "results",
+    results_dir: ResultsDir = RunOptions.results_dir,
     entry: Entries = (),
     seed: Seeds = (),
     set_: Settings = (),
@@ -242,7 +255,7 @@ def cache_accept(
 @app.command()
 def report(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "",
-    results_dir: ResultsDir = "results",
+    results_dir: ResultsDir = RunOptions.results_dir,
     results: Annotated[Path | None, typer.Option(help="A tidy CSV of anybody's results instead of a suite.")] = None,
     baseline: Annotated[str, typer.Option(help="With --results: the entry that reductions refer to.")] = "",
     metric: Annotated[str, typer.Option(help="The metric of the reductions.")] = "ece",
@@ -263,7 +276,7 @@ def report(
 def plot(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "quick",
     figure: Annotated[list[str], typer.Option("--figure", help="Draw this figure alone (repeatable).")] = (),
-    results_dir: ResultsDir = "results",
+    results_dir: ResultsDir = RunOptions.results_dir,
 ) -> int:
     """Draw the figures of a suite from its results, as PNG and PDF."""
     from calbench.benchmark.cli.reports import plot_command

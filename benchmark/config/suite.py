@@ -1,7 +1,8 @@
 """A suite: datasets, backbones, entries, seeds, protocol and training in a YAML file, checked whole at the start."""
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_origin
 
@@ -13,16 +14,27 @@ from calbench.benchmark.config.entry import Entry, make_component, parse_entry
 from calbench.benchmark.config.protocol import Protocol, make_protocol
 from calbench.benchmark.config.publication import read_publication
 from calbench.benchmark.config.references import check_reference
-from calbench.benchmark.config.suite_file import Location, Where, apply_setting, parse_mapping, read_suite
+from calbench.benchmark.config.suite_file import (
+    RESERVED_NAMES,
+    Location,
+    Where,
+    apply_setting,
+    parse_mapping,
+    read_suite,
+)
 from calbench.benchmark.config.table_layout import parse_layout
 from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.core.errors import InputError, check_names, nearest
+from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.datasets import Dataset
 from calbench.datasets import registry as dataset_registry
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
+LONGEST_PART = 60
+"""Characters of the description of a part in a name; a longer one is replaced by its hash."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,+@=-]*")
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -100,6 +112,18 @@ class Suite:
     seeds: tuple[int, ...]
     protocol: Protocol
 
+    def called(self, name: str) -> "Suite":
+        """The same suite under another name, that of its results.
+
+        Raises:
+            InputError: the name cannot be that of a folder.
+        """
+        if not _NAME.fullmatch(name) or name in RESERVED_NAMES:
+            raise InputError(
+                f"name {name!r}: use letters, digits and . _ - + @ =, and none of {', '.join(RESERVED_NAMES)}"
+            )
+        return replace(self, name=name)
+
     def training_for(self, dataset: Dataset, backbone: Backbone) -> TrainingConfig:
         """The training options of one dataset and backbone: protocol, then suite, then the overrides that match."""
         options = {**self.protocol.training, **self.config.training}
@@ -162,6 +186,22 @@ def load_suite(
     except ValidationError as error:
         raise InputError(f"{where(error.errors()[0]['loc'])}: {_reason(SuiteConfig, error)}") from None
     return _Checker(where, config).suite(name)
+
+
+def part_name(name: str, entries: Sequence[str], seeds: Sequence[int], settings: Sequence[str]) -> str:
+    """The name of a part or variation of the suite `name`; `name` itself where nothing is changed.
+
+    Example:
+        >>> part_name("quick", ["focal + temperature-scaling"], [0], [])
+        'quick@focal+temperature-scaling,seed-0'
+        >>> part_name("quick", [], [], [])
+        'quick'
+    """
+    changes = [*entries, *(f"seed-{seed}" for seed in seeds), *settings]
+    if not changes:
+        return name
+    words = ",".join(re.sub(r"[^A-Za-z0-9.=+-]+", "-", change.replace(" ", "")).strip("-") for change in changes)
+    return f"{name}@{words if len(words) <= LONGEST_PART else digest(changes)[:8]}"
 
 
 def _win_over_overrides(raw: dict[str, Any], setting: str) -> None:

@@ -28,7 +28,7 @@ class RunOptions:
         tensorboard: whether running cells write their curves for TensorBoard.
     """
 
-    results_dir: str = "results"
+    results_dir: str = "runs"
     data_root: Path = Path("~/.cache/calbench")
     plugins: tuple[Path, ...] = ()
     jobs: int = 0

@@ -24,7 +24,7 @@ def test_run_writes_tables_and_a_second_run_finds_them_cached(calbench, tiny, tm
     assert "2 cells: 0 done, 2 to do" in err
     assert "2/2 done" in err
     assert "cross-entropy" in out
-    folder = tmp_path / "results" / "tiny"
+    folder = tmp_path / "runs" / "tiny"
     names = {"results.csv", "comparisons.csv", "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "run.json"}
     assert names <= {path.name for path in folder.iterdir()}
     status, _, err = calbench("run", tiny)
@@ -62,7 +62,7 @@ def test_every_command_reads_what_a_run_wrote_at_an_address(calbench, tiny, tmp_
     assert "2 cells, 0 damaged" in calbench("cache", "verify", *place)[1]
     assert calbench("cache", "list", *place)[1].count("done") == 2
     assert calbench("cache", "prune", *place)[1] == "removed 0 cells\n"
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "runs").exists()
     assert [path.name for path in tmp_path.glob("*:*")] == []
 
 
@@ -82,7 +82,7 @@ def test_no_artefact_holds_a_path_or_a_name_of_this_machine(calbench, tiny, tmp_
     import socket
 
     calbench("run", tiny, "--jobs", 1)
-    for path in (tmp_path / "results").rglob("*"):
+    for path in (tmp_path / "runs").rglob("*"):
         if path.is_file() and path.suffix != ".safetensors":
             text = path.read_text("utf-8", errors="ignore")
             assert str(tmp_path) not in text, path.name
@@ -121,17 +121,18 @@ def test_a_failed_cell_gives_status_1_and_stands_in_the_table(calbench, tiny, tm
     assert status == 1
     assert "the training diverged" in (out + err)
     assert re.search(r"failed: digits.* \(cache/[0-9a-f]{24}/failure.json\)", err)
-    assert "the training diverged" in (tmp_path / "results" / "tiny" / "leaderboard.md").read_text()
+    [table] = (tmp_path / "runs").glob("tiny@training.lr=1e30/leaderboard.md")
+    assert "the training diverged" in table.read_text()
     assert "2 failed before (--retry-failed tries again)" in calbench("status", tiny, "--set", "training.lr=1e30")[1]
 
 
 def test_tables_of_an_earlier_run_do_not_stay_beside_those_of_a_smaller_one(calbench, tiny, tmp_path):
     both = ["--set", "backbones=['vit-micro(width=16, heads=2, depth=1)', 'vit-micro(width=8, heads=1, depth=1)']"]
-    calbench("run", tiny, "--jobs", 1, *both)
-    assert (tmp_path / "results" / "tiny" / "overall.csv").exists()
+    calbench("run", tiny, "--jobs", 1, *both, "--name", "tiny")
+    assert (tmp_path / "runs" / "tiny" / "overall.csv").exists()
     calbench("run", tiny, "--jobs", 1)
-    assert not (tmp_path / "results" / "tiny" / "overall.csv").exists()
-    assert calbench("status", tiny, *both)[1] == "tiny: 4 cells: 4 done\n"
+    assert not (tmp_path / "runs" / "tiny" / "overall.csv").exists()
+    assert calbench("status", tiny, *both)[1].endswith(": 4 cells: 4 done\n")
     assert calbench("cache", "prune", "--keep", tiny, *both)[1] == "removed 0 cells\n"
     assert calbench("cache", "prune", "--keep", tiny)[1] == "removed 2 cells\n"
 
@@ -158,6 +159,24 @@ def test_lists_and_cards_show_every_declaration(calbench):
     assert "gamma" in out
     assert "3.0" in out
     assert "quick" in calbench("list", "suites")[1]
+    assert "calattn2026" in calbench("list", "references")[1]
+    assert "calibration_fraction" in calbench("show", "clean")[1]
+    assert "arXiv" in calbench("show", "calattn2026")[1]
+    status, _, err = calbench("list", "method")
+    assert (status, "did you mean 'methods'" in err) == (2, True)
+
+
+def test_parts_of_a_suite_have_results_of_their_own(calbench, tiny, tmp_path):
+    calbench("run", tiny, "--jobs", 1)
+    whole = (tmp_path / "runs" / "tiny" / "results.csv").read_bytes()
+    assert calbench("run", tiny, "--jobs", 1, "--entry", "vector-scaling")[0] == 0
+    assert (tmp_path / "runs" / "tiny" / "results.csv").read_bytes() == whole
+    assert (tmp_path / "runs" / "tiny@vector-scaling" / "leaderboard.md").is_file()
+    assert calbench("report", "tiny@vector-scaling", "--format", "csv")[0] == 0
+    assert calbench("run", tiny, "--jobs", 1, "--entry", "vector-scaling", "--name", "mine")[0] == 0
+    assert (tmp_path / "runs" / "mine" / "results.csv").is_file()
+    status, _, err = calbench("run", tiny, "--name", "../up")
+    assert (status, "use letters, digits" in err) == (2, True)
 
 
 def test_dry_run_says_what_would_be_done_and_does_nothing(calbench, tiny, tmp_path):
@@ -165,14 +184,14 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(calbench, tiny, tmp_pa
     assert status == 0
     assert "tiny: 2 cells: 0 done, 2 to do" in out
     assert "digits / vit-micro" in out
-    assert not (tmp_path / "results" / "tiny").exists()
+    assert not (tmp_path / "runs" / "tiny").exists()
 
 
 def test_cache_commands_find_and_mend_damage(calbench, tiny, tmp_path):
     calbench("run", tiny, "--jobs", 1)
     assert calbench("cache", "verify")[:2] == (0, "2 cells, 0 damaged\n")
     assert "cross-entropy" in calbench("cache", "list")[1]
-    file = next((tmp_path / "results" / "cache").glob("*/predictions.safetensors"))
+    file = next((tmp_path / "runs" / "cache").glob("*/predictions.safetensors"))
     file.write_bytes(file.read_bytes()[:-1])
     status, out, _ = calbench("cache", "verify")
     assert status == 1
@@ -188,7 +207,7 @@ def test_report_writes_the_tables_again_without_computing(calbench, tiny, tmp_pa
     from calbench.benchmark.execution import work
 
     calbench("run", tiny, "--jobs", 1)
-    table = tmp_path / "results" / "tiny" / "leaderboard.tex"
+    table = tmp_path / "runs" / "tiny" / "leaderboard.tex"
     before = table.read_text()
     table.unlink()
     monkeypatch.setattr(work, "process", None)
@@ -231,12 +250,12 @@ def test_run_all_is_calbench_run(tiny, tmp_path):
     quick = subprocess.run(
         [sys.executable, ROOT / "run_all.py", "--dry-run"], capture_output=True, text=True, cwd=tmp_path
     )
-    assert "quick: 96 cells" in quick.stdout
+    assert "quick: 72 cells" in quick.stdout
 
 
 def test_the_record_of_a_run_is_whole(calbench, tiny, tmp_path):
     calbench("run", tiny, "--jobs", 1)
-    run = json.loads((tmp_path / "results" / "tiny" / "run.json").read_text())
+    run = json.loads((tmp_path / "runs" / "tiny" / "run.json").read_text())
     assert run["versions"].keys() >= {"python", "calbench", "torch", "timm"}
     assert run["hardware"]["cores"] >= 1
     assert [cell["status"] for cell in run["cells"]] == ["done", "done"]
