@@ -113,6 +113,7 @@ def calibrate(
     from calbench.benchmark.config.protocol import Protocol
     from calbench.benchmark.execution.posthoc import chain_name, compare_calibrators, default_chains, parse_chain
     from calbench.benchmark.report import render_terminal, write_reports
+    from calbench.benchmark.report.findings import advice
 
     calibration, test_part = pair["last", "calibration"], pair["last", "test"]
     chains = [parse_chain(text) for text in methods] if methods else default_chains(pair)
@@ -128,6 +129,8 @@ def calibrate(
         )
     console = wide_console()
     console.print(render_terminal(results))
+    for line in advice(results):
+        console.print(line, markup=False, soft_wrap=True)
     if output is not None:
         results.save(output)
         console.print(f"written: {', '.join(path.name for path in write_reports(results, output))}", markup=False)

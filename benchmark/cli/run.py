@@ -126,10 +126,13 @@ def _dry_run(suite: "Suite", options: RunOptions) -> int:
 def write_and_show(results: "Results", results_dir: str) -> None:
     """Write the reports of a run and show its leaderboard."""
     from calbench.benchmark.report import render_terminal, write_reports
+    from calbench.benchmark.report.findings import findings
     from calbench.benchmark.store.folder import Folder
 
     console = wide_console()
     console.print(render_terminal(results))
+    for line in findings(results):
+        console.print(line, markup=False, soft_wrap=True)
     name = results.run["suite"]
     with Folder(results_dir).publishing(name) as folder:
         written = [path.relative_to(folder).as_posix() for path in write_reports(results, folder)]

@@ -1,0 +1,140 @@
+"""What results show, in plain sentences: the end of a run, and the advice after comparing calibrators."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.results.results import Results
+from calbench.methods import registry
+
+METRIC = "nll"
+"""The proper score that findings and advice are about."""
+ACCURACY = "accuracy"
+_PAIR = ["dataset", "backbone"]
+
+
+def findings(results: Results) -> list[str]:
+    """Three sentences on a run: what was compared, what differs beyond noise, and what does not.
+
+    Differences are those of the NLL on the test split, paired over samples and seeds, adjusted for the number of
+    entries (Holm).
+
+    Args:
+        results: of a suite.
+
+    Returns:
+        No sentence where there is nothing to compare.
+    """
+    table = _compared(results)
+    if table.empty:
+        return []
+    baseline = str(table["baseline"].iloc[0])
+    pairs, seeds = table.groupby(_PAIR).ngroups, int(table["seeds"].max())
+    others = table[table["entry"] != baseline]
+    counts = others.groupby("entry", sort=False).agg(
+        better=("better", "sum"), worse=("worse", "sum"), cells=("better", "size")
+    )
+    clear = counts[(counts["better"] > 0) & (counts["worse"] == 0)].sort_values("better", ascending=False)
+    harmful = counts[counts["worse"] > 0].sort_values("worse", ascending=False)
+    noise = counts[(counts["better"] == 0) & (counts["worse"] == 0)]
+    runs = f"{seeds} seeds" if seeds > 1 else "one seed"
+    compared = (
+        f"Compared: {_count(len(counts), 'entry', 'entries')} with {baseline} on "
+        f"{_count(pairs, 'pair', 'pairs')} of dataset and backbone, {runs}, by the NLL of the test split."
+    )
+    better = _named((f"{name} (on {row.better} of {row.cells})" for name, row in clear.iterrows()), 4)
+    worse = _named((f"{name} (on {row.worse} of {row.cells})" for name, row in harmful.iterrows()), 4)
+    found = (
+        f"Beyond noise: better without being worse anywhere: {better or 'none'}; worse somewhere: {worse or 'none'}."
+    )
+    within = f"Within noise of {baseline} everywhere: {_named(noise.index, 6) or 'none'}."
+    return [compared, found, within]
+
+
+def advice(results: Results) -> list[str]:
+    """Which calibrator to deploy for the predictions that were compared: which, why, how sure, and what it costs.
+
+    Among the calibrators whose NLL is not significantly above the best one's (Holm over the table), the one is advised
+    that keeps the predicted classes and, among those, has the lowest NLL.
+
+    Args:
+        results: of post-hoc calibrators on one set of predictions.
+
+    Returns:
+        Sentences; no calibrator is advised where none is better than doing nothing beyond noise.
+    """
+    table = _compared(results)
+    if table.empty:
+        return []
+    table = table.set_index("entry", drop=False)
+    baseline = str(table["baseline"].iloc[0])
+    candidates = table[(table["entry"] != baseline) & table["better"]]
+    if candidates.empty:
+        return [f"Advice: keep the predictions as they are: no calibrator lowers the NLL of {baseline} beyond noise."]
+    tied = candidates[candidates["tied_with_best"].eq(True)]
+    tied = candidates.nsmallest(1, "value") if tied.empty else tied
+    keeping = tied[[_keeps_accuracy(str(name)) for name in tied["entry"]]]
+    chosen = (tied if keeping.empty else keeping).sort_values("value").iloc[0]
+    name = str(chosen["entry"])
+    lines = [
+        f"Advice: {name}. NLL {chosen['value']:.4f} instead of {table.loc[baseline, 'value']:.4f} "
+        f"(change {_signed(chosen['change'])}{_interval(chosen)})."
+    ]
+    rest = [str(one) for one in tied["entry"] if one != name]
+    if rest:
+        lines.append(f"Not distinguishable from it on these test samples: {_named(rest, 5)}.")
+    lines.append(_cost(name, results, baseline))
+    return lines
+
+
+def _compared(results: Results) -> pd.DataFrame:
+    """The comparisons of the NLL on the test split under the first checkpoint rule, with ``better`` and ``worse``."""
+    table = results.comparisons
+    if table.empty:
+        return table
+    table = table[(table["metric"] == METRIC) & (table["split"] == "test") & (table["entry"] != ORACLE)]
+    table = table[table["checkpoint"] == table["checkpoint"].iloc[0]] if len(table) else table
+    differs = table["differs"].eq(True)
+    return table.assign(better=differs & (table["change"] < 0), worse=differs & (table["change"] > 0))
+
+
+def _keeps_accuracy(entry: str) -> bool:
+    """Whether every calibrator of an entry declares that it keeps the predicted classes."""
+    names = [part.strip().partition("(")[0] for part in entry.split(" + ")]
+    return all(name in registry and registry[name].keeps_accuracy for name in names)
+
+
+def _cost(name: str, results: Results, baseline: str) -> str:
+    if _keeps_accuracy(name):
+        return "It keeps every predicted class, so accuracy stays as it is."
+    accuracy = results.comparisons
+    rows = accuracy[(accuracy["metric"] == ACCURACY) & (accuracy["split"] == "test") & (accuracy["entry"] == name)]
+    if rows.empty or pd.isna(rows["change"].iloc[0]):
+        return "It can change predicted classes."
+    row = rows.iloc[0]
+    certain = "beyond noise" if row["differs"] is True else "within noise"
+    return (
+        f"It can change predicted classes: accuracy {_signed(row['change'], 2)} points against {baseline}, {certain}."
+    )
+
+
+def _interval(row: pd.Series) -> str:
+    if pd.isna(row["change_low"]):
+        return ""
+    return f", 95 % interval {_signed(row['change_low'])} to {_signed(row['change_high'])}"
+
+
+def _signed(value: float, digits: int = 4) -> str:
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _named(names: Iterable[object], most: int) -> str:
+    """Names joined by commas, the first `most` of them."""
+    words = [str(name) for name in names]
+    rest = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + rest

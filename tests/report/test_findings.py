@@ -1,0 +1,81 @@
+"""The sentences at the end of a run, and the advice after comparing calibrators."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calbench.benchmark.config.protocol import Protocol
+from calbench.benchmark.core.schema import COMPARISON_SCHEMA, conform
+from calbench.benchmark.execution.posthoc import compare_calibrators, parse_chain
+from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
+from calbench.benchmark.report.findings import advice, findings
+
+
+class Stored:
+    """The part of results that findings read."""
+
+    def __init__(self, rows):
+        base = {
+            "split": "test", "checkpoint": "last", "metric": "nll", "seeds": 2, "expected_seeds": 2, "baseline": "base",
+            "low": np.nan, "high": np.nan, "change_low": np.nan, "change_high": np.nan, "reduction": np.nan,
+            "reduction_low": np.nan, "reduction_high": np.nan, "tied_with_best": None, "calibrated": None,
+        }  # fmt: skip
+        names = ("dataset", "backbone", "entry", "value", "change", "differs")
+        self.comparisons = conform(pd.DataFrame([base | dict(zip(names, row, strict=True)) for row in rows]),
+                                   COMPARISON_SCHEMA)  # fmt: skip
+
+
+def test_entries_are_sorted_into_better_worse_and_noise():
+    rows = [("d", net, "base", 1.0, np.nan, None) for net in "ab"]
+    rows += [("d", net, "good", 0.8, -0.2, net == "a") for net in "ab"]
+    rows += [("d", "a", "mixed", 0.9, -0.1, True), ("d", "b", "mixed", 1.1, 0.1, True)]
+    rows += [("d", net, "same", 1.01, 0.01, False) for net in "ab"]
+    first, second, third = findings(Stored(rows))
+    assert first.startswith("Compared: 3 entries with base on 2 pairs of dataset and backbone, 2 seeds")
+    assert "better without being worse anywhere: good (on 1 of 2)" in second
+    assert "worse: mixed (on 1 of 2)" in second
+    assert third == "Within noise of base everywhere: same."
+
+
+def test_nothing_compared_says_nothing():
+    assert findings(empty()) == []
+    assert advice(empty()) == []
+
+
+def empty():
+    stored = Stored([("d", "a", "base", 1.0, np.nan, None)])
+    stored.comparisons = stored.comparisons.iloc[:0]
+    return stored
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    """Overconfident predictions of 4 classes: the right temperature is 3."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    z = rng.normal(scale=2, size=(4000, 4))
+    y = torch.from_numpy((z + rng.gumbel(size=z.shape)).argmax(1))
+    logits = torch.from_numpy(3 * z).float()
+    return {"calibration": SplitPredictions(logits[:2000], y[:2000]), "test": SplitPredictions(logits[2000:], y[2000:])}
+
+
+def compared(parts, *chains):
+    splits = Predictions({("last", name): part for name, part in parts.items()})
+    named = [parse_chain(chain) for chain in chains]
+    return compare_calibrators(splits, named, protocol=Protocol(bootstrap=200), name="x")
+
+
+def test_the_calibrator_that_keeps_accuracy_is_advised_among_equals(predictions):
+    first, *rest = advice(compared(predictions, "vector-scaling", "temperature-scaling"))
+    assert first.startswith("Advice: temperature-scaling. NLL ")
+    assert "95 % interval \N{MINUS SIGN}" in first
+    assert "It keeps every predicted class" in rest[-1]
+
+
+def test_nothing_is_advised_where_nothing_helps(predictions):
+    calibrated = {name: SplitPredictions(part.logits / 3, part.labels) for name, part in predictions.items()}
+    [line] = advice(compared(calibrated, "temperature-scaling"))
+    assert line == (
+        "Advice: keep the predictions as they are: no calibrator lowers the NLL of uncalibrated beyond noise."
+    )
