@@ -144,9 +144,71 @@ def test_critical_difference_is_the_published_table():
 def test_rank_tests_need_cells_and_entries():
     with pytest.raises(ValueError, match="two cells and two entries"):
         rank_tests(table({"a": [1], "b": [2]}))
-    pair = rank_tests(table({"a": [1, 2, 3], "b": [1, 2, 3]}), baseline="a")
+    pair = rank_tests(table({"a": [*range(6)], "b": [*range(6)]}), baseline="a")
     assert np.isnan(pair.friedman_p)
     assert pair.wilcoxon.loc["b", "p"] == 1
+
+
+def test_nothing_is_tested_below_six_datasets_however_many_backbones():
+    values = {e: list(np.random.default_rng(i).random(15) + i) for i, e in enumerate(("a", "b", "c"))}
+    frame = table(values)
+    frame["backbone"] = [f"b{i % 3}" for i in range(len(frame))]
+    frame["dataset"] = [f"d{i % 15 // 3}" for i in range(len(frame))]
+    found = rank_tests(frame, baseline="a")
+    assert (found.cells, found.blocks) == (15, 5)
+    assert found.ranks.to_dict() == {"a": 1, "b": 2, "c": 3}
+    assert np.isnan(found.friedman_p)
+    assert np.isnan(found.critical_difference)
+    assert found.wilcoxon.empty
+    assert found.reason.startswith("5 datasets are too few")
+
+
+def test_backbones_of_a_dataset_are_averaged_before_ranking():
+    # on every backbone but one `a` is better, by little; averaged over the backbones of its only dataset it is worse
+    rows = [
+        ("d", f"b{i}", e, "ece", v)
+        for i, (a, b) in enumerate([(1, 2), (1, 2), (9, 2)])
+        for e, v in (("a", a), ("b", b))
+    ]
+    frame = pd.DataFrame(rows, columns=["dataset", "backbone", "entry", "metric", "value"])
+    assert of(aggregate(frame, baseline="a"), "a")["average_rank"] == 2
+
+
+def test_debiased_values_are_ranked_and_reduced_and_noise_is_left_out():
+    frame = table({"base": [10, 4, 3], "new": [5, 3, 3]})
+    frame["debiased"] = [9.0, 0.1, 2.0, 3.0, -0.5, -0.2]
+    frame["low_signed"] = [7.0, -2.0, 1.0, 1.0, -3.0, -2.0]
+    new = of(aggregate(frame, baseline="base"), "new")
+    assert new["mean"] == pytest.approx(11 / 3)
+    assert new["debiased_mean"] == pytest.approx(2.3 / 3)
+    assert new["ratio_of_means"] == pytest.approx(100 * (11.1 - 3) / 11.1)
+    assert new["mean_of_ratios"] == pytest.approx((100 * (9 - 3) / 9 + 100) / 2)
+    assert new["within_noise"] == 1
+    assert "1 of 3 cells" in new["reduction_reason"]
+    assert new["worse"] == 0
+
+
+def test_a_baseline_of_zero_in_one_cell_leaves_the_rest():
+    new = of(aggregate(table({"base": [0, 4], "new": [1, 2]}), baseline="base"), "new")
+    assert (new["median"], new["worst"], new["within_noise"]) == (50, 50, 1)
+    none = of(aggregate(table({"base": [0], "new": [1]}), baseline="base"), "new")
+    assert np.isnan(none["ratio_of_means"])
+    assert none["reduction_reason"] == "the baseline is within noise of 0 in every cell"
+
+
+def test_margins_of_changes_add_within_a_dataset_and_in_squares_between():
+    frame = pd.DataFrame(
+        [(d, b, e, "nll", v) for d in "xy" for b in "pq" for e, v in (("base", 2.0), ("new", 1.0))],
+        columns=["dataset", "backbone", "entry", "metric", "value"],
+    )
+    comparisons = frame.assign(
+        change=frame["value"] - 2, change_low=frame["value"] - 2.3, change_high=frame["value"] - 1.6
+    )
+    new = of(aggregate(frame, metric="nll", baseline="base", comparisons=comparisons), "new")
+    assert new["change"] == -1
+    assert new["change_low"] == pytest.approx(-1 - (0.6**2 + 0.6**2) ** 0.5 / 4)
+    assert new["change_high"] == pytest.approx(-1 + (0.8**2 + 0.8**2) ** 0.5 / 4)
+    assert of(aggregate(frame, metric="nll", baseline="base"), "new")["change_reason"]
 
 
 @pytest.mark.parametrize(

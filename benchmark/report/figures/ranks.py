@@ -23,7 +23,7 @@ def ranks(results: Results) -> Iterator[tuple[str, Figure]]:
     except ValueError:
         return
     shown = tests.ranks.iloc[:ROWS_LIMIT]
-    groups = cliques(shown, tests.critical_difference)
+    groups = [] if tests.reason else cliques(shown, tests.critical_difference)
     figure = new_figure(0.95 + 0.15 * len(shown))
     axes = figure.subplots()
     _draw(axes, view, shown, groups)
@@ -59,7 +59,8 @@ def _draw(axes: Axes, view: View, shown: pd.Series, groups: list[tuple[int, int]
 
 
 def _title(tests: RankTests, hidden: int) -> str:
-    parts = [f"{tests.cells} cells, critical difference {tests.critical_difference:.2f}"]
+    difference = tests.reason or f"critical difference {tests.critical_difference:.2f}"
+    parts = [f"{tests.blocks} datasets, {tests.cells} cells, {difference}"]
     if tests.friedman_p == tests.friedman_p:
         parts.append(f"Friedman p = {tests.friedman_p:.2g}")
     notes = [f"{len(tests.left_out)} left out for missing cells"] if tests.left_out else []

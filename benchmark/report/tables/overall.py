@@ -112,8 +112,10 @@ def _rank_line(table: pd.DataFrame, options: dict[str, Any]) -> str:
         tests = rank_tests(table, **options)
     except ValueError:
         return ""
+    if tests.reason:
+        return f"Average ranks are not tested: {tests.reason}."
     nemenyi = (
-        f"Average ranks over {tests.cells} cells differ at the {tests.alpha:g} level where they are more than "
+        f"Average ranks over {tests.blocks} datasets differ at the {tests.alpha:g} level where they are more than "
         f"{tests.critical_difference:.2f} apart (Nemenyi)."
     )
     if math.isnan(tests.friedman_p):
