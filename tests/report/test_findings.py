@@ -33,7 +33,7 @@ def test_entries_are_sorted_into_better_worse_and_noise():
     first, second, third = findings(Stored(rows))
     assert first.startswith("Compared: 3 entries with base on 2 pairs of dataset and backbone, 2 seeds")
     assert "better without being worse anywhere: good (on 1 of 2)" in second
-    assert "worse: mixed (on 1 of 2)" in second
+    assert "worse somewhere: mixed (on 1 of 2)" in second
     assert third == "Within noise of base everywhere: same."
 
 
