@@ -7,7 +7,8 @@ from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.sources import source_digest
 from calbench.benchmark.core.unchanged import Declaration, declare
 from calbench.benchmark.execution.plan import Work
-from calbench.benchmark.store.store import Store, UnreadableError
+from calbench.benchmark.store.names import UnreadableError
+from calbench.benchmark.store.store import Store
 
 SOURCES = ("code", "source")
 """The fields of an identity that are digests of source code."""
