@@ -25,8 +25,8 @@ KINDS = {
     "calibrator": "Calibrators: post-hoc maps, fitted on the calibration split",
 }
 STUDY = "<!-- estimators -->"
-PROSE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-MOVED = PROSE | {"results/estimators/estimators.md": "estimators.md"}
+PROSE = {"ARCHITECTURE.md": "architecture.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+MOVED = PROSE | {"results/estimators/estimators.md": "estimators.md", "docs/adr/README.md": "adr/README.md"}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
 
 
@@ -44,7 +44,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages and the results that pages show."""
     pages = {"index.md": front_page(), "bibliography.md": bibliography_page(), "suites.md": suites_page()}
-    pages |= {target: (ROOT / source).read_text("utf-8") for source, target in PROSE.items()}
+    pages |= {target: relinked((ROOT / source).read_text("utf-8")) for source, target in PROSE.items()}
     for what, registry in registries().items():
         pages |= {f"{what}/{name}.md": card_page(what, registry[name]) for name in registry}
         pages[f"{what}/index.md"] = index_page(what, registry)
@@ -78,8 +78,12 @@ def _nav_title(path: str) -> str:
 
 
 def front_page() -> str:
-    """The README, with its links as they are from the documentation's root."""
-    text = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text("utf-8"))
+    """The README without its comments."""
+    return relinked(re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text("utf-8")))
+
+
+def relinked(text: str) -> str:
+    """A page of the repository's root, with its links as they are from the documentation's root."""
 
     def link(found: re.Match[str]) -> str:
         image, words, target = found.groups()
