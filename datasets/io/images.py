@@ -51,7 +51,10 @@ def class_names(folder: Path) -> list[str]:
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
-        raise InputError(f"folder {folder.name!r}: {error.strerror}") from error
+        where = f"{folder.parent.name}/{folder.name}"
+        raise InputError(
+            f"{where}: {error.strerror}; expected a folder with one sub-folder of images per class"
+        ) from error
     if not names:
         raise InputError(f"folder {folder.name!r} has no sub-folders; expected one per class")
     return names
