@@ -14,6 +14,7 @@ from calbench.benchmark.config.entry import Entry, make_component, parse_entry
 from calbench.benchmark.config.protocol import Protocol, make_protocol
 from calbench.benchmark.config.publication import read_publication
 from calbench.benchmark.config.references import check_reference
+from calbench.benchmark.config.shift import OODOptions, ShiftOptions
 from calbench.benchmark.config.suite_file import (
     RESERVED_NAMES,
     Location,
@@ -78,7 +79,8 @@ class SuiteConfig(BaseModel):
     """A suite as written.
 
     ``keep: weights`` keeps the weights of every trained cell next to its predictions, for variants and diagnostics; it
-    changes no prediction, and is no part of a cell's key.
+    changes no prediction, and is no part of a cell's key. ``shift`` and ``ood`` ask for further splits, which every
+    cell predicts after its training.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -93,6 +95,8 @@ class SuiteConfig(BaseModel):
     protocol: str | dict[str, Any] = "clean"
     training: dict[str, Any] = {}
     keep: Literal["weights"] | None = None
+    shift: ShiftOptions | None = None
+    ood: OODOptions | None = None
     overrides: list[Override] = []
     tables: list[Any] = []
     reference: str | None = None
@@ -244,6 +248,9 @@ class _Checker:
         config = self.config
         protocol = self._at(("protocol",), lambda: _protocol(config.protocol))
         datasets = self._each("datasets", lambda term: make_component(term, dataset_registry.create))
+        if config.ood is not None:
+            ood = config.ood
+            datasets = self._at(("ood",), lambda: tuple(ood.restrict(dataset) for dataset in datasets))
         nets = self._each("backbones", make_backbone)
         entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_options))
         baseline = self._at(("baseline",), lambda: parse_entry(config.baseline, protocol.method_options))
@@ -265,6 +272,9 @@ class _Checker:
                 if name in names[:i]:
                     raise InputError(f"{self.where((field, i))}: {name!r} is named twice")
         self._at(("overrides",), lambda: self._overrides(suite))
+        for field, options in (("shift", self.config.shift), ("ood", self.config.ood)):
+            for dataset in suite.datasets if options is not None else ():
+                self._at((field,), lambda o=options, d=dataset: o.check(d))
         if self.config.reference is not None:
             self._at(("reference",), lambda: check_reference(self.config.reference))
         for i, table in enumerate(self.config.tables):

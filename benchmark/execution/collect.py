@@ -10,12 +10,14 @@ import pandas as pd
 from calbench.benchmark import metrics, statistics
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.entry import Entry
+from calbench.benchmark.config.extra_splits import extra_lines
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, RESULT_SCHEMA, Address, conform
 from calbench.benchmark.evaluation.entries import Evaluation, evaluation_names
+from calbench.benchmark.execution.extra_splits import extra_names
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.work import oracle_name
 from calbench.benchmark.results.record import declaration, entry_record, run_record
@@ -55,6 +57,7 @@ def inputs_digest(suite: Suite, plan: list[Work]) -> str:
         "versions": environment.versions(),
         "evaluations": list(evaluation_names(suite.entries, suite.protocol).values()),
         "keys": [work.cell.key for work in plan],
+        "extra": [list(extra_names(work.entries, suite.protocol, work.extra).values()) for work in plan],
     }
     return digest(said)
 
@@ -107,6 +110,7 @@ class _Collector:
         self.replicates = _Replicates(store)
         self.warnings: Counter[tuple[str, str]] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
+        self.without_extra: Counter[str] = Counter()
 
     def add(self, work: Work) -> None:
         cell = work.cell
@@ -141,6 +145,7 @@ class _Collector:
         self.curves.append(where | {"recipe": cell.recipe_name, "seed": cell.seed} | curve)
         listed = [(entry.name, self.names[entry.name], entry.calibrator_name) for entry in work.entries]
         listed += [(ORACLE, oracle_name(self.suite.protocol), "none")] if work.oracle else []
+        extra = extra_names(work.entries, self.suite.protocol, work.extra)
         reasons = []
         for entry, name, calibrator in listed:
             try:
@@ -151,6 +156,14 @@ class _Collector:
             if reason:
                 reasons.append(f"{entry}: {reason}")
                 self.failures[entry, reason] += 1
+        for entry in work.entries if extra else ():
+            try:
+                reason = self._entry(work, where, extra[entry.name], entry.name, entry.calibrator_name)
+            except DamagedError as error:
+                self.store.forget_evaluation(cell.key, extra[entry.name])
+                found["status"], reason = TO_EVALUATE, str(error)
+            if reason:
+                self.without_extra[reason] += 1
         return ({"status": "failed", "reason": "; ".join(reasons)} if reasons else {}) | found
 
     def _entry(self, work: Work, where: dict[str, str], name: str, entry: str, calibrator: str) -> str | None:
@@ -179,7 +192,11 @@ class _Collector:
         failed = {
             f"{entry}{_times(count, 'cells')}: left out: {text}" for (entry, text), count in self.failures.items()
         }
-        return sorted(remarks) + sorted(warned) + sorted(failed)
+        lacking = [
+            f"Shifted and out-of-distribution splits are missing in {count} evaluation(s): {reason}."
+            for reason, count in sorted(self.without_extra.items())
+        ]
+        return sorted(remarks) + sorted(warned) + sorted(failed) + lacking
 
 
 def _times(count: int, noun: str) -> str:
@@ -199,7 +216,8 @@ def suite_declaration(suite: Suite, plan: list[Work]) -> dict[str, Any]:
             suite.baseline,
             [work.cell.calibration for work in plan],
             trained=any(isinstance(work.cell, Cell) and work.cell.training.epochs for work in plan),
-        ),
+        )
+        + extra_lines(suite),
         baseline=suite.baseline,
         entries=[_entry_record(entry) for entry in suite.entries],
         seeds=list(suite.seeds),

@@ -13,6 +13,7 @@ from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.evaluation.entries import evaluation_names
 from calbench.benchmark.execution.collect import TO_EVALUATE, collect, inputs_digest, standing_results
 from calbench.benchmark.execution.cost import Cost, Estimate, Probe
+from calbench.benchmark.execution.extra_splits import extra_names
 from calbench.benchmark.execution.local import default_jobs, run_processes, run_serial
 from calbench.benchmark.execution.options import RunOptions
 from calbench.benchmark.execution.plan import Work, make_plan
@@ -21,6 +22,7 @@ from calbench.benchmark.execution.work import RANK, WORLD, Context, oracle_name
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.store import Store
 from calbench.datasets import Dataset
+from calbench.datasets.shifted import ShiftedSet
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
     def fingerprint(dataset: Dataset) -> str:
         return dataset.fingerprint(root)
 
-    return make_plan(suite, fingerprint)
+    def shifted(one: ShiftedSet, dataset: Dataset) -> tuple[str, tuple[int, ...] | None]:
+        return one.fingerprint(dataset, root), one.classes(dataset, root)
+
+    return make_plan(suite, fingerprint, shifted)
 
 
 def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, probe: Probe | None = None) -> Status:
@@ -68,19 +73,25 @@ def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, pr
             state = "missing"
         if state == "done":
             estimate.sample(work, store)
-            state = _evaluated(work, names, suite, store)
+            state = _evaluated(work, names, suite, store, options.retry_failed)
         counts[state] += 1
         if state != "done" and (state != "failed" or options.retry_failed):
             todo.append(work)
     return Status(counts, todo, estimate.total(todo, probe) if todo else None)
 
 
-def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store) -> str:
+def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store, retry_failed: bool) -> str:
     wanted = [names[entry.name] for entry in work.entries]
     if work.oracle:
         wanted.append(oracle_name(suite.protocol))
+    extra = {
+        store.evaluation_status(work.cell.key, name)
+        for name in extra_names(work.entries, suite.protocol, work.extra).values()
+    }
     found = {store.evaluation_status(work.cell.key, name) for name in wanted}
-    return TO_EVALUATE if "missing" in found else "failed" if "failed" in found else "done"
+    if "missing" in found | extra or (retry_failed and "failed" in extra):
+        return TO_EVALUATE
+    return "failed" if "failed" in found else "done"
 
 
 def duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import CellError, InputError
 from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.evaluation.entries import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
+from calbench.benchmark.execution.extra_splits import ExtraRun, missing_splits, predict_missing, update_extra
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.tracking import Tracker
 from calbench.benchmark.predictions.files import Source, read_pair
@@ -115,6 +116,8 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
                 _make(work, store, context, progress)
             if leader:
                 evaluate_entries(work, store, context.protocol)
+                if not missing_splits(work.cell, work.extra, store):  # predicting takes every process
+                    update_extra(work, store, context.protocol, ExtraRun(context.data_root, context.device))
         except Exception as error:
             outcome = [failed(work, store, error) if leader else "failed"]
         broadcast_object_list(outcome)
@@ -128,6 +131,7 @@ def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Prog
     if status != "done":
         _make(work, store, context, progress)
     evaluate_entries(work, store, context.protocol)
+    update_extra(work, store, context.protocol, ExtraRun(context.data_root, context.device))
 
 
 @singledispatch
@@ -191,6 +195,7 @@ def _make(work: Work, store: Store, context: Context, progress: Progress) -> Non
     cell, started = work.cell, time.perf_counter()
     predictions, record, weights = produce(cell, store, context, progress)
     predictions.check_finite()
+    all_predicted = _predict_extra(work, store, context, weights)
     if RANK != 0:
         return
     manifest = {
@@ -202,8 +207,23 @@ def _make(work: Work, store: Store, context: Context, progress: Progress) -> Non
         "versions": environment.versions(),
         "hardware": environment.hardware(),
     }
-    packed = pack_weights(weights) if weights is not None and context.keep_weights else None
+    keep = context.keep_weights or not all_predicted
+    packed = pack_weights(weights) if weights is not None and keep else None
     store.write(cell.key, predictions, manifest, packed)
+
+
+def _predict_extra(work: Work, store: Store, context: Context, weights: WeightsByRule | None) -> bool:
+    """Predict the further splits while the weights are at hand, and return whether all are there.
+
+    What fails is tried again by `update_extra`, which records the reason; the weights are kept for it.
+    """
+    if weights is None:
+        return True
+    try:
+        predict_missing(work, store, ExtraRun(context.data_root, context.device), weights, leader=RANK == 0)
+    except (InputError, ValueError):
+        return False
+    return True
 
 
 def evaluate_entries(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calbench.benchmark.metrics.base import register, registry
+from calbench.benchmark.metrics.base import Described, register, registry
 from calbench.benchmark.metrics.ood import SCORES, OODMetric, aupr, auroc, fpr_at_tpr, ood_scores
 
 NEIGHBOURS = 50
@@ -236,3 +236,10 @@ class SelectiveRisk(OODMetric):
     def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
         """Not defined for scores without labels."""
         raise ValueError("scod needs to know which predictions are right: use selective_risk")
+
+
+@register("changed-predictions", label="Changed predictions")
+class ChangedPredictions(Described):
+    """The share of predictions that differ from those of the unchanged image."""
+
+    needs = frozenset({"out-of-distribution"})

@@ -9,12 +9,14 @@ from calbench.benchmark.store.names import (
     EVALUATION,
     PREDICTIONS,
     SEALED,
+    SPLIT,
     STATE,
     WEIGHTS,
     DamagedError,
     NewerError,
     UnreadableError,
 )  # fmt: skip
+from calbench.benchmark.store.splits import read_split
 
 if TYPE_CHECKING:
     from calbench.benchmark.store.store import Store
@@ -65,13 +67,15 @@ def _of_weights(store: "Store", key: str, record: dict[str, Any] | None) -> Iter
 
 
 def _of_others(store: "Store", key: str) -> Iterator[Finding]:
-    """Evaluations and the state of a running cell, each of which can be made again by itself."""
+    """Evaluations, further splits and the state of a running cell, each of which can be made again by itself."""
     for file in store.files(key):
         try:
             if file == STATE:
                 store.state(key)
             elif file.startswith(EVALUATION) and file.endswith(SEALED):
                 store.evaluation(key, file.removeprefix(EVALUATION).removesuffix(SEALED))
+            elif file.startswith(SPLIT) and file.endswith(SEALED):
+                read_split(store, key, file.removeprefix(SPLIT).removesuffix(SEALED))
         except NewerError:
             continue
         except DamagedError as error:

@@ -5,7 +5,7 @@ from calbench.benchmark.core.errors import InputError
 AFFECTS_RESULTS = False
 MANIFEST, PREDICTIONS, WEIGHTS = "manifest.json", "predictions.safetensors", "weights.safetensors"
 FAILURE, STATE, LOG = "failure.json", "state.safetensors", "log.txt"
-EVALUATION, SEALED = "evaluation-", ".safetensors"
+EVALUATION, SPLIT, SEALED = "evaluation-", "split-", ".safetensors"
 
 
 class UnreadableError(InputError):
