@@ -1,5 +1,7 @@
 """What the heads share: a temperature computed in full precision, and logits divided by it."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -11,13 +13,11 @@ def divide_by(temperature: nn.Module, read: Tensor, logits: Tensor) -> tuple[Ten
 
     Outside of autocast: a temperature in bfloat16 would have two to three digits.
     """
-    device = logits.device.type
-    if torch.is_autocast_enabled(device):  # only then: the context costs as much as a layer of the temperature itself
-        with torch.autocast(device, enabled=False):
-            return _divided(temperature, read, logits)
-    return _divided(temperature, read, logits)
+    with without_autocast(logits.device.type):
+        scale = temperature(full_precision(read))
+        return full_precision(logits) / scale[:, None], scale
 
 
-def _divided(temperature: nn.Module, read: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    scale = temperature(full_precision(read))
-    return full_precision(logits) / scale[:, None], scale
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """A context without autocast; a plain one where autocast is off, since torch's costs as much as a small layer."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from calbench.methods.base import HeadModule, Representation
-from calbench.methods.heads._divide import divide_by
+from calbench.methods.heads._divide import divide_by, without_autocast
+from calbench.methods.losses._functions import full_precision
 
 Similarity = Literal["cosine", "euclidean", "inner"]
 
@@ -32,8 +33,8 @@ class SimilarityModule(HeadModule):
     def forward(self, representation: Representation) -> tuple[Tensor, Tensor]:
         """Return h / T (N, K) and T (N,)."""
         features = representation.features
-        with torch.autocast(features.device.type, enabled=False):
-            logits = self.similarity(features if features.dtype == torch.float64 else features.float())
+        with without_autocast(features.device.type):
+            logits = self.similarity(full_precision(features))
         return divide_by(self.temperature, features, logits)
 
 
