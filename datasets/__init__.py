@@ -1,9 +1,9 @@
 """The registry of datasets, a file each; every module of this folder is imported here."""
 
 from calbench.benchmark.core.discovery import import_declarations
-from calbench.datasets._split import stratified_split
+from calbench.datasets._split import stratified_split, stratified_subset
 from calbench.datasets.base import Dataset, Split, Splits, register, registry
 
-__all__ = ["Dataset", "Split", "Splits", "register", "registry", "stratified_split"]
+__all__ = ["Dataset", "Split", "Splits", "register", "registry", "stratified_split", "stratified_subset"]
 
 import_declarations(__name__, __path__)

@@ -44,7 +44,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     return torch.from_numpy(np.flatnonzero(keep)), torch.from_numpy(np.sort(carved).astype(np.int64))
 
 
-def training_subset(split: Split, size: int | None) -> Split:
+def stratified_subset(split: Split, size: int | None) -> Split:
     """A stratified random subset of `size` samples, the same in every run; the whole split for None.
 
     Raises:
@@ -53,9 +53,9 @@ def training_subset(split: Split, size: int | None) -> Split:
     if size is None or size == len(split):
         return split
     if size > len(split):
-        raise InputError(f"a subset of {size} training images was asked for; there are {len(split)}")
+        raise InputError(f"a subset of {size} images was asked for; there are {len(split)}")
     if size < len(split.labels.unique()):
-        raise InputError(f"a subset of {size} training images cannot contain all {len(split.labels.unique())} classes")
+        raise InputError(f"a subset of {size} images cannot contain all {len(split.labels.unique())} classes")
     _, chosen = stratified_split(split.labels, size / len(split), seed_for(0, "training-subset", size))
     return split.subset(chosen)
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from calbench.benchmark.core.errors import InputError, nearest
-from calbench.datasets._split import training_subset
+from calbench.datasets._split import stratified_subset
 from calbench.datasets.base import Dataset, Split, Splits, register, registry
 from calbench.datasets.io.content import digest_of
 from calbench.datasets.io.download import RemoteFile, ensure_unpacked
@@ -59,7 +59,7 @@ class CIFAR(Dataset, ABC):
         test = [RemoteFile(f"{base}/{name}", md5) for name, md5 in source.test_list]
         paths = ensure_unpacked(root, self.spec.name, archive, train + test)
         return Splits(
-            training_subset(self._read(paths[: len(train)]), self.train),
+            stratified_subset(self._read(paths[: len(train)]), self.train),
             self._read(paths[len(train) :]),
             self._shifted(root),
             {name: registry.create(name).load(root).test for name in self.out_of_distribution},

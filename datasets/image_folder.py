@@ -9,7 +9,7 @@ from pydantic import Field
 
 from calbench.benchmark.core.errors import InputError
 from calbench.datasets._local import LocalDataset
-from calbench.datasets._split import training_subset
+from calbench.datasets._split import stratified_subset
 from calbench.datasets.base import Splits, register
 from calbench.datasets.io.decoding import decode
 from calbench.datasets.io.images import Listing, class_names, decoded_split, list_images
@@ -62,7 +62,7 @@ class ImageFolder(LocalDataset):
         size, resize = self.image_size, self.size is not None
         parts = [self._listing(split) for split in ("train", "test")]
         train, test = (decoded_split(part, size, root, resize=resize) for part in parts)
-        return Splits(training_subset(train, self.train), test)
+        return Splits(stratified_subset(train, self.train), test)
 
     def num_samples(self, root: Path) -> tuple[int, int]:
         """The numbers of files."""

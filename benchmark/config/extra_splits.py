@@ -55,19 +55,23 @@ class ExtraSplit(ABC):
 
 @dataclass(frozen=True)
 class Corrupted(ExtraSplit):
-    """The test split (or the calibration split, with `calibration`) under a generated corruption."""
+    """The test split (or the calibration split, with `calibration`) under a generated corruption.
+
+    `images` is the size of a stratified random subset, None for all images.
+    """
 
     corruption: str = ""
     severity: int = 1
     scale: int = 32
     seed: int = 0
     calibration: bool = False
+    images: int | None = None
 
     def recipe(self) -> dict[str, Any]:
         """The corruption with its code, its severity, constants and seed."""
         return {
             "corruption": corruptions.create(self.corruption).identity(), "severity": self.severity,
-            "scale": self.scale, "seed": self.seed, "calibration": self.calibration,
+            "scale": self.scale, "seed": self.seed, "calibration": self.calibration, "images": self.images,
         }  # fmt: skip
 
 
@@ -182,7 +186,16 @@ def _scale(options: ShiftOptions, dataset: Dataset) -> int:
 def _corrupted(options: ShiftOptions, dataset: Dataset, features: bool) -> list[ExtraSplit]:
     scale = _scale(options, dataset)
     return [
-        Corrupted(f"{SHIFT}{name}-{severity}", severity_group(severity), features, name, severity, scale, options.seed)
+        Corrupted(
+            f"{SHIFT}{name}-{severity}",
+            severity_group(severity),
+            features,
+            name,
+            severity,
+            scale,
+            options.seed,
+            images=options.images,
+        )
         for name in options.names
         for severity in dict.fromkeys(options.severities)
     ]
@@ -245,7 +258,8 @@ def extra_lines(suite: "Suite") -> list[str]:
         levels = ", ".join(map(str, shift.severities))
         fitted = f"the calibration split under {shift.fit_on}" if shift.fit_on else "the clean calibration split"
         lines.append(
-            f"Shift: generated corruptions of the test images ({', '.join(shift.names)}; severities {levels}; formulas "
+            f"Shift: generated corruptions of {shift.images or 'the'} test images ({', '.join(shift.names)}; "
+            f"severities {levels}; formulas "
             f"and constants of Hendrycks and Dietterich 2019, not their files). Calibrators are fitted on {fitted}."
         )
     if shift is not None and shift.sets:

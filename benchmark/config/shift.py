@@ -42,6 +42,7 @@ class ShiftOptions(BaseModel):
         patches: one corrupted patch at a time.
         fit_on: ``<corruption>-<severity>``: calibrators of the shift tables are fitted on the calibration split under
             this corruption; by default on the clean one.
+        images: how many test images to corrupt, a stratified random subset; all by default.
         seed: of the random numbers of the corruptions.
     """
 
@@ -52,6 +53,7 @@ class ShiftOptions(BaseModel):
     sets: list[Any] = []
     patches: Patches | None = None
     fit_on: Annotated[str | None, Field(alias="fit-on")] = None
+    images: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
     @property

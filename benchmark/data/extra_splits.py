@@ -22,7 +22,7 @@ from calbench.benchmark.config.extra_splits import (
 )
 from calbench.benchmark.corruptions import corrupt
 from calbench.benchmark.data.splits import prepare_data
-from calbench.datasets import Dataset, Split
+from calbench.datasets import Dataset, Split, stratified_subset
 from calbench.datasets.without_classes import WithoutClasses
 
 _RESIZED = 256 / 224
@@ -51,7 +51,7 @@ def _load(extra: Any, cell: Cell, root: Path) -> tuple[Split, DataConfig]:
 @_load.register
 def _(extra: Corrupted, cell: Cell, root: Path) -> tuple[Split, DataConfig]:
     data = prepare_data(cell, root)
-    split = data.evaluated["calibration" if extra.calibration else "test"]
+    split = stratified_subset(data.evaluated["calibration" if extra.calibration else "test"], extra.images)
     options = {"name": extra.corruption, "severity": extra.severity, "seed": extra.seed, "scale": extra.scale}
     if isinstance(split.images, Tensor):
         images = corrupt(split.images, value_range=_range(split.images), **options)
