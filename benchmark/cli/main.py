@@ -1,7 +1,8 @@
-"""The command ``calbench``. Exit status: 0 all well, 1 a cell failed, 2 bad input, 130 after Ctrl-C."""
+"""The command ``calbench``. Exit status: 0 well, 1 a cell failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
 
 import errno
 import importlib.metadata
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from calbench.benchmark.cli import info as commands_info
 from calbench.benchmark.cli import predict as commands_predict
 from calbench.benchmark.cli import predictions as commands_posthoc
 from calbench.benchmark.cli import run as commands_run
+from calbench.benchmark.core import stopping
 from calbench.benchmark.core.errors import InputError
 
 app = typer.Typer(
@@ -74,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if status == INTERRUPTED:  # typer makes an exit of Ctrl-C, its older versions an abort
         console.print("interrupted: what was finished stays, and the same command goes on from there")
+        return 128 + (stopping.requested() or signal.SIGINT)
     return status
 
 

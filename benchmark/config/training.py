@@ -35,7 +35,8 @@ class TrainingConfig(BaseModel):
     an exponential moving average of the weights that is then evaluated (0: off); ``precision`` auto means bfloat16 on
     GPUs that have it and float32 elsewhere; ``micro_batch`` splits a batch to save memory (0: whole batches; halved by
     itself when CUDA runs out of memory); ``save_seconds`` is the least time between two saved states of a running cell,
-    and has no influence on the predictions.
+    and has no influence on the predictions. ``threads`` is how many threads a cell computes with on the CPU: more of
+    them change the last digits, so the number is part of the key, and the number of jobs is not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +59,7 @@ class TrainingConfig(BaseModel):
     compile: bool = False
     micro_batch: Annotated[int, Field(ge=0)] = 0
     save_seconds: NonNegative = 60.0
+    threads: Count = 1
 
     def identity(self) -> dict[str, object]:
         """The options that can change predictions."""

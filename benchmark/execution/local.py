@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from collections import deque
@@ -13,22 +14,24 @@ from typing import Any
 
 import joblib
 
-from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.plan import Work
-from calbench.benchmark.execution.work import Context, Outcome, failed, process
+from calbench.benchmark.execution.work import Context, failed, process
+from calbench.benchmark.execution.worker import PRELOADED, start
 from calbench.benchmark.store.store import Store
 
 Event = Callable[[Work, str, Any], None]
-"""Called with the work, ``"epoch"`` or ``"end"``, and (epoch, epochs) or the outcome."""
+"""Called with the work, ``"epoch"``, ``"busy"`` or ``"end"``, and (epoch, epochs), who is at it, or the outcome."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 BUSY_PAUSE = 0.5
+STOP_SECONDS = 60
+"""How long a worker may take to save the state of its cell; one that saves nothing ends by itself long before."""
 ATTEMPTS = 2
 """How often a cell is started whose worker dies, before it counts as failed."""
 
 
 def default_jobs() -> int:
-    """One job a GPU, else one a core: the small models that train on a CPU do not gain from more threads."""
+    """One job per GPU, else one per core: cells compute with one thread unless their suite says otherwise."""
     import torch
 
     return torch.cuda.device_count() or joblib.cpu_count()
@@ -42,6 +45,7 @@ def run_serial(works: Iterable[Work], context: Context, event: Event) -> None:
         outcome = process(work, store, context, lambda *epoch, w=work: event(w, "epoch", epoch))
         if outcome == "busy":
             queue.append(work)
+            event(work, "busy", store.holder(work.cell.key))
             time.sleep(BUSY_PAUSE)
             continue
         event(work, "end", outcome)
@@ -49,8 +53,7 @@ def run_serial(works: Iterable[Work], context: Context, event: Event) -> None:
 
 def run_processes(works: Iterable[Work], context: Context, event: Event, jobs: int) -> None:
     """Do the work in `jobs` worker processes; a worker that dies is replaced and its cell tried once more."""
-    threads = max(1, joblib.cpu_count() // max(1, jobs))
-    pool = _Pool(deque(works), context, event, jobs, threads)
+    pool = _Pool(deque(works), context, event, jobs)
     try:
         pool.run()
     finally:
@@ -71,13 +74,12 @@ class _Pool:
     context: Context
     event: Event
     jobs: int
-    threads: int
     workers: list[_Worker] = field(default_factory=list)
     deaths: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> None:
         jobs = min(self.jobs, len(self.queue))
-        self.workers = [start_worker(self.context, index, self.threads) for index in range(jobs)]
+        self.workers = [start_worker(self.context, index) for index in range(jobs)]
         while self.queue or any(worker.work for worker in self.workers):
             self._hand_out()
             channels = {worker.connection: worker for worker in self.workers}
@@ -90,7 +92,7 @@ class _Pool:
             worker.connection.close()
             worker.process.terminate()
         for worker in self.workers:
-            worker.process.join(timeout=5)
+            worker.process.join(timeout=STOP_SECONDS)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
@@ -119,13 +121,14 @@ class _Pool:
             worker.work = None
             if value == "busy":
                 self.queue.append(work)
+                self.event(work, "busy", Store(self.context.results_dir).holder(work.cell.key))
                 return
         self.event(work, kind, value)
 
     def _replace(self, worker: _Worker) -> None:
         worker.process.join(timeout=5)
         work, worker.work = worker.work, None
-        self.workers[self.workers.index(worker)] = start_worker(self.context, worker.index, self.threads)
+        self.workers[self.workers.index(worker)] = start_worker(self.context, worker.index)
         if work is None:
             return
         key = work.cell.key
@@ -151,49 +154,24 @@ def _cause(exitcode: int | None) -> str:
     return f"exit code {exitcode}"
 
 
-def start_worker(context: Context, index: int, threads: int) -> _Worker:
-    """Start one worker process with `threads` threads, and GPU `index` where there are GPUs."""
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    # Numerical libraries read these when they start, so the child must inherit them.
-    changes = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+def start_worker(context: Context, index: int) -> _Worker:
+    """Start one worker process, with GPU `index` where there are GPUs.
+
+    Where the system can fork, a server process imports what all workers need once, and each worker starts in a moment.
+    """
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    methods = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        methods.set_forkserver_preload([PRELOADED])
+    ours, theirs = methods.Pipe()
+    # Numerical libraries read these when they start, so the child must inherit them; see `TrainingConfig.threads`.
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
-        child = spawn.Process(target=work_loop, args=(theirs, context, index), daemon=True)
+        child = methods.Process(target=start, args=(theirs, pickle.dumps(context), index))
         child.start()
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
     theirs.close()
     return _Worker(child, ours, index)
-
-
-def work_loop(connection: Connection, context: Context, index: int) -> None:
-    """What a worker process does: receive work, do it, report, until the connection closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
-    import torch
-
-    for plugin in context.plugins:
-        Plugin.load(plugin)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(index % torch.cuda.device_count())
-
-    def report(*epoch: int) -> None:
-        try:
-            connection.send(("epoch", epoch))
-        except OSError:  # the parent is gone: nobody waits for this cell, and its saved state is on disk
-            raise SystemExit(1) from None
-
-    store = Store(context.results_dir)
-    while True:
-        try:
-            work: Work = connection.recv()
-            try:
-                outcome: Outcome = process(work, store, context, report)
-            except OSError as error:  # of the disk: it ends the whole run
-                connection.send(("stop", error))
-                return
-            connection.send(("end", outcome))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return

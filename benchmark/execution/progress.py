@@ -26,6 +26,7 @@ class Reporter:
         self._total = 0
         self._shares: dict[str, float] = {}
         self._started = 0.0
+        self._waiting: set[str] = set()
 
     def plan(self, suite: Suite, line: str) -> None:
         """Say what is to be done, before it starts."""
@@ -51,8 +52,13 @@ class Reporter:
         self._bar = None
 
     def event(self, work: Work, kind: str, value: Any) -> None:
-        """Note an epoch (epoch, epochs) or the end (outcome) of a cell."""
+        """Note an epoch (epoch, epochs), that another process is at the cell, or its end (outcome)."""
         name = work.cell.describe()
+        if kind == "busy":
+            if work.cell.key not in self._waiting:
+                self._waiting.add(work.cell.key)
+                self.console.print(f"waiting for {escape(str(value))}, which computes {escape(name)}", soft_wrap=True)
+            return
         if kind == "epoch":
             epoch, epochs = value
             self._shares[work.cell.key] = epoch / epochs

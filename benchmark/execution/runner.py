@@ -7,8 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
+
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.suite import Suite
+from calbench.benchmark.core import stopping
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.evaluation.entries import evaluation_names
 from calbench.benchmark.execution.collect import TO_EVALUATE, collect, inputs_digest, standing_results
@@ -177,13 +180,23 @@ def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Repor
         refresh=options.cache == "refresh",
         tensorboard=options.tensorboard,
         keep_weights=suite.config.keep == "weights",
+        threads=max(1, joblib.cpu_count() // _jobs(todo, options)),
     )
+    with stopping.handled():
+        _place(todo, context, options, reporter)
+
+
+def _jobs(todo: list[Work], options: RunOptions) -> int:
+    return 1 if WORLD > 1 else min(options.jobs or default_jobs(), len(todo))
+
+
+def _place(todo: list[Work], context: Context, options: RunOptions, reporter: Reporter) -> None:
     if options.scheduler:
         from calbench.benchmark.execution.cluster import run_dask  # an optional extra
 
         run_dask(todo, context, reporter.event, options.scheduler, options.scheduler_options)
         return
-    jobs = 1 if WORLD > 1 else min(options.jobs or default_jobs(), len(todo))
+    jobs = _jobs(todo, options)
     if jobs == 1:
         run_serial(todo, context, reporter.event)
     else:

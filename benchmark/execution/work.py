@@ -8,6 +8,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -20,6 +21,7 @@ from calbench.benchmark.config.suite import PredictionSource
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import CellError, InputError
 from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.core.threads import threads
 from calbench.benchmark.evaluation.entries import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
 from calbench.benchmark.execution.extra_splits import ExtraRun, missing_splits, predict_missing, update_extra
 from calbench.benchmark.execution.plan import Work
@@ -35,6 +37,8 @@ Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
 EntryProgress = Callable[[int, int, str], None]
 Produced = tuple[Predictions, dict[str, Any], WeightsByRule | None]
+LARGE_BYTES = 100_000_000
+"""Predictions above this size are evaluated with as many threads as there are."""
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """This process's number and the number of processes, where `accelerate launch` started several for one model."""
@@ -52,6 +56,7 @@ class Context:
     refresh: bool = False
     tensorboard: bool = False
     keep_weights: bool = False
+    threads: int = 0
 
 
 def process(work: Work, store: Store, context: Context, progress: Progress) -> Outcome:
@@ -130,8 +135,20 @@ def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Prog
         store.forget(work.cell.key)
     if status != "done":
         _make(work, store, context, progress)
-    evaluate_entries(work, store, context.protocol)
-    update_extra(work, store, context.protocol, ExtraRun(context.data_root, context.device))
+    with _evaluation_threads(work, store, context):
+        evaluate_entries(work, store, context.protocol)
+        update_extra(work, store, context.protocol, ExtraRun(context.data_root, context.device))
+
+
+def _evaluation_threads(work: Work, store: Store, context: Context) -> AbstractContextManager[None]:
+    """One thread for small predictions, so that nothing depends on the number of jobs; all for large ones.
+
+    With large ones the number changes the last digits (about 1e-6 of a value), and one thread takes long.
+    """
+    large = store.manifest(work.cell.key)["predictions"]["bytes"] > LARGE_BYTES
+    if not large:
+        return threads(1)
+    return threads(context.threads) if context.threads else contextlib.nullcontext()
 
 
 @singledispatch
@@ -193,7 +210,8 @@ def _local_file(source: PredictionSource) -> Iterator[Path]:
 
 def _make(work: Work, store: Store, context: Context, progress: Progress) -> None:
     cell, started = work.cell, time.perf_counter()
-    predictions, record, weights = produce(cell, store, context, progress)
+    with threads(cell.training.threads if isinstance(cell, Cell) else 1):
+        predictions, record, weights = produce(cell, store, context, progress)
     predictions.check_finite()
     all_predicted = _predict_extra(work, store, context, weights)
     if RANK != 0:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -135,10 +136,26 @@ class Folder:
         except Timeout:
             yield False
             return
+        owner = _owner(path)
         try:
+            with contextlib.suppress(OSError):
+                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield True
         finally:
+            with contextlib.suppress(OSError):
+                owner.unlink()
             lock.release()
+
+    def holder(self, name: str) -> str:
+        """Who has the lock `name` just now, for people."""
+        try:
+            return _owner(self.local_path(name)).read_text()[:200]
+        except (OSError, UnicodeDecodeError):
+            return "another process"
+
+
+def _owner(lock: Path) -> Path:
+    return lock.with_name(f"{lock.name}.owner")
 
 
 def _reason(error: Exception) -> str:

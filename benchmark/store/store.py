@@ -82,6 +82,10 @@ class Store:
         """Context manager that yields whether this process holds the cell."""
         return self.folder.lock(f"cache/.locks/{key}")
 
+    def holder(self, key: str) -> str:
+        """Which process holds a cell just now, for people."""
+        return self.folder.holder(f"cache/.locks/{key}")
+
     def write(self, key: str, predictions: Predictions, manifest: dict[str, Any], weights: bytes | None = None) -> None:
         """Store a finished cell, and its packed weights if they are to be kept; the manifest is what makes it count."""
         parts = {PREDICTIONS: safetensors.torch.save(predictions.to_tensors())}

@@ -2,21 +2,19 @@
 
 import json
 import math
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from calbench.benchmark.config.cell import Cell
+from calbench.benchmark.core import stopping
 from calbench.benchmark.core.errors import CellError
-from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.data.batches import TrainBatches, batch_sizes
 from calbench.benchmark.data.splits import CellData, prepare_data
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
@@ -29,6 +27,7 @@ from calbench.benchmark.training.following import calibration_metrics
 from calbench.benchmark.training.model import build_classifier
 from calbench.benchmark.training.optimization import make_optimizer, make_schedule
 from calbench.benchmark.training.prediction import predict
+from calbench.benchmark.training.randomness import random_states, seed_everything, set_random_states
 from calbench.benchmark.training.state import pack, unpack
 
 OnEpoch = Callable[[int, dict[str, Any]], None]
@@ -55,7 +54,8 @@ def train_cell(
     devices = make_devices(device, cell.training.precision)
     try:
         trainer = Trainer(cell, prepare_data(cell, data_root), devices)
-        _run(trainer, store, on_epoch)
+        with stopping.deferred():
+            _run(trainer, store, on_epoch)
         weights = trainer.weights()
         return trainer.predictions(weights), trainer.record(), weights
     finally:
@@ -81,6 +81,13 @@ def _run(trainer: "Trainer", store: Store, on_epoch: OnEpoch) -> None:
                 store.write_log(cell.key, trainer.log)
                 last_saved = time.perf_counter()
             on_epoch(epochs, trainer.history[-1])
+        if stopping.requested():
+            raise stopping.Stopped
+    except stopping.Stopped:
+        if trainer.devices.world == 1:  # of several processes each stops at another step
+            with stopping.saving():
+                store.write_state(cell.key, trainer.state())
+        raise
     finally:
         if leader:
             store.write_log(cell.key, trainer.log)
@@ -94,6 +101,7 @@ class Trainer:
     data: CellData
     devices: Devices
     epoch: int = 0
+    partial: dict[str, Any] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -126,14 +134,30 @@ class Trainer:
         self.micro_batch = training.micro_batch or training.batch_size
 
     def train_epoch(self) -> None:
-        """Train one epoch; raises a `CellError` where the loss is not finite."""
+        """Train one epoch, or the rest of one that was stopped.
+
+        Raises:
+            CellError: the loss is not finite.
+            Stopped: the process was asked to stop; `partial` is where it goes on.
+        """
         started, updates = time.perf_counter(), self.epoch * len(self.batches)
         seed_everything(self.cell.seed, self.epoch, self.generator)
         self.model.train()
         total = torch.zeros((), dtype=torch.float64, device=self.devices.device)
+        done = 0
+        if self.partial is not None:
+            done, total = self.partial["steps"], self.partial["total"].to(self.devices.device)
         for step, (images, labels) in enumerate(self.batches):
-            self.schedule.step_update(updates + step)
-            total += self._step(images, labels, self.sizes[step])
+            if step >= done:
+                self.schedule.step_update(updates + step)
+                total += self._step(images, labels, self.sizes[step])
+                if stopping.requested():
+                    states = random_states(self.generator)
+                    self.partial = {"steps": step + 1, "total": total, "random": states}
+                    raise stopping.Stopped
+            elif step == done - 1:  # batches draw at their start; what came after it is as it was at the stop
+                set_random_states(self.partial["random"], self.generator)
+        self.partial = None
         self.epoch += 1
         loss = sum(self.devices.gather(total.item())) / len(self.batches)
         if not math.isfinite(loss):
@@ -225,6 +249,7 @@ class Trainer:
         return pack(
             {
                 "epoch": self.epoch,
+                "partial": self.partial,
                 "history": self.history,
                 "log": self.log,
                 "model": self.model.state_dict(),
@@ -241,21 +266,14 @@ class Trainer:
         except ValueError as error:
             self.log.append(f"starting again: {error}")
             return
-        self.epoch, self.history = state["epoch"], state["history"]
-        self.log = [*state["log"], f"going on after epoch {self.epoch}"]
+        self.epoch, self.history, self.partial = state["epoch"], state["history"], state["partial"]
+        within = f" and {self.partial['steps']} steps" if self.partial else ""
+        self.log = [*state["log"], f"going on after epoch {self.epoch}{within}"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.checkpoints.restore(state["best"], self.devices.device)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-
-
-def seed_everything(seed: int, epoch: int, generator: torch.Generator) -> None:
-    """Make every random state a function of seed and epoch: a resumed run goes on as if undisturbed."""
-    generator.manual_seed(seed_for(seed, "batches", epoch))
-    torch.manual_seed(seed_for(seed, "layers", epoch))
-    random.seed(seed_for(seed, "python", epoch))
-    np.random.seed(seed_for(seed, "numpy", epoch) % 2**32)  # noqa: NPY002 - plug-ins may use the global state
 
 
 def _average(model: nn.Module, decay: float) -> Any:

@@ -1,0 +1,58 @@
+"""A cell that is stopped within an epoch goes on from the very step, with the same bits."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from calbench.benchmark.core import stopping
+from calbench.benchmark.store.store import Store
+from calbench.benchmark.training import trainer as training
+
+SETTINGS = ["training.epochs=2", "training.batch_size=300", "training.augment=true", "training.ema=0.9"]
+ENTRIES = ["mixup + tempnet(hidden=8)"]
+
+
+def stop_at(monkeypatch, steps, how):
+    """Send a signal to this process in the given training step, counted over all epochs and cells."""
+    original, count = training.Trainer._step, []
+
+    def step(self, *arguments):
+        loss = original(self, *arguments)
+        count.append(1)
+        if len(count) == steps:
+            os.kill(os.getpid(), how)
+        return loss
+
+    monkeypatch.setattr(training.Trainer, "_step", step)
+
+
+@pytest.mark.parametrize(("steps", "how"), [(2, signal.SIGTERM), (4, signal.SIGINT), (7, signal.SIGHUP)])
+def test_a_stopped_epoch_goes_on_from_its_step(tiny, run, tmp_path, monkeypatch, steps, how):
+    whole = run(tiny, results_dir=tmp_path / "whole", settings=SETTINGS, entries=ENTRIES)
+    stop_at(monkeypatch, steps, how)
+    with pytest.raises(stopping.Stopped):
+        run(tiny, results_dir=tmp_path / "stopped", settings=SETTINGS, entries=ENTRIES)
+    monkeypatch.undo()
+    store = Store(tmp_path / "stopped")
+    assert "partial" in {store.status(cell["key"]) for cell in whole.run["cells"]}
+    run(tiny, results_dir=tmp_path / "stopped", settings=SETTINGS, entries=ENTRIES)
+    for cell in whole.run["cells"]:
+        first, second = (Store(tmp_path / name).predictions(cell["key"]) for name in ("whole", "stopped"))
+        for address, part in first.splits.items():
+            assert torch.equal(part.logits, second[address].logits), address
+    assert store.verify() == []
+
+
+def test_a_second_signal_interrupts_at_once():
+    def work():
+        with stopping.handled(), stopping.deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stopping.requested() == signal.SIGTERM
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the second signal was deferred")
+
+    with pytest.raises(stopping.Stopped):
+        work()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
