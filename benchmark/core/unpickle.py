@@ -1,4 +1,4 @@
-"""Reading pickles without running them: NumPy arrays, lists, tuples, dicts and plain values.
+"""Reading pickles without running them: arrays of NumPy, tensors of torch, lists, tuples, dicts and plain values.
 
 A pickle is a program that calls functions and sets the state of objects. Even a short list of allowed functions is not
 safe: `numpy.dtype.__setstate__` accepts flags under which bytes of the file are used as object pointers. Here no
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calbench.benchmark.core._pickled import ALLOWED, Array, Function, Type
+from calbench.benchmark.core._pickled_tensors import ALLOWED_OF_TORCH, Storage, StorageType
 from calbench.benchmark.core.errors import InputError
 
 MAX_DEPTH = 32
@@ -29,6 +30,7 @@ _OPCODES = [
     "EMPTY_LIST", "LIST", "EMPTY_DICT", "APPEND", "APPENDS", "GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT",
     "LONG_BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL",
 ]  # fmt: skip
+Storages = Callable[[str, str], Storage]
 _PLAIN_KEYS = (str, bytes, int, float, type(None))  # hashing a deeply nested tuple overflows the interpreter's stack
 
 
@@ -38,15 +40,26 @@ class _ArraysOnly(pickle._Unpickler):
 
     dispatch: dict[int, Callable[["_ArraysOnly"], None]]
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, storages: Storages | None = None, size: int = 0) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")
-        self.budget = MAX_GROWTH * len(data) + SMALL
+        self.storages = storages
+        self.budget = MAX_GROWTH * (len(data) + size) + SMALL
 
     def find_class(self, module: str, name: str) -> Any:
+        if module.partition(".")[0] == "pandas":
+            raise InputError("it holds an object of pandas, which is not read; save it as Parquet or CSV")
         try:
-            return ALLOWED[module, name]
+            return (ALLOWED | ALLOWED_OF_TORCH)[module, name]
         except KeyError:
             raise InputError(f"it asks for {module}.{name}, and only NumPy arrays are allowed") from None
+
+    def load_binpersid(self) -> None:
+        """A storage in another member of torch's archive."""
+        identity = self.stack.pop()
+        known = isinstance(identity, tuple) and len(identity) == 5 and isinstance(identity[1], StorageType)
+        if self.storages is None or not known or not isinstance(identity[2], str):
+            self.refuse()
+        self.stack.append(self.storages(identity[1].code, identity[2]))
 
     def load_reduce(self) -> None:
         """Call an allowed function with the arguments on the stack."""
@@ -103,6 +116,7 @@ _ArraysOnly.dispatch = {
     **dict.fromkeys(range(256), _ArraysOnly.refuse),
     **{getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _OPCODES},
     pickle.REDUCE[0]: _ArraysOnly.load_reduce,
+    pickle.BINPERSID[0]: _ArraysOnly.load_binpersid,
     pickle.BUILD[0]: _ArraysOnly.load_build,
     pickle.BYTEARRAY8[0]: _ArraysOnly.load_bytearray8,
     pickle.SETITEM[0]: _ArraysOnly.load_setitem,
@@ -159,16 +173,21 @@ class _Finish:
         raise InputError("it holds an object that is no array, list, dict or plain value")
 
 
-def unpickle(data: bytes) -> Any:
+def unpickle(data: bytes, storages: Storages | None = None, size: int = 0) -> Any:
     """Unpickle arrays, tuples, lists, dicts and plain values; strings of Python 2 are read as Latin-1.
 
-    Arrays of Python objects come back as lists (nested where they have several dimensions).
+    Tensors of torch come back as arrays, arrays of Python objects as lists (nested where they have several dimensions).
+
+    Args:
+        data: the pickle.
+        storages: reads a storage of a type and a name from the archive of `torch.save` that the pickle belongs to.
+        size: the bytes of the storages in that archive.
 
     Raises:
         InputError: the pickle asks for anything else, is damaged, or expands to more than `MAX_GROWTH` times its size.
     """
     try:
-        reader = _ArraysOnly(data)
+        reader = _ArraysOnly(data, storages, size)
         content = reader.load()
         return _Finish(reader.budget)(content)[0]
     except InputError:

@@ -54,6 +54,8 @@ def convert(choice: Choice, labels: np.ndarray, source: Source) -> Numbers:
         numbers, more = _class_numbers(labels, choice, source, *values.shape)
     except ValueError as error:
         raise InputError(f"{error}{_label_hint(labels, choice, *values.shape)}") from None
+    if choice.kind == "probabilities":
+        more = [*more, *_zeros(values, numbers)]
     return Numbers(choice.kind, values, numbers, _features(choice), (*choice.notes, *notes, *more))
 
 
@@ -131,6 +133,16 @@ def _probabilities(values: np.ndarray, normalize: bool) -> tuple[np.ndarray, lis
     return values.astype(np.float64) / totals[:, None], [
         f"{off.sum():,} of {len(off):,} rows did not sum to one ({totals.min():.6g} to {totals.max():.6g}) and were "
         "divided by their sum"
+    ]
+
+
+def _zeros(probabilities: np.ndarray, labels: np.ndarray) -> list[str]:
+    count = int((np.take_along_axis(probabilities, labels[:, None], axis=1) == 0).sum())
+    if not count:
+        return []
+    return [
+        f"{count:,} of {len(labels):,} rows give their own class a probability of 0: the NLL is infinite, and "
+        "calibrators take half a unit of the last decimal, or 1e-38, in its place"
     ]
 
 

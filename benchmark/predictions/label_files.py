@@ -95,7 +95,7 @@ def matched(
     if file.headless and len(labels) == num_rows + 1 and labels.ndim == 1 and labels[0] == 0:
         return labels[1:], ["the first line of the labels, 0, is taken as the header that pandas writes"]
     notes = (
-        ["the labels are taken to be in the order of the predictions, which have no such identity"] if file.ids else []
+        [f"labels are matched by order: the predictions have no column {next(iter(file.ids))!r}"] if file.ids else []
     )
     return labels, notes
 

@@ -117,7 +117,7 @@ def _around(chosen: Field, placed: list[_Placed]) -> Part:
     ]
     if split is None:
         return Part(tuple(one.original for one in near), chosen)
-    return Part(tuple(one.field for one in near if one.split in (None, split)), chosen)
+    return Part(tuple(one.field for one in near if one.split in (None, split)), _place(chosen).field)
 
 
 def _contains(folder: str, model: str) -> bool:

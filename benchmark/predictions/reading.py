@@ -18,13 +18,14 @@ from calbench.benchmark.predictions.source import Source
 Note = Callable[[str], None]
 
 
-def read_numbers(path: Path, source: Source, note: Note) -> dict[str, Numbers]:
+def read_numbers(path: Path, source: Source, note: Note, split: str = ALL) -> dict[str, Numbers]:
     """The numbers of a file's splits: ``calibration`` and ``test``, or one named ``all``.
 
     Args:
         path: the file.
         source: how to read it.
         note: gets a line for everything that a user should know of how the file was read.
+        split: which split the file is, if it contains one.
 
     Raises:
         InputError: a file that cannot be read, whose names or kind are not plain, or whose numbers are no logits,
@@ -35,8 +36,8 @@ def read_numbers(path: Path, source: Source, note: Note) -> dict[str, Numbers]:
             labels = None if source.labels_path is None else read_labels(source.labels_path, source)
             parts = find_parts(contents, source.logits_key)
             numbers = {
-                split: _read_part(part, _labels_of(labels, split, path.name), source, contents.header)
-                for split, part in parts.items()
+                name: _read_part(part, _labels_of(labels, name, split, path.name), source, contents.header)
+                for name, part in parts.items()
             }
         except InputError as error:
             named = any(str(error).startswith(f"{p.name}: ") for p in (source.labels_path,) if p is not None)
@@ -46,11 +47,12 @@ def read_numbers(path: Path, source: Source, note: Note) -> dict[str, Numbers]:
     return numbers
 
 
-def _labels_of(labels: dict[str, LabelFile] | None, split: str, where: str) -> LabelFile | None:
+def _labels_of(labels: dict[str, LabelFile] | None, name: str, split: str, where: str) -> LabelFile | None:
     if labels is None:
         return None
-    if split in labels:
-        return labels[split]
+    name = split if name == ALL and ALL not in labels else name
+    if name in labels:
+        return labels[name]
     if ALL in labels:
         raise InputError(f"{where} contains two splits, and {labels[ALL].name} the labels of one")
     raise InputError(f"{labels[TEST].name} has the labels of two splits, and {where} the predictions of one")
@@ -104,11 +106,11 @@ def _two_files(path: Path, test_path: Path, source: Source, split: float | None,
             "files: give those of the second too (--test-labels FILE)"
         )
     numbers = []
-    for labels_path, file in (
-        (source.labels_path, path),
-        (source.test_labels_path or source.labels_path, test_path),
+    for name, labels_path, file in (
+        (CALIBRATION, source.labels_path, path),
+        (TEST, source.test_labels_path or source.labels_path, test_path),
     ):
-        splits = read_numbers(file, replace(source, labels_path=labels_path), note)
+        splits = read_numbers(file, replace(source, labels_path=labels_path), note, name)
         if len(splits) > 1:
             raise InputError(f"{file.name} contains two splits already: give it as the only file")
         numbers.append(next(iter(splits.values())))

@@ -2,9 +2,12 @@
 
 import io
 import pickle
-from typing import BinaryIO
+import zipfile
+from typing import Any, BinaryIO
 
+from calbench.benchmark.core._pickled_tensors import Storage, from_bytes
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.unpickle import unpickle
 from calbench.benchmark.predictions.contents import Contents
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
@@ -14,9 +17,11 @@ _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of the num
 
 
 def _read(stream: BinaryIO) -> Contents:
+    data = stream.read()
+    if data.startswith(_ZIP):
+        return Contents(flatten(_of_archive(zipfile.ZipFile(io.BytesIO(data)))))
     import torch
 
-    data = stream.read()
     try:
         value = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
@@ -24,6 +29,23 @@ def _read(stream: BinaryIO) -> Contents:
         asks = f"it asks for {reason}, and only" if reason else "it is damaged, or not from torch.save; only"
         raise InputError(f"{asks} tensors, numbers and text in lists and dicts are read; save tensors") from None
     return Contents(flatten(value))
+
+
+def _of_archive(archive: zipfile.ZipFile) -> Any:
+    """The content of a file of version 1.6 and later: a pickle, and a member for the numbers of each storage."""
+    [member] = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+    folder = member.removesuffix("data.pkl")
+    order = f"{folder}byteorder"
+    if order in archive.namelist() and archive.read(order) != b"little":
+        raise InputError("it was saved on a big-endian machine, which is not read")
+
+    def storage(code: str, name: str) -> Storage:
+        return Storage(lambda: from_bytes(code, archive.read(f"{folder}data/{name}")))
+
+    members = [one for one in archive.infolist() if one.filename.startswith(f"{folder}data/")]
+    if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+        raise InputError("damaged: its storages are compressed, which torch.save never does")
+    return unpickle(archive.read(member), storage, sum(one.file_size for one in members))
 
 
 def _is_torch(head: bytes) -> bool:

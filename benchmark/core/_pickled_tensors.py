@@ -1,0 +1,117 @@
+"""Records of torch's storages and tensors while a pickle is read, and the functions with which torch pickles them."""
+
+import io
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from calbench.benchmark.core._pickled import Array, Function
+from calbench.benchmark.core.errors import InputError
+
+_MAX_DIMENSIONS = 32
+_DTYPES = {
+    "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bf", "LongStorage": "i8",
+    "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StorageType:
+    """The type of a storage: a code of NumPy, or ``bf`` for bfloat16."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The numbers of a tensor: `read` gives them in one dimension."""
+
+    read: Callable[[], np.ndarray]
+
+
+@dataclass(slots=True)
+class Tensor(Array):
+    """A tensor: a view of a storage."""
+
+    storage: Storage | None = None
+    offset: int = 0
+    strides: tuple[int, ...] = ()
+
+    def set_state(self, state: Any) -> None:
+        """A tensor's attributes are of no use to anyone who wants its numbers."""
+
+    def make(self) -> np.ndarray:
+        """The tensor as an array."""
+        if self.storage is None:
+            raise InputError("damaged pickle: a tensor without a storage")
+        flat = self.storage.read()
+        if math.prod(self.shape) == 0:
+            return np.zeros(self.shape, flat.dtype)
+        last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+        if last >= len(flat):
+            raise InputError("damaged pickle: a tensor is larger than its storage")
+        steps = tuple(stride * flat.itemsize for stride in self.strides)
+        return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, steps, writeable=False)
+
+
+def from_bytes(code: str, raw: bytes) -> np.ndarray:
+    """The numbers of a storage, of which bfloat16 becomes float32."""
+    if code == "bf":
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(raw, np.dtype(code).newbyteorder("<"))
+
+
+def _naturals(values: Any) -> tuple[int, ...]:
+    if isinstance(values, tuple) and len(values) <= _MAX_DIMENSIONS and all(type(n) is int and n >= 0 for n in values):
+        return values
+    raise InputError("damaged pickle: the shape of a tensor is malformed")
+
+
+def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    if not isinstance(storage, Storage) or len(_naturals((offset, *_naturals(shape)))) != len(_naturals(strides)) + 1:
+        raise InputError("damaged pickle: a tensor is malformed")
+    return Tensor(shape=shape, storage=storage, offset=offset, strides=strides)
+
+
+def _parameter(tensor: Any, *_: Any) -> Any:
+    return tensor
+
+
+def _load_from_bytes(raw: Any) -> Storage:
+    """What pickle, rather than torch.save, calls for a storage: a file of torch.save in the middle of the pickle."""
+    if not isinstance(raw, bytes):
+        raise InputError("damaged pickle: a tensor without a storage")
+
+    def read() -> np.ndarray:
+        import torch
+
+        storage = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
+        if not isinstance(storage, torch.storage.TypedStorage):
+            raise InputError("damaged pickle: a tensor without a storage")
+        with warnings.catch_warnings():  # the type is deprecated, and pickles of tensors still contain it
+            warnings.simplefilter("ignore")
+            tensor = torch.tensor([], dtype=storage.dtype).set_(storage.untyped())
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+    return Storage(read)
+
+
+def _ordered(items: Any = ()) -> dict[Any, Any]:
+    if not isinstance(items, list | tuple) or not all(isinstance(one, list | tuple) and len(one) == 2 for one in items):
+        raise InputError("damaged pickle: a dict is malformed")
+    if not all(isinstance(key, str | bytes | int | float) for key, _ in items):
+        raise InputError("it holds a dict whose keys are neither text nor numbers")
+    return dict(items)
+
+
+ALLOWED_OF_TORCH: dict[tuple[str, str], Any] = {
+    **{("torch", name): StorageType(code) for name, code in _DTYPES.items()},
+    ("torch._utils", "_rebuild_tensor_v2"): Function(_rebuild),
+    ("torch._utils", "_rebuild_parameter"): Function(_parameter),
+    ("torch.storage", "_load_from_bytes"): Function(_load_from_bytes),
+    ("collections", "OrderedDict"): Function(_ordered),
+}
