@@ -1,4 +1,4 @@
-"""What the rest of a plan costs: as finished cells of the same kind tell, or a probe."""
+"""What the rest of a plan costs: from finished cells of the same kind, or from a few timed steps."""
 
 import statistics
 from collections.abc import Callable, Collection, Iterable
@@ -12,12 +12,21 @@ SAMPLED = 200
 """Finished cells whose manifests an estimate looks at; more would cost time and tell nothing new."""
 
 
+MEASURED, TIMED = 1.3, 2.0
+"""By what factor an estimate may be off: the times of finished cells vary by a third with the load of a machine."""
+
+
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one process, and bytes of predictions."""
+    """Seconds of one process, and bytes of predictions.
+
+    ``factor`` says how far off the seconds may be, either way: `MEASURED` from finished cells of the same kind, `TIMED`
+    from a few timed steps.
+    """
 
     seconds: float
     bytes: float
+    factor: float = MEASURED
 
 
 Probe = Callable[[Work], Cost]
@@ -59,7 +68,8 @@ class Estimate:
             return None
         other = _combined(statistics.mean, kinds.values())
         found = [kinds.get(_kind(work), other) for work in todo]
-        return Cost(sum(cost.seconds for cost in found), sum(cost.bytes for cost in found))
+        seconds, size = sum(cost.seconds for cost in found), sum(cost.bytes for cost in found)
+        return Cost(seconds, size, max((cost.factor for cost in found), default=MEASURED))
 
 
 def _kind(work: Work) -> tuple[str, str]:
@@ -67,4 +77,5 @@ def _kind(work: Work) -> tuple[str, str]:
 
 
 def _combined(how: Callable[[Iterable[float]], float], costs: Collection[Cost]) -> Cost:
-    return Cost(how(cost.seconds for cost in costs), how(cost.bytes for cost in costs))
+    seconds, size = how(cost.seconds for cost in costs), how(cost.bytes for cost in costs)
+    return Cost(seconds, size, max(cost.factor for cost in costs))

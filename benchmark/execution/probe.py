@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.training import followed_metric
-from calbench.benchmark.execution.cost import Cost
+from calbench.benchmark.execution.cost import TIMED, Cost
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.training.devices import Devices, make_devices
 from calbench.benchmark.training.model import build_classifier
@@ -46,7 +46,7 @@ def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
     step, forward = _seconds_per_image(cell, make_devices(device, cell.training.precision))
     seconds = step * (pool - calibration) * cell.training.epochs + forward * evaluated
     numbers = cell.dataset.num_classes + cell.backbone.info(cell.dataset).num_features + (cell.recipe.head is not None)
-    return Cost(seconds, 4.0 * numbers * (calibration + test) * len(cell.checkpoints))
+    return Cost(seconds, 4.0 * numbers * (calibration + test) * len(cell.checkpoints), TIMED)
 
 
 def _seconds_per_image(cell: Cell, devices: Devices) -> tuple[float, float]:

@@ -42,7 +42,8 @@ class Status:
         parts = [f"{total} cells: {self.counts['done']} done"]
         parts += [f"{self.counts[name]} {word}" for name, word in _STATUS_WORDS.items() if self.counts[name]]
         if self.cost is not None:
-            parts.append(f"about {duration(self.cost.seconds)} of one process to go")
+            low, high = self.cost.seconds / self.cost.factor, self.cost.seconds * self.cost.factor
+            parts.append(f"about {duration(low)} to {duration(high)} of one process to go")
             parts.append(f"about {self.cost.bytes / 1e6:.0f} MB to write")
         return ", ".join(parts)
 
@@ -104,7 +105,7 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+    return f"{hours:.1f} h" if hours < 100 else "more than 100 h"
 
 
 def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = None) -> Results:
