@@ -13,16 +13,12 @@ def registries() -> dict[str, Registry]:
     from calbench.benchmark.backbones import registry as backbones
     from calbench.benchmark.backbones.modifiers import registry as modifiers
     from calbench.benchmark.metrics import registry as metrics
+    from calbench.benchmark.variants import registry as variants
     from calbench.datasets import registry as datasets
     from calbench.methods import registry as methods
 
-    return {
-        "methods": methods,
-        "datasets": datasets,
-        "backbones": backbones,
-        "modifiers": modifiers,
-        "metrics": metrics,
-    }
+    networks = {"backbones": backbones, "modifiers": modifiers, "variants": variants}
+    return {"methods": methods, "datasets": datasets, **networks, "metrics": metrics}
 
 
 def summary(cls: type) -> str:

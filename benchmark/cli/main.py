@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from calbench.benchmark.cli import compare as commands_compare
+from calbench.benchmark.cli import diagnose as commands_diagnose
 from calbench.benchmark.cli import info as commands_info
 from calbench.benchmark.cli import predict as commands_predict
 from calbench.benchmark.cli import predictions as commands_posthoc
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (commands_run, commands_predict, commands_posthoc, commands_compare, commands_info):
+for part in (commands_run, commands_predict, commands_posthoc, commands_compare, commands_diagnose, commands_info):
     app.add_typer(part.app)
 
 

@@ -82,6 +82,12 @@ class Cell(Keyed):
     training: TrainingConfig
     calibration_fraction: float
     checkpoints: tuple[CheckpointRule, ...]
+    calibration_seed: int | None = None
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the calibration split: the cell's, or one for all cells."""
+        return self.seed if self.calibration_seed is None else self.calibration_seed
 
     @property
     def calibration(self) -> str:
@@ -89,7 +95,8 @@ class Cell(Keyed):
         share = f"{100 * self.calibration_fraction:g} %"
         if self.training.epochs == 0:
             return f"Networks without training; calibration split {share} of the test images, stratified."
-        return f"Calibration split {share} of the training pool, stratified, under the test transform."
+        shared = "" if self.calibration_seed is None else ", the same for all seeds"
+        return f"Calibration split {share} of the training pool, stratified{shared}, under the test transform."
 
     @property
     def code(self) -> str:
@@ -109,6 +116,7 @@ class Cell(Keyed):
             "recipe": self.recipe.identity(),
             "training": self.training.identity(),
             "calibration_fraction": self.calibration_fraction,
+            **({} if self.calibration_seed is None else {"calibration_seed": self.calibration_seed}),
             "checkpoints": sorted(self.checkpoints),
             "seed": self.seed,
         }

@@ -1,7 +1,7 @@
 """Entries and recipes: what ``focal(gamma=5) + calattn + temperature-scaling`` means.
 
-An entry is one row of a leaderboard: a training recipe (one objective, any augmentations, at most one head) and a chain
-of calibrators, possibly empty.
+An entry is one row of a leaderboard: a training recipe (one objective, any augmentations, at most one head), variants
+of the trained network's prediction, and a chain of calibrators; both may be empty.
 """
 
 import re
@@ -12,8 +12,10 @@ from typing import Any
 
 import yaml
 
-from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.registry import Component
+from calbench.benchmark.variants import Variant
+from calbench.benchmark.variants import registry as variants
 from calbench.methods import Augmentation, BackboneInfo, Calibrator, Head, Method, Objective, registry
 
 AFFECTS_RESULTS = False
@@ -63,16 +65,37 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One row of a leaderboard."""
+    """One row of a leaderboard.
+
+    ``calibrators`` are fitted on the predictions of recipe and variants; ``member_calibrators`` on those of each member
+    of an ensemble, before the members are pooled.
+    """
 
     recipe: Recipe
     calibrators: tuple[Calibrator, ...] = ()
     label: str | None = None
+    variants: tuple[Variant, ...] = ()
+    member_calibrators: tuple[Calibrator, ...] = ()
 
     @property
-    def methods(self) -> tuple[Method, ...]:
-        """Recipe and calibrators in order."""
-        return (*self.recipe.methods, *self.calibrators)
+    def pooling(self) -> Variant | None:
+        """The variant that pools cells, or None."""
+        return next((variant for variant in self.variants if variant.pools), None)
+
+    @property
+    def network_variants(self) -> tuple[Variant, ...]:
+        """The variants of a single cell."""
+        return tuple(variant for variant in self.variants if not variant.pools)
+
+    @property
+    def derivation(self) -> tuple[Variant | Calibrator, ...]:
+        """What makes the entry's predictions of those of its trained cells, in order; usually nothing."""
+        return (*self.network_variants, *self.member_calibrators, *(v for v in self.variants if v.pools))
+
+    @property
+    def methods(self) -> tuple[Method | Variant, ...]:
+        """Recipe, variants and calibrators in order."""
+        return (*self.recipe.methods, *self.derivation, *self.calibrators)
 
     @cached_property
     def name(self) -> str:
@@ -87,6 +110,11 @@ class Entry:
     def calibrator_name(self) -> str:
         """The chain of calibrators spelled, or ``none``."""
         return " + ".join(part.spelled() for part in self.calibrators) or "none"
+
+    @cached_property
+    def predictor_name(self) -> str:
+        """Recipe and derivation spelled: what the calibrators are fitted on."""
+        return " + ".join([self.recipe.name, *(part.spelled() for part in self.derivation)])
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
@@ -167,11 +195,22 @@ def parse_entry(spec: Any, defaults: Defaults | None = None) -> Entry:
         terms = split_outside_brackets(spec, "+")
     else:
         terms = [spec]
-    return _compose([make_component(term, registry.create, defaults) for term in terms], label)
+    return _compose([make_component(term, _create, defaults) for term in terms], label)
 
 
-def _compose(methods: Iterable[Method], label: str | None) -> Entry:
-    methods = list(methods)
+def _create(name: str, **options: Any) -> Method | Variant:
+    """Make a method or a variant; an unknown name is looked for among both."""
+    known = variants if name in variants else registry
+    if name not in known:
+        check_names("method", [name], [*registry, *variants])
+    return known.create(name, **options)
+
+
+def _compose(parts: Iterable[Method | Variant], label: str | None) -> Entry:
+    named = list(parts)
+    chain, member_calibrators = _variants(named)
+    of_members = {id(calibrator) for calibrator in member_calibrators}
+    methods = [part for part in named if not isinstance(part, Variant) and id(part) not in of_members]
     spelled = " + ".join(method.spelled() for method in methods)
     by_kind: dict[str, list[Any]] = {"objective": [], "augmentation": [], "head": [], "calibrator": []}
     for method in methods:
@@ -191,4 +230,34 @@ def _compose(methods: Iterable[Method], label: str | None) -> Entry:
         )
     if "temperature" in objective.needs and head is None:
         raise InputError(f"entry {spelled!r}: the loss {objective.spec.name} needs a head with a temperature (tempnet)")
-    return Entry(Recipe(objective, tuple(by_kind["augmentation"]), head), tuple(by_kind["calibrator"]), label)
+    recipe = Recipe(objective, tuple(by_kind["augmentation"]), head)
+    return Entry(recipe, tuple(by_kind["calibrator"]), label, chain, member_calibrators)
+
+
+def _variants(parts: list[Method | Variant]) -> tuple[tuple[Variant, ...], tuple[Calibrator, ...]]:
+    """The variants of an entry, and the calibrators before the one that pools.
+
+    Raises:
+        InputError: a variant after a calibrator that is not an ensemble's, or two that exclude each other.
+    """
+    chain = [part for part in parts if isinstance(part, Variant)]
+    pooling = [place for place, part in enumerate(parts) if isinstance(part, Variant) and part.pools]
+    names = [variant.spec.name for variant in chain]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"an entry has {name} at most once")
+    if len(pooling) > 1 or (pooling and not chain[-1].pools):
+        raise InputError(f"{chain[-1].spec.name} after {parts[pooling[0]].spec.name}: pooling comes last")
+    several = [variant.spec.name for variant in chain if variant.passes > 1]
+    if len(several) > 1:
+        raise InputError(f"{several[0]} and {several[1]} both average passes; an entry has one of them")
+    seen: list[Calibrator] = []
+    for part in parts:
+        if isinstance(part, Calibrator):
+            seen.append(part)
+        elif isinstance(part, Variant):
+            if part.pools:
+                return tuple(chain), tuple(seen)
+            if seen:
+                raise InputError(f"{part.spec.name} changes the network: it comes before {seen[0].spec.name}")
+    return tuple(chain), ()

@@ -27,6 +27,8 @@ class Protocol(BaseModel):
     Attributes:
         name: the named protocol that this one starts from.
         calibration_fraction: the share of the training pool that is held out, stratified by class.
+        calibration_seed: one seed of the calibration split for all seeds of the suite, so that no member of an ensemble
+            was trained on it; each seed has a split of its own if it is not set.
         checkpoint: which epoch is evaluated: the last one, or the best on the calibration split by a metric.
         also_checkpoints: further rules recorded in the same run, to show what the choice alone does.
         method_options: options by method name that hold unless an entry says otherwise.
@@ -41,6 +43,7 @@ class Protocol(BaseModel):
     name: str = "clean"
     description: str = ""
     calibration_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    calibration_seed: Annotated[int, Field(ge=0)] | None = None
     checkpoint: CheckpointRule = "last"
     also_checkpoints: tuple[CheckpointRule, ...] = ()
     method_options: dict[str, dict[str, Any]] = {}

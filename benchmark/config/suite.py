@@ -30,6 +30,7 @@ from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.datasets import Dataset
 from calbench.datasets import registry as dataset_registry
+from calbench.methods import BackboneInfo
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -288,11 +289,30 @@ class _Checker:
                     if training.epochs == 0 and not entry.recipe.is_plain:
                         place = self.where(("entries", i))
                         raise InputError(f"{place}: {entry.name!r} acts in training, and training.epochs is 0")
+                    self._at(("entries", i), lambda e=entry, p=(info, dataset, training): self._variants(suite, e, *p))
                     if training.micro_batch and "whole-batch" in entry.recipe.objective.needs:
                         place = self.where(("training",))
                         raise InputError(f"{place}: micro_batch splits a batch, and the loss of {entry.name!r} cannot")
                     if any("binary" in method.needs for method in entry.methods) and dataset.num_classes != 2:
                         raise InputError(f"{self.where(('entries', i))}: {entry.name!r} works for two classes alone")
+
+    def _variants(
+        self, suite: Suite, entry: Entry, backbone: BackboneInfo, dataset: Dataset, training: TrainingConfig
+    ) -> None:
+        """Check the variants of an entry where they are to be predicted."""
+        for variant in entry.variants:
+            variant.check(backbone, dataset)
+        if entry.network_variants and training.epochs and self.config.keep != "weights":
+            raise InputError(f"{entry.network_variants[0].spec.name} predicts with kept weights; set keep: weights")
+        if entry.pooling is None:
+            return
+        if len(suite.seeds) < (entry.pooling.options().get("members") or 2):
+            raise InputError(f"{entry.pooling.spelled()} pools more seeds than the suite has ({len(suite.seeds)})")
+        if entry.calibrators and suite.protocol.calibration_seed is None:
+            raise InputError(
+                f"{entry.name!r} calibrates after pooling, on a split that no member may be trained on; set "
+                f"protocol.calibration_seed, or calibrate the members: {entry.calibrators[0].spelled()} + ensemble"
+            )
 
     def _overrides(self, suite: Suite) -> None:
         for override in self.config.overrides:

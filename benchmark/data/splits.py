@@ -53,7 +53,7 @@ def prepare_data(cell: Cell, root: Path) -> CellData:
     """
     splits = load_splits(cell, root.expanduser())
     train, calibration = stratified_split(
-        splits.train.labels, cell.calibration_fraction, seed_for(cell.seed, "calibration-split")
+        splits.train.labels, cell.calibration_fraction, seed_for(cell.split_seed, "calibration-split")
     )
     evaluated = {"calibration": splits.train.subset(calibration), "test": splits.test}
     evaluated |= {f"shift-{name}": split for name, split in splits.shifted.items()}

@@ -233,4 +233,4 @@ def _shown_metrics(suite: Suite) -> list[str]:
 
 
 def _entry_record(entry: Entry) -> dict[str, Any]:
-    return entry_record(entry.name, entry.label, entry.recipe.name, entry.calibrator_name, entry.methods)
+    return entry_record(entry.name, entry.label, entry.predictor_name, entry.calibrator_name, entry.methods)

@@ -34,9 +34,9 @@ Probe = Callable[[Work], Cost]
 
 @dataclass
 class Estimate:
-    """Costs of finished cells by kind, a dataset on a backbone: cells of one kind differ little."""
+    """Costs of finished cells by kind (dataset, backbone, trained or derived): cells of one kind differ little."""
 
-    known: dict[tuple[str, str], list[Cost]] = field(default_factory=dict)
+    known: dict[tuple[str, str, str], list[Cost]] = field(default_factory=dict)
     sampled: int = 0
 
     def sample(self, work: Work, store: Store) -> None:
@@ -72,8 +72,8 @@ class Estimate:
         return Cost(seconds, size, max((cost.factor for cost in found), default=MEASURED))
 
 
-def _kind(work: Work) -> tuple[str, str]:
-    return work.cell.dataset.spelled(), work.cell.backbone.spelled()
+def _kind(work: Work) -> tuple[str, str, str]:
+    return work.cell.dataset.spelled(), work.cell.backbone.spelled(), type(work.cell).__name__
 
 
 def _combined(how: Callable[[Iterable[float]], float], costs: Collection[Cost]) -> Cost:

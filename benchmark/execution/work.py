@@ -14,7 +14,8 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any, Literal
 
-from calbench.benchmark.config.cell import AnyCell, Cell, FileCell
+from calbench.benchmark.config.cell import Cell, FileCell, Keyed
+from calbench.benchmark.config.derived_cell import EnsembleCell, VariantCell
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.config.publication import read_published
 from calbench.benchmark.config.suite import PredictionSource
@@ -23,6 +24,7 @@ from calbench.benchmark.core.errors import CellError, InputError
 from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.core.threads import threads
 from calbench.benchmark.evaluation.entries import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
+from calbench.benchmark.execution.derive import pooled_predictions, ready, stored_or_made, variant_predictions
 from calbench.benchmark.execution.extra_splits import ExtraRun, missing_splits, predict_missing, update_extra
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.tracking import Tracker
@@ -39,6 +41,8 @@ EntryProgress = Callable[[int, int, str], None]
 Produced = tuple[Predictions, dict[str, Any], WeightsByRule | None]
 LARGE_BYTES = 100_000_000
 """Predictions above this size are evaluated with as many threads as there are."""
+SOURCE_PAUSE = 0.2
+"""Seconds before a cell is put back whose sources are still at work."""
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """This process's number and the number of processes, where `accelerate launch` started several for one model."""
@@ -63,7 +67,7 @@ def process(work: Work, store: Store, context: Context, progress: Progress) -> O
     """Bring one cell and its evaluations up to date; a failure is recorded, not raised.
 
     Returns:
-        ``busy`` where another process is at this cell just now.
+        ``busy`` while another process is at this cell, or at one that it is derived from.
     """
     if WORLD > 1:
         return _process_together(work, store, context, progress)
@@ -75,6 +79,9 @@ def process(work: Work, store: Store, context: Context, progress: Progress) -> O
         if context.refresh:
             store.forget(key)
         try:
+            if not ready(work.cell, store):
+                time.sleep(SOURCE_PAUSE)
+                return "busy"
             try:
                 _bring_up_to_date(work, store, context, progress)
             except DamagedError:
@@ -111,7 +118,7 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
     with store.lock(key) if leader else contextlib.nullcontext(True) as held:
         if leader and held and context.refresh:
             store.forget(key)
-        decision: list[Any] = [("busy" if not held else store.status(key)) if leader else None]
+        decision: list[Any] = [_decision(work, store, held) if leader else None]
         broadcast_object_list(decision)
         if decision[0] == "busy":
             return "busy"
@@ -127,6 +134,14 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
             outcome = [failed(work, store, error) if leader else "failed"]
         broadcast_object_list(outcome)
     return outcome[0]
+
+
+def _decision(work: Work, store: Store, held: bool) -> str:
+    """What several processes do with a cell: its status, or ``busy``; a cell whose sources failed fails in `_make`."""
+    with contextlib.suppress(CellError):
+        if not (held and ready(work.cell, store)):
+            return "busy"
+    return store.status(work.cell.key)
 
 
 def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Progress) -> None:
@@ -178,6 +193,40 @@ def _(cell: Cell, store: Store, context: Context, progress: Progress) -> Produce
 
 
 @produce.register
+def _(cell: VariantCell, store: Store, context: Context, progress: Progress) -> Produced:
+    from calbench.benchmark.data.splits import prepare_data
+    from calbench.benchmark.training.devices import make_devices
+    from calbench.benchmark.training.untrained import evaluated_splits
+    from calbench.benchmark.training.variants import predict_variants
+
+    trained, root = cell.cell, context.data_root
+    splits = prepare_data(trained, root).evaluated if trained.training.epochs else evaluated_splits(trained, root)
+    devices = make_devices(context.device, trained.training.precision)
+
+    def make(one: VariantCell) -> Predictions:
+        with stored_or_made(one, store) as (predictions, writes):
+            if predictions is None:
+                started = time.perf_counter()
+                parts: dict[tuple[str, str], Any] = {}
+                for rule in trained.checkpoints:
+                    by_split = predict_variants(trained, rule, one.variants, splits, store, devices)
+                    parts |= {(rule, name): part for name, part in by_split.items()}
+                predictions = Predictions(parts)
+                if writes and one is not cell and RANK == 0:
+                    store.write(one.key, predictions, _manifest(one, {}, time.perf_counter() - started))
+            return predictions
+
+    return *variant_predictions(cell, make), None
+
+
+@produce.register
+def _(cell: EnsembleCell, store: Store, context: Context, progress: Progress) -> Produced:
+    members = [store.predictions(member.key) for member in cell.members]
+    note = f"seeds {', '.join(str(member.seed) for member in cell.members)}"
+    return pooled_predictions(members, cell.calibrators, cell.shared_calibration), {"members": note}, None
+
+
+@produce.register
 def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> Produced:
     source = cell.source
     how = Source(
@@ -210,24 +259,30 @@ def _local_file(source: PredictionSource) -> Iterator[Path]:
 
 def _make(work: Work, store: Store, context: Context, progress: Progress) -> None:
     cell, started = work.cell, time.perf_counter()
-    with threads(cell.training.threads if isinstance(cell, Cell) else 1):
+    network = cell.cell if isinstance(cell, VariantCell) else cell  # the same threads give the same bits
+    with threads(network.training.threads if isinstance(network, Cell) else 1):
         predictions, record, weights = produce(cell, store, context, progress)
     predictions.check_finite()
     all_predicted = _predict_extra(work, store, context, weights)
     if RANK != 0:
         return
-    manifest = {
+    manifest = _manifest(cell, record, time.perf_counter() - started)
+    keep = context.keep_weights or not all_predicted
+    packed = pack_weights(weights) if weights is not None and keep else None
+    store.write(cell.key, predictions, manifest, packed)
+
+
+def _manifest(cell: Keyed, record: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What the store says of predictions: what they are of, how they came about, when and with what."""
+    return {
         **_names(cell),
         **record,
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": round(seconds, 3),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": environment.commit(),
         "versions": environment.versions(),
         "hardware": environment.hardware(),
     }
-    keep = context.keep_weights or not all_predicted
-    packed = pack_weights(weights) if weights is not None and keep else None
-    store.write(cell.key, predictions, manifest, packed)
 
 
 def _predict_extra(work: Work, store: Store, context: Context, weights: WeightsByRule | None) -> bool:
@@ -299,7 +354,7 @@ def oracle_name(protocol: Protocol) -> str:
     return f"{ORACLE}-{evaluation_name((), protocol)}"
 
 
-def _names(cell: AnyCell) -> dict[str, Any]:
+def _names(cell: Keyed) -> dict[str, Any]:
     """What a record says of the cell that it belongs to."""
     return {
         "cell": cell.identity,

@@ -62,7 +62,7 @@ def load_classifier(cell: Cell, store: Store, rule: CheckpointRule, devices: Dev
     """The network of a finished cell, with the weights that a checkpoint rule evaluated, in evaluation mode.
 
     Args:
-        cell: a trained cell, whose suite says ``keep: weights``.
+        cell: a trained cell, whose suite says ``keep: weights``, or one without training, whose network is built again.
         store: where it is.
         rule: one of ``cell.checkpoints``.
         devices: where the network goes.
@@ -71,11 +71,13 @@ def load_classifier(cell: Cell, store: Store, rule: CheckpointRule, devices: Dev
         WeightsNotKeptError: the weights were not kept; the message says what to do.
         DamagedError: the file is truncated or altered.
     """
-    weights = read_weights(store, cell.key, rule)
+    weights = read_weights(store, cell.key, rule) if cell.training.epochs else None
+    # Nothing is downloaded for a trained cell: all of its weights come from the store.
+    backbone = cell.backbone.without_weights(cell.dataset) if weights else cell.backbone
     with torch.random.fork_rng(devices=[]):
-        bare = cell.backbone.without_weights(cell.dataset)  # nothing is downloaded: all weights come from the store
-        model = build_classifier(cell.dataset, bare, cell.recipe, cell.seed)
-    model.load_state_dict(weights)
+        model = build_classifier(cell.dataset, backbone, cell.recipe, cell.seed)
+    if weights:
+        model.load_state_dict(weights)
     return model.to(devices.device).eval()
 
 

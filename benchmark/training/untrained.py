@@ -29,7 +29,7 @@ def evaluated_splits(cell: Cell, root: Path) -> dict[str, Split]:
         root: folder of downloaded datasets.
     """
     splits = load_splits(cell, root.expanduser())
-    seed = seed_for(cell.seed, "calibration-split")
+    seed = seed_for(cell.split_seed, "calibration-split")
     test, calibration = stratified_split(splits.test.labels, cell.calibration_fraction, seed)
     parts = {"calibration": splits.test.subset(calibration), "test": splits.test.subset(test)}
     parts |= {f"shift-{name}": split for name, split in splits.shifted.items()}

@@ -1,0 +1,1 @@
+"""What the attention of trained cells says about their confidence: scores, significance, relations, figures, a page."""

@@ -1,0 +1,46 @@
+"""Resolution: a trained network at another input size."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from calbench.benchmark.backbones import DataConfig
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.variants._base import Variant, register
+
+
+@register("resolution", label="Res", paper="dosovitskiy2021vit")
+@dataclass
+class Resolution(Variant):
+    """Predict at another resolution: images resized, position embeddings interpolated, weights as they are.
+
+    For a ViT this changes the number of tokens, so it is the natural shift of sequence length; combine it with
+    ``attention-temperature``, which is said to help there. Swin's windows and their position bias are adapted by timm.
+    A CNN takes any size.
+
+    Args:
+        size: height and width of the input, in pixels.
+    """
+
+    size: Annotated[int, Field(ge=4)]
+
+    def config(self, config: DataConfig) -> DataConfig:
+        """The same statistics at the new size."""
+        return replace(config, image_size=self.size)
+
+    def prepare(self, network: nn.Module, config: DataConfig) -> None:
+        """Interpolate the position embeddings, where the network has an input size.
+
+        Raises:
+            InputError: the network cannot take this size.
+        """
+        model = network.backbone.model
+        resize = getattr(model, "set_input_size", None)
+        if resize is None:
+            return
+        try:
+            resize(img_size=(self.size, self.size))
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"resolution: the network cannot take {self.size} pixels: {error}") from error
