@@ -19,6 +19,7 @@ HEADS = ("none", "calattn")
 REFERENCED = {"calattn-table1": 588, "calattn-table1-clean": 588, "guo-table1": 14, "mukhoti-table1": 147}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_smoke_form_goes_through_everything(name, tmp_path):
     suite = load_suite(name, smoke=True)

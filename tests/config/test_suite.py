@@ -27,7 +27,11 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("name", suite_files())
+# Twelve large networks are built on the meta device for pretrained-imagenet.
+SUITES = [pytest.param(n, marks=[pytest.mark.slow] if n.startswith("pretrained") else []) for n in suite_files()]
+
+
+@pytest.mark.parametrize("name", SUITES)
 def test_every_suite_that_comes_with_calbench_is_good(name):
     suite = load_suite(name)
     assert suite.baseline in [entry.name for entry in suite.entries]

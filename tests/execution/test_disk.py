@@ -26,7 +26,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(calbench, 
     monkeypatch.setattr(runner, "execute", None)
     status, _, err = calbench("run", tiny)
     assert status == 2
-    assert f"results folder results: {reason}" in err
+    assert f"results folder runs: {reason}" in err
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(calbench, tiny, monke
     assert any(text in err for text in before.split("|"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_run_of_several_processes_with_one_message(tiny, tmp_path):
     small = tmp_path / "small"
     small.mkdir()

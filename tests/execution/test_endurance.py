@@ -46,6 +46,7 @@ def manifests(folder):
     return {path.parent.name: path.read_bytes() for path in folder.glob("cache/*/manifest.json")}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kills_at_random_moments_lose_nothing(tiny, run, tmp_path):
     settings = ["training.save_seconds=0", "training.epochs=6", "seeds=3", "training.ema=0.9"]
@@ -94,6 +95,7 @@ def test_two_runs_on_one_folder_share_the_work(tiny, tmp_path):
         assert len(log) == 2, "each cell was trained once, for its two epochs"
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_survives_a_killed_worker_with_the_same_results(tiny, run, tmp_path):
     distributed = pytest.importorskip("distributed")
     from calbench.benchmark.core.registry import Plugin
@@ -139,6 +141,7 @@ def test_no_scheduler_is_bad_input(tiny, tmp_path, monkeypatch):
         run_suite(load_suite(tiny), RunOptions(results_dir=str(tmp_path), scheduler="tcp://127.0.0.1:9"))
 
 
+@pytest.mark.slow
 def test_a_lost_scheduler_ends_the_run_and_fails_no_cell(tiny, tmp_path):
     pytest.importorskip("distributed")
     from calbench.benchmark.core.errors import InputError
@@ -180,13 +183,15 @@ def test_bad_slurm_options(tiny, tmp_path, text, message):
         run_suite(load_suite(tiny), RunOptions(results_dir=str(tmp_path), scheduler="slurm", scheduler_options=options))
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model_to_the_same_predictions(tiny, run, tmp_path):
     entries = ["mixup + calattn(hidden=8)"]
     settings = ["training.epochs=2", "training.batch_size=100"]
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
         "--mixed_precision", "no", "--main_process_port", str(random.randint(20000, 60000)), ROOT / "run_all.py", tiny,
-        "--results-dir", tmp_path / "two", "--entry", *entries, *(a for s in settings for a in ("--set", s)),
+        "--results-dir", tmp_path / "two", "--name", "tiny", "--entry", *entries,
+        *(a for s in settings for a in ("--set", s)),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -55,12 +55,14 @@ def table_of(results):
     return results.table.sort_values(order).reset_index(drop=True)
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_results_of_one_process(tiny, run, tmp_path):
     one = run(tiny)
     two = run_suite(load_suite(tiny), RunOptions(results_dir=str(tmp_path / "two"), jobs=2))
     assert table_of(one).equals(table_of(two))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_cell_done(tiny, tmp_path, mortal):
     entry = f"mortal(marker={tmp_path / 'marker'})"
     suite = load_suite(tiny, entries=[entry])
@@ -68,6 +70,7 @@ def test_a_killed_worker_is_replaced_and_its_cell_done(tiny, tmp_path, mortal):
     assert [cell["status"] for cell in results.run["cells"]] == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_a_cell_that_kills_its_worker_again_and_again_is_a_failure(tiny, tmp_path, mortal):
     entry = f"mortal(marker={tmp_path / 'marker'}, times=9)"
     suite = load_suite(tiny, entries=[entry])
@@ -183,6 +186,7 @@ def test_status_counts_what_is_done_partly_done_and_failed(tiny, run, tmp_path):
     assert "about" in found.line()
 
 
+@pytest.mark.slow
 def test_jobs_share_the_cores(tiny, tmp_path):
     suite = load_suite(tiny, entries=["cross-entropy"], seeds=[0, 1])
     context = Context(str(tmp_path), Path(tmp_path), suite.protocol)
