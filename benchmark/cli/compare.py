@@ -44,13 +44,15 @@ def compare(
 
 def _beside(suite: str, reference: str, results_dir: str, format_: Format) -> int:
     from calbench.benchmark.cli.reports import load_suite_results
-    from calbench.benchmark.report.tables.reference import load_aligned, reference_table
+    from calbench.benchmark.report.report import Report
+    from calbench.benchmark.report.tables.reference import reference_table
 
     results = load_suite_results(suite, results_dir)
-    name = reference or (results.run.get("config") or {}).get("reference")
+    name = reference or results.run.config.reference
     if not name:
         raise InputError(f"compare: the suite {suite} names no published numbers; name some with --reference")
-    _print(reference_table(results, load_aligned(name, results)), format_, _cautions(name))
+    report = Report(results)
+    _print(reference_table(report.view, report.reference(name)), format_, _cautions(name))
     return 0
 
 

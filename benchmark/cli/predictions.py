@@ -112,7 +112,7 @@ def calibrate(
 
     from calbench.benchmark.config.protocol import Protocol
     from calbench.benchmark.execution.posthoc import chain_name, compare_calibrators, default_chains, parse_chain
-    from calbench.benchmark.report import render_terminal, write_reports
+    from calbench.benchmark.report import Report, render_terminal, write_reports
     from calbench.benchmark.report.findings import advice
 
     calibration, test_part = pair["last", "calibration"], pair["last", "test"]
@@ -128,12 +128,13 @@ def calibrate(
             progress=progress,
         )
     console = wide_console()
-    console.print(render_terminal(results))
+    report = Report(results)
+    console.print(render_terminal(report))
     for line in advice(results):
         console.print(line, markup=False, soft_wrap=True)
     if output is not None:
         results.save(output)
-        console.print(f"written: {', '.join(path.name for path in write_reports(results, output))}", markup=False)
+        console.print(f"written: {', '.join(path.name for path in write_reports(report, output))}", markup=False)
     compared = set(results.table["entry"])
     return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 

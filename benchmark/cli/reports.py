@@ -1,6 +1,7 @@
 """What the commands ``report`` and ``plot`` do: write or print reports of stored results; nothing is computed."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
@@ -11,19 +12,23 @@ from calbench.benchmark.core.schema import COMPARISON_COLUMNS, KEY_COLUMNS, RESU
 from calbench.benchmark.report.render.latex import latex
 from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.render.terminal import render_terminal, terminal_table
+from calbench.benchmark.report.report import DEFAULT_ORDER, Report
 from calbench.benchmark.report.tables.layout import layout_table
-from calbench.benchmark.report.tables.leaderboard import Block, leaderboard
 from calbench.benchmark.report.tables.table import Table
 from calbench.benchmark.report.write import (
     latex_head,
     leaderboard_latex,
     leaderboard_markdown,
-    suite_tables,
     write_figures,
     write_reports,
 )
-from calbench.benchmark.results.results import Results, read_table
+from calbench.benchmark.results.records import RunRecord
+from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.tables import read_table
 from calbench.benchmark.store.folder import Folder
+
+if TYPE_CHECKING:
+    from calbench.benchmark.report.figures.base import Look
 
 
 def load_suite_results(suite: str, results_dir: str) -> Results:
@@ -56,7 +61,7 @@ def external_results(path: Path, baseline: str) -> Results:
     if len(twice):
         told = table.loc[twice[0], [column for column in KEY_COLUMNS if column in given]]
         raise InputError(f"{path.name}, line {twice[0] + 2}: {_told(told)} is listed twice")
-    run = {"suite": path.stem, "title": path.stem, "baseline": baseline or None, "protocol_text": []}
+    run = RunRecord(suite=path.stem, title=path.stem, baseline=baseline or None)
     return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
 
 
@@ -65,83 +70,89 @@ def _told(row: pd.Series) -> str:
 
 
 def report_command(
-    suite: str, results_dir: str, results: Path | None, baseline: str, metric: str, format_: str, table: str
+    suite: str,
+    results_dir: str,
+    results: Path | None,
+    baseline: str,
+    metric: str,
+    format_: str,
+    table: str,
+    order: str = DEFAULT_ORDER,
+    look: "Look | None" = None,
 ) -> int:
     """Write the reports of a suite, or print one table or format of it.
 
     Args:
         suite: the suite's name; empty with `results`.
         results_dir: the folder of all suites' results, local or an fsspec address.
-        results: a tidy CSV of anybody's results, in place of a suite.
+        results: a tidy CSV in place of a suite.
         baseline: with `results`, the entry that reductions refer to.
-        metric: the metric that is ranked and reduced.
+        metric: the calibration error whose reductions are shown.
         format_: ``all`` and ``html`` write files; the others print.
-        table: one table alone: a layout of the suite, a layout's YAML file, ``overall``, or ``dataset-backbone``.
+        table: only one table: a layout of the suite, a layout's YAML file, ``overall``, or ``dataset-backbone``.
+        order: the metric by which tables are ordered.
+        look: the entries that tables show, and their order.
 
     Raises:
         InputError: an unknown suite, table or metric.
     """
     loaded = external_results(results, baseline) if results else load_suite_results(suite, results_dir)
-    known = list(loaded.table["metric"].dropna().unique())
-    if known:
-        check_names("metric", [metric], known)
+    report = Report(loaded, metric=metric, order=order, entries=look.entries if look else ())
     if table:
-        _print(_text(_table(loaded, metric, table), loaded, format_))
+        _print(_text(_table(report, table), report, format_))
     elif format_ == "terminal" or (results and format_ == "all"):
-        Console(highlight=False).print(render_terminal(loaded, metric))
+        Console(highlight=False).print(render_terminal(report))
     elif format_ in ("markdown", "latex"):
-        _print((leaderboard_markdown if format_ == "markdown" else leaderboard_latex)(loaded, metric))
+        _print((leaderboard_markdown if format_ == "markdown" else leaderboard_latex)(report))
     elif format_ == "csv":
-        _print(pd.concat([_with_place(block) for block in leaderboard(loaded, metric)]).to_csv(index=False))
+        frames = [b.frame.assign(dataset=b.dataset or "all", backbone=b.backbone or "all") for b in report.blocks]
+        _print(pd.concat(frames).to_csv(index=False))
     elif results:
         raise InputError("report: --format html needs a suite")
     else:
         name = _folder_name(suite)
         with Folder(results_dir).publishing(name) as folder:
-            written = write_reports(loaded, folder, ["html"]) if format_ == "html" else write_reports(loaded, folder)
+            written = write_reports(report, folder, ["html"]) if format_ == "html" else write_reports(report, folder)
         Console(highlight=False).print(f"written to {name}: {', '.join(path.name for path in written)}")
     return 0
 
 
-def plot_command(suite: str, results_dir: str, figures: list[str]) -> int:
+def plot_command(suite: str, results_dir: str, figures: list[str], look: "Look | None" = None) -> int:
     """Draw figures of a suite (all by default) into its ``figures`` folder, and a LaTeX document over all of them.
 
     Raises:
-        InputError: the suite was not run, or an unknown figure.
+        InputError: the suite was not run, or an unknown figure or entry.
     """
-    loaded, name = load_suite_results(suite, results_dir), _folder_name(suite)
+    report, name = Report(load_suite_results(suite, results_dir)), _folder_name(suite)
     with Folder(results_dir).publishing(name) as folder:
-        written = write_figures(loaded, folder, figures) if figures else write_reports(loaded, folder, ["document"])
+        written = (
+            write_figures(report, folder, figures, look)
+            if figures
+            else write_reports(report, folder, ["document"], look)
+        )
     Console(highlight=False).print(f"written to {name}: {len(written)} files")
     return 0
 
 
-def _with_place(block: Block) -> pd.DataFrame:
-    return block.frame.assign(dataset=block.dataset or "all", backbone=block.backbone or "all")
-
-
-def _table(results: Results, metric: str, name: str) -> Table:
+def _table(report: Report, name: str) -> Table:
     if name.endswith((".yaml", ".yml")):
-        return layout_table(results, load_layout(Path(name)))
-    tables = {table.key: table for table in suite_tables(results)}
-    tables |= {block.table.key: block.table for block in leaderboard(results, metric)}
-    check_names("table", [name], tables)
-    return tables[name]
+        return layout_table(report.views, load_layout(Path(name)))
+    return report.table(name)
 
 
-def _text(table: Table, results: Results, format_: str) -> object:
+def _text(table: Table, report: Report, format_: str) -> object:
     if format_ == "html":
-        raise InputError("report: --table has no html form; the page shows every table")
+        raise InputError("report: --table cannot be HTML; the page shows every table")
     forms = {
         "markdown": lambda: markdown(table),
-        "latex": lambda: latex_head(results) + latex(table),
+        "latex": lambda: latex_head(report) + latex(table),
         "csv": lambda: table.frame().to_csv(index=False),
     }
     return forms[format_]() if format_ in forms else terminal_table(table)
 
 
 def _print(content: object) -> None:
-    """Print plain text as it is, for a pipe; what rich draws, by rich."""
+    """Print plain text as it is, for a pipe; what rich renders, by rich."""
     if isinstance(content, str):
         print(content, end="")
     else:

@@ -81,7 +81,7 @@ def run(
     results = run_suite(loaded, options)
     if RANK == 0:
         write_and_show(results, results_dir)
-    return 1 if any(cell["status"] != "done" for cell in results.run["cells"]) else 0
+    return 1 if any(cell.status != "done" for cell in results.run.cells) else 0
 
 
 def _load(
@@ -125,17 +125,17 @@ def _dry_run(suite: "Suite", options: RunOptions) -> int:
 
 def write_and_show(results: "Results", results_dir: str) -> None:
     """Write the reports of a run and show its leaderboard."""
-    from calbench.benchmark.report import render_terminal, write_reports
+    from calbench.benchmark.report import Report, render_terminal, write_reports
     from calbench.benchmark.report.findings import findings
     from calbench.benchmark.store.folder import Folder
 
-    console = wide_console()
-    console.print(render_terminal(results))
+    console, report = wide_console(), Report(results)
+    console.print(render_terminal(report))
     for line in findings(results):
         console.print(line, markup=False, soft_wrap=True)
-    name = results.run["suite"]
+    name = results.run.suite
     with Folder(results_dir).publishing(name) as folder:
-        written = [path.relative_to(folder).as_posix() for path in write_reports(results, folder)]
+        written = [path.relative_to(folder).as_posix() for path in write_reports(report, folder)]
     console.print(f"written to {name} in the results folder: {', '.join(written)}")
 
 

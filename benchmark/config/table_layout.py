@@ -13,7 +13,7 @@ Dimension = Literal[
     "metric",
 ]  # fmt: skip
 Quantity = Literal["value", "change", "reduction", "paired-reduction", "published", "difference"]
-Mark = Literal["calibrated", "same", "accuracy-loss", "partial", "suspect"]
+Mark = Literal["calibrated", "same", "baseline-in-noise", "accuracy-loss", "partial", "suspect"]
 
 
 class Layout(BaseModel):
@@ -45,7 +45,14 @@ class Layout(BaseModel):
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("ece",)
     show: Annotated[tuple[Quantity, ...], Field(min_length=1)] = ("value",)
     pair: dict[Dimension, str] = {}
-    marks: tuple[Literal["bold"] | Mark, ...] = ("bold", "calibrated", "same", "accuracy-loss", "suspect")
+    marks: tuple[Literal["bold"] | Mark, ...] = (
+        "bold",
+        "calibrated",
+        "same",
+        "baseline-in-noise",
+        "accuracy-loss",
+        "suspect",
+    )
     intervals: bool = False
     datasets: tuple[str, ...] = ()
     backbones: tuple[str, ...] = ()

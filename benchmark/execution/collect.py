@@ -21,6 +21,7 @@ from calbench.benchmark.execution.extra_splits import extra_names
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.work import oracle_name
 from calbench.benchmark.results.record import declaration, entry_record, run_record
+from calbench.benchmark.results.records import CurveRecord, Declaration, DiagramRecord, EntryRecord, parse_all, plain
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.memory import MemoryStore
 from calbench.benchmark.store.names import DamagedError, UnreadableError
@@ -52,7 +53,7 @@ class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
 
 def inputs_digest(suite: Suite, plan: list[Work]) -> str:
     """A hash of all that results follow from, once every cell of the plan is there: the suite, the plan, the code."""
-    said = suite_declaration(suite, plan) | {
+    said = plain(suite_declaration(suite, plan)) | {
         "code": environment.code_digest(),
         "versions": environment.versions(),
         "evaluations": list(evaluation_names(suite.entries, suite.protocol).values()),
@@ -69,7 +70,7 @@ def standing_results(store: Store, suite: Suite, inputs: str) -> Results | None:
             results = Results.load(folder)
     except InputError:
         return None
-    return results if results.run.get("inputs") == inputs and not results.edited else None
+    return results if results.run.inputs == inputs and not results.edited else None
 
 
 def collect(
@@ -93,9 +94,9 @@ def collect(
     if len(table):
         seeds = len(suite.seeds)
         comparisons = statistics.compare(table, collector.replicates, suite.baseline, expected_seeds=seeds)
-    run = run_record(suite_declaration(suite, plan), collector.cells, collector.notes(), command, seconds)
-    run["inputs"] = inputs
-    return Results(table, comparisons, run, collector.diagrams, collector.curves)
+    run = run_record(suite_declaration(suite, plan), collector.cells, collector.notes(), command, seconds, inputs)
+    diagrams = parse_all(DiagramRecord, collector.diagrams, "diagrams")
+    return Results(table, comparisons, run, diagrams, parse_all(CurveRecord, collector.curves, "curves"))
 
 
 class _Collector:
@@ -140,6 +141,12 @@ class _Collector:
             return {"status": "failed", "reason": str(error)}
         found: dict[str, Any] = {
             name: manifest.get(name) for name in ("seconds", "parameters", "extra_parameters_percent", "note")
+        }
+        versions = manifest.get("versions") or {}
+        found["version"] = {
+            "calbench": versions.get("calbench"),
+            "commit": manifest.get("commit"),
+            "versions": versions,
         }
         curve = {"epochs": manifest.get("history", []), "checkpoints": manifest.get("checkpoints", {})}
         self.curves.append(where | {"recipe": cell.recipe_name, "seed": cell.seed} | curve)
@@ -203,7 +210,7 @@ def _times(count: int, noun: str) -> str:
     return f" ({count} {noun})" if count > 1 else ""
 
 
-def suite_declaration(suite: Suite, plan: list[Work]) -> dict[str, Any]:
+def suite_declaration(suite: Suite, plan: list[Work]) -> Declaration:
     """The part of the record that is known before anything is run."""
     return declaration(
         suite=suite.name,
@@ -222,6 +229,7 @@ def suite_declaration(suite: Suite, plan: list[Work]) -> dict[str, Any]:
         entries=[_entry_record(entry) for entry in suite.entries],
         seeds=list(suite.seeds),
         shown=_shown_metrics(suite),
+        smoke=suite.name.endswith("-smoke"),
     )
 
 
@@ -232,5 +240,5 @@ def _shown_metrics(suite: Suite) -> list[str]:
     return list(dict.fromkeys(shown))
 
 
-def _entry_record(entry: Entry) -> dict[str, Any]:
+def _entry_record(entry: Entry) -> EntryRecord:
     return entry_record(entry.name, entry.label, entry.predictor_name, entry.calibrator_name, entry.methods)

@@ -139,7 +139,7 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
             execute(found.todo, suite, options, reporter)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     results = collect(suite, plan, store, inputs, command, time.perf_counter() - started)
-    again = [w for w, cell in zip(plan, results.run["cells"], strict=True) if cell["status"] == TO_EVALUATE]
+    again = [w for w, cell in zip(plan, results.run.cells, strict=True) if cell.status == TO_EVALUATE]
     if again and options.cache != "only":
         with reporter.working(again):
             execute(again, suite, options, reporter)

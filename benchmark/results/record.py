@@ -1,25 +1,34 @@
-"""The one schema of ``run.json``: what was declared, what was run, and with which code; and no absolute path."""
+"""Making the record of a run: what was declared, what was run and with which code; and no absolute path."""
 
 import datetime
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from calbench.benchmark import metrics
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core import environment
-from calbench.benchmark.results.results import FORMAT
+from calbench.benchmark.results.records import (
+    CellRecord,
+    Declaration,
+    EntryRecord,
+    MethodRecord,
+    RunRecord,
+    parse,
+    plain,
+)
 from calbench.methods import Method
 
 _ABSOLUTE_PATH = re.compile(r"""(?:(?<=[\s=('"\[:,])|^)~?/(?=[\w.])[^\s,()'"\]]*""")
 
 
 def declaration(
-    *, suite: str, title: str, description: str, config: dict[str, Any], protocol: Protocol, protocol_text: list[str],
-    baseline: str, entries: list[dict[str, Any]], seeds: list[int], shown: Iterable[str],
-) -> dict[str, Any]:  # fmt: skip
+    *, suite: str, title: str, description: str, config: dict[str, Any], protocol: Protocol,
+    protocol_text: Sequence[str], baseline: str, entries: Sequence[EntryRecord], seeds: Sequence[int],
+    shown: Iterable[str], smoke: bool = False, labels: dict[str, str] | None = None,
+) -> Declaration:  # fmt: skip
     """The part of the record that is known before anything is run.
 
     Args:
@@ -28,55 +37,88 @@ def declaration(
         description: below the title.
         config: the suite as written, as plain data.
         protocol: what is the same for every entry.
-        protocol_text: the lines that say so above every table.
+        protocol_text: the lines about it above every table.
         baseline: the entry that changes and reductions refer to.
         entries: an `entry_record` each.
         seeds: of the cells.
         shown: names of the metrics that tables may show.
+        smoke: whether it is a smoke test.
+        labels: short names of backbones and datasets.
     """
-    return {
+    fields = {
         "suite": suite,
         "title": title,
         "description": description,
         "config": config,
         "protocol": protocol.model_dump(mode="json"),
-        "protocol_text": protocol_text,
+        "protocol_text": list(protocol_text),
         "baseline": baseline,
-        "entries": entries,
-        "seeds": seeds,
+        "entries": [plain(entry) for entry in entries],
+        "seeds": list(seeds),
         "metrics": [metrics.registry[name].describe() for name in shown],
+        "smoke": smoke,
+        "labels": labels or {},
     }
+    return parse(Declaration, fields, "the record of the suite")
 
 
-def entry_record(
-    name: str, label: str | None, recipe: str, calibrator: str, methods: Iterable[Method]
-) -> dict[str, Any]:
-    """What the record says of one entry: what it is called, and of which methods it is made."""
+def entry_record(name: str, label: str | None, recipe: str, calibrator: str, methods: Iterable[Method]) -> EntryRecord:
+    """The record of one entry: its label and the methods that it consists of.
+
+    Args:
+        name: the entry as a suite spells it.
+        label: a short name; made of the methods' labels where it is None.
+        recipe: its training recipe.
+        calibrator: its chain of calibrators, or ``none``.
+        methods: all of them, in order.
+    """
     methods = list(methods)
-    return {
-        "entry": name,
-        "label": label or " + ".join(method.spec.label for method in methods),
-        "recipe": recipe,
-        "calibrator": calibrator,
-        "families": list(dict.fromkeys(method.kind for method in methods)),
-        "methods": _method_records(methods),
-    }
+    return EntryRecord(
+        entry=name,
+        label=label or " + ".join(short_label(method) for method in methods),
+        recipe=recipe,
+        calibrator=calibrator,
+        families=tuple(dict.fromkeys(str(method.kind) for method in methods)),
+        methods=tuple(_method_record(method) for method in methods),
+    )
+
+
+def short_label(method: Method) -> str:
+    """A method's label with the options that differ from the defaults: ``TS (ECE)`` for a criterion of ``ece``.
+
+    A word is shown in capitals where it names a metric, else as it is; a number or a flag with its option's name.
+    """
+    label = str(method.spec.label)
+    shown = [_option(key, value) for key, value in method.changed_options().items()]
+    return f"{label} ({', '.join(shown)})" if shown else label
+
+
+def _option(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return str(metrics.registry[value].spec.label) if value in metrics.registry else value
+    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
 
 
 def run_record(
-    declared: dict[str, Any], cells: list[dict[str, Any]], notes: list[str], command: str, seconds: float
-) -> dict[str, Any]:
-    """What stands in ``run.json``: everything that a reader needs to judge or repeat the run.
+    declared: Declaration,
+    cells: Iterable[CellRecord | dict[str, Any]],
+    notes: Sequence[str],
+    command: str,
+    seconds: float,
+    inputs: str = "",
+) -> RunRecord:
+    """The content of ``run.json``: everything that a reader needs to judge or repeat the run.
 
     Args:
         declared: the `declaration`.
-        cells: a dict each, with dataset, backbone, recipe, seed, status and the reason of a failure.
+        cells: a record each, or its fields: dataset, backbone, recipe, seed, status and the reason of a failure.
         notes: remarks and warnings, printed with the tables.
         command: the command line.
         seconds: how long the run took.
+        inputs: a hash of everything that the results follow from.
     """
-    stamp = {
-        "format": FORMAT,
+    listed = [plain(cell) if isinstance(cell, CellRecord) else cell for cell in cells]
+    fields = plain(declared) | {
         "calbench": environment.versions()["calbench"],
         "commit": environment.commit(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -84,29 +126,24 @@ def run_record(
         "versions": environment.versions(),
         "hardware": environment.hardware(),
         "seconds": round(seconds, 1),
+        "datasets": list(dict.fromkeys(cell["dataset"] for cell in listed)),
+        "backbones": list(dict.fromkeys(cell["backbone"] for cell in listed)),
+        "cells": listed,
+        "notes": list(notes),
+        "inputs": inputs,
     }
-    found = {
-        "datasets": list(dict.fromkeys(cell["dataset"] for cell in cells)),
-        "backbones": list(dict.fromkeys(cell["backbone"] for cell in cells)),
-        "cells": cells,
-        "notes": notes,
-    }
-    return without_paths(stamp | declared | found)
+    return parse(RunRecord, without_paths(fields), "the record of the run")
 
 
-def _method_records(methods: Iterable[Method]) -> list[dict[str, Any]]:
-    """Name, label, kind, paper, options and docstring of each method, as plain data."""
-    return [
-        {
-            "name": method.spec.name,
-            "label": method.spec.label,
-            "kind": method.kind,
-            "paper": method.spec.paper,
-            "options": method.options(),
-            "doc": inspect.getdoc(type(method)) or "",
-        }
-        for method in methods
-    ]
+def _method_record(method: Method) -> MethodRecord:
+    return MethodRecord(
+        name=method.spec.name,
+        label=method.spec.label,
+        kind=str(method.kind),
+        paper=method.spec.paper,
+        options=method.options(),
+        doc=inspect.getdoc(type(method)) or "",
+    )
 
 
 def without_paths(value: Any) -> Any:
@@ -115,4 +152,4 @@ def without_paths(value: Any) -> Any:
         return _ABSOLUTE_PATH.sub(lambda match: Path(match[0]).name, value)
     if isinstance(value, dict):
         return {key: without_paths(item) for key, item in value.items()}
-    return [without_paths(item) for item in value] if isinstance(value, list) else value
+    return [without_paths(item) for item in value] if isinstance(value, list | tuple) else value

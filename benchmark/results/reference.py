@@ -20,7 +20,7 @@ from calbench.benchmark.config.references import reference_files
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.benchmark.metrics.base import cost, relative_reduction
-from calbench.benchmark.results.results import as_numbers
+from calbench.benchmark.results.tables import as_numbers
 from calbench.benchmark.statistics import aggregate
 
 REFERENCE_COLUMNS = ["source", "dataset", "backbone", "entry", "metric", "value", "suspect", "note"]

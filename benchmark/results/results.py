@@ -1,7 +1,8 @@
 """The results of a suite as files: tidy tables, the run's record, diagrams and curves. Reports read nothing else."""
 
+import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,33 +11,45 @@ import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import write_together
-from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA, Column, conform
-from calbench.benchmark.results.run_schema import CHECKSUMS, checksums, edited, problem
-
-FORMAT = 1
+from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA
+from calbench.benchmark.results import tables
+from calbench.benchmark.results.checksums import CHECKSUMS, checksums, edited
+from calbench.benchmark.results.records import (
+    FORMAT,
+    CurveRecord,
+    DiagramRecord,
+    Record,
+    RunRecord,
+    parse,
+    parse_all,
+    plain,
+)
 
 
 @dataclass
 class Results:
-    """Everything that a report is made of; a pure value.
+    """Everything that a report needs; a pure value.
 
     Attributes:
-        table: tidy results, with `core.schema.RESULT_COLUMNS`.
-        comparisons: paired comparisons over seeds, with `core.schema.COMPARISON_COLUMNS`; may be empty.
+        table: tidy results, with `core.schema.RESULT_SCHEMA`.
+        comparisons: paired comparisons over seeds, with `core.schema.COMPARISON_SCHEMA`; may be empty.
         run: the record of the run: config, protocol, entries, cells, versions, commit, hardware.
-        diagrams: reliability bins and temperature histograms, one dict per dataset, backbone, entry, seed and split.
-        curves: metrics over epochs, one dict per cell.
+        diagrams: reliability bins and temperature histograms, one record per dataset, backbone, entry, seed and split.
+        curves: metrics over epochs, one record per cell.
         edited: files that are not as the run wrote them.
+
+    Example:
+        >>> Results.load("results/quick").leaderboard()  # doctest: +SKIP
     """
 
     table: pd.DataFrame
     comparisons: pd.DataFrame
-    run: dict[str, Any]
-    diagrams: list[dict[str, Any]] = field(default_factory=list)
-    curves: list[dict[str, Any]] = field(default_factory=list)
+    run: RunRecord
+    diagrams: list[DiagramRecord] = field(default_factory=lambda: list[DiagramRecord]())
+    curves: list[CurveRecord] = field(default_factory=lambda: list[CurveRecord]())
     edited: tuple[str, ...] = ()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the five files of a suite's results together: after a full disk or a kill, no old and new are mixed.
 
         ``run.json`` comes last and has the checksums of all, by which a mixture or an edit shows.
@@ -44,96 +57,100 @@ class Results:
         files = {
             "results.csv": self.table.to_csv(index=False).encode(),
             "comparisons.csv": self.comparisons.to_csv(index=False).encode(),
-            "diagrams.json": json.dumps(self.diagrams).encode(),
-            "curves.json": json.dumps(self.curves).encode(),
+            "diagrams.json": _dumped(self.diagrams),
+            "curves.json": _dumped(self.curves),
         }
-        run = self.run | {CHECKSUMS: checksums(self.run, files)}
-        write_together(folder, files | {"run.json": json.dumps(run, indent=1).encode()})
+        run = plain(self.run)
+        run |= {CHECKSUMS: checksums(run, files)}
+        write_together(Path(folder), files | {"run.json": json.dumps(run, indent=1).encode()})
 
     @classmethod
-    def load(cls, folder: Path) -> "Results":
+    def load(cls, folder: Path | str) -> "Results":
         """Read what `save` wrote; what was edited since is named in `edited` and first among the notes.
 
+        Args:
+            folder: such as ``results/quick``.
+
         Raises:
-            InputError: a file is missing, damaged or from another version; the message names it.
+            InputError: a file is missing, damaged, altered or from another version; the message names it.
         """
+        folder = Path(folder).expanduser()
         if not (folder / "run.json").is_file():
             raise InputError(f"no results in {folder.name}: run the suite first")
-        loaded = {name: _read_json(folder / f"{name}.json") for name in _JSON_FILES}
-        run = loaded["run"]
-        if not isinstance(run, dict) or run.get("format") != FORMAT:
-            found = run.get("format") if isinstance(run, dict) else None
+        run = _read_json(folder / "run.json")
+        found = run.get("format") if isinstance(run, dict) else None
+        if found != FORMAT or isinstance(found, bool):
             raise InputError(f"{folder.name}/run.json: results of format {found!r}; this version reads {FORMAT}")
-        if wrong := problem(run):
-            raise InputError(f"{folder.name}/run.json: {wrong}")
         changed = edited(run, {name: _bytes(folder / name) for name in _CHECKED_FILES})
+        fields = {name: value for name, value in run.items() if name != CHECKSUMS}
+        record = parse(RunRecord, fields, tables.shown(folder / "run.json"))
         if changed:
             note = f"{', '.join(changed)}: edited by hand, or of an interrupted write (the checksum differs)"
-            run["notes"] = [note, *run.get("notes", [])]
-        run.pop(CHECKSUMS, None)
-        table = _read_with_schema(folder / "results.csv", RESULT_SCHEMA)
-        comparisons = _read_with_schema(folder / "comparisons.csv", COMPARISON_SCHEMA)
-        return cls(table, comparisons, **loaded, edited=changed)
+            record = record.model_copy(update={"notes": (note, *record.notes)})
+        diagrams, curves = folder / "diagrams.json", folder / "curves.json"
+        return cls(
+            tables.read_with_schema(folder / "results.csv", RESULT_SCHEMA),
+            tables.read_with_schema(folder / "comparisons.csv", COMPARISON_SCHEMA),
+            record,
+            parse_all(DiagramRecord, _read_json(diagrams), tables.shown(diagrams)),
+            parse_all(CurveRecord, _read_json(curves), tables.shown(curves)),
+            changed,
+        )
+
+    def leaderboard(self, metric: str = "ece", order: str = "nll") -> pd.DataFrame:
+        """The table over all datasets and backbones, or of the only one, as numbers: a row per entry.
+
+        Args:
+            metric: the calibration error whose reductions are shown.
+            order: ``nll`` (improvement of the proper score, the default) or a metric's name.
+
+        Raises:
+            InputError: an unknown metric.
+        """
+        return _layer("report").Report(self, metric=metric, order=order).summary.frame()
+
+    def to_latex(self, name: str = "overall") -> str:
+        r"""One table as LaTeX, with its provenance in a comment.
+
+        Args:
+            name: ``overall``, a metric (the table in the order of that metric), ``<dataset>-<backbone>``, or a table
+                of the suite.
+
+        Raises:
+            InputError: an unknown name.
+        """
+        return _layer("write").table_latex(_layer("report").Report(self), name)
+
+    def _repr_html_(self) -> str:
+        """The summary table, as notebooks show it."""
+        return _layer("render.notebook").html_table(_layer("report").Report(self).summary)
 
 
-_JSON_FILES = ("run", "diagrams", "curves")
 _CHECKED_FILES = ("results.csv", "comparisons.csv", "diagrams.json", "curves.json")
-_TEXT_COLUMNS = ("dataset", "backbone", "entry", "recipe", "calibrator", "checkpoint", "split", "metric", "baseline")
 
 
-def _read_with_schema(path: Path, schema: Sequence[Column]) -> pd.DataFrame:
-    required = [column.name for column in schema if column.required]
-    return conform(read_table(path, required), schema, _shown(path))
+def _layer(module: str) -> Any:
+    """A module of `report`, which is a layer above this one: imported when a table is asked for, and not before."""
+    return importlib.import_module(f"calbench.benchmark.report.{module}")
 
 
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a CSV with at least `columns`.
-
-    Raises:
-        InputError: the file is missing, is no CSV, lacks a column, or has a value that is no number.
-    """
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT_COLUMNS, "str"), keep_default_na=True)
-    except FileNotFoundError:
-        raise InputError(f"{_shown(path)}: no such file") from None
-    except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{_shown(path)}: not a readable CSV: {error}") from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(f"{_shown(path)}: the column {missing[0]!r} is missing")
-    return table.assign(value=as_numbers(table["value"], _shown(path))) if "value" in columns else table
-
-
-def as_numbers(values: pd.Series, where: str) -> pd.Series:
-    """A column of a CSV as floats, NaN where a cell is empty.
-
-    Raises:
-        InputError: a cell holds something else; the message starts with `where` and names the line.
-    """
-    numbers = pd.to_numeric(values, errors="coerce").astype(float)
-    wrong = values.index[values.notna() & numbers.isna()]
-    if len(wrong):
-        line = values.index.get_loc(wrong[0]) + 2  # the head is the first
-        raise InputError(f"{where}, line {line}: the value {values[wrong[0]]!r} is no number")
-    return numbers
-
-
-def _shown(path: Path) -> str:
-    """A file in its folder: enough to find it, and no path of somebody's machine."""
-    return "/".join(filter(None, (path.parent.name, path.name)))
+def _dumped(records: Iterable[Record]) -> bytes:
+    return json.dumps([plain(record) for record in records]).encode()
 
 
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{_shown(path)}: {error.strerror}") from None
+        raise InputError(f"{tables.shown(path)}: {error.strerror}") from None
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be written again
+        return value
     except FileNotFoundError:
-        raise InputError(f"{_shown(path)}: no such file") from None
+        raise InputError(f"{tables.shown(path)}: no such file") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{_shown(path)}: truncated or not JSON") from None
+        raise InputError(f"{tables.shown(path)}: truncated or not JSON") from None

@@ -12,7 +12,8 @@ from calbench.benchmark.config.entry import parse_entry
 from calbench.benchmark.config.suite import Suite, load_suite
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS
-from calbench.benchmark.results.results import Results, read_table
+from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.tables import read_table
 from calbench.benchmark.store.checked import unpack as read_packed
 from calbench.benchmark.store.names import DamagedError
 from calbench.benchmark.store.store import Store

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
+from calbench.benchmark.results.records import CurveRecord, DiagramRecord, RunRecord, parse, parse_all
 from calbench.benchmark.results.results import Results
 
 METRICS = [
@@ -31,11 +32,12 @@ def build(
     oracle=True,
     compare=True,
     shifts=(),
+    **changes,
 ) -> Results:
     """Results with all their parts.
 
     ``missing`` are recipes without any value (every seed failed), as (dataset, backbone, recipe); ``failed_seeds`` are
-    (dataset, backbone, recipe, seed) that failed alone.
+    (dataset, backbone, recipe, seed) of which only one seed failed; ``changes`` are fields of the run's record.
     """
     rng = np.random.default_rng(0)
     recipes = {entry: entry.split(" + ")[0] if "scaling" in entry else entry for entry in entries}
@@ -68,8 +70,11 @@ def build(
                          value * 0.9, value * 1.1))  # fmt: skip
     table = pd.DataFrame(rows, columns=RESULT_COLUMNS[:12]).reindex(columns=RESULT_COLUMNS)
     comparisons = compared(table, len(seeds)) if compare else pd.DataFrame(columns=COMPARISON_COLUMNS)
-    run = record(datasets, backbones, entries, recipes, seeds, cells, checkpoints, labels or {})
-    return Results(table, comparisons, run, diagrams(rng, table, seeds), curves(rng, cells, checkpoints))
+    run = record(datasets, backbones, entries, recipes, seeds, cells, checkpoints, labels or {}) | changes
+    return Results(
+        table, comparisons, parse(RunRecord, run, "run"), parse_all(DiagramRecord, diagrams(rng, table, seeds), "d"),
+        parse_all(CurveRecord, curves(rng, cells, checkpoints), "c"),
+    )  # fmt: skip
 
 
 def _rows(rng, d, b, entry, recipe, seed, i, rule, split):

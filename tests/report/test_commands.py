@@ -50,10 +50,12 @@ def test_one_table_alone(stored, tmp_path, capsys):
 
 
 def test_stored_results_read_back_give_the_same_tables(stored, results, tmp_path):
+    from calbench.benchmark.report.report import Report
     from calbench.benchmark.report.write import leaderboard_markdown
     from calbench.benchmark.results.results import Results
 
-    assert leaderboard_markdown(Results.load(tmp_path / "synthetic")) == leaderboard_markdown(results)
+    loaded = Results.load(tmp_path / "synthetic")
+    assert leaderboard_markdown(Report(loaded)) == leaderboard_markdown(Report(results))
 
 
 def test_anybodys_tidy_table(tmp_path, capsys):
@@ -61,7 +63,7 @@ def test_anybodys_tidy_table(tmp_path, capsys):
             ("c10", "swin", "TS", "ece", 3.0)]  # fmt: skip
     path = tmp_path / "theirs.csv"
     pd.DataFrame(rows, columns=["dataset", "backbone", "entry", "metric", "value"]).to_csv(path, index=False)
-    assert report("", "csv", "overall", suite="", results=path, baseline="none") == 0
+    assert report("", "csv", "overall-ece", suite="", results=path, baseline="none") == 0
     frame = pd.read_csv(io.StringIO(capsys.readouterr().out)).set_index("entry")
     assert frame.loc["TS", "ratio_of_means"] == pytest.approx(100 * (12 - 8) / 12)
     assert frame.loc["TS", "mean_of_ratios"] == pytest.approx(0.0)
@@ -78,7 +80,7 @@ def test_anybodys_tidy_table(tmp_path, capsys):
         ({"suite": "quik"}, "no results in quik"),
         ({"table": "overal"}, r"unknown table 'overal' \(did you mean 'overall'\?\)"),
         ({"metric": "eec"}, "unknown metric 'eec'"),
-        ({"format_": "html", "table": "overall"}, "--table has no html form"),
+        ({"format_": "html", "table": "overall"}, "--table cannot be HTML"),
     ],
 )
 def test_bad_arguments(stored, arguments, message):
@@ -92,7 +94,7 @@ def test_bad_external_tables(tmp_path):
     with pytest.raises(InputError, match="the column 'backbone' is missing"):
         report("", suite="", results=path)
     path.write_text("dataset,backbone,entry,metric,value\nd,b,TS,ece,1\nd,b,none,ece,abc\n")
-    with pytest.raises(InputError, match="line 3: the value 'abc' is no number"):
+    with pytest.raises(InputError, match="line 3: the value 'abc' is not a number"):
         report("", suite="", results=path)
     path.write_text("dataset,backbone,entry,metric,value\nd,b,TS,ece,1\nd,b,none,ece,\nd,b,TS,ece,2\n")
     with pytest.raises(InputError, match="line 4: dataset d, backbone b, entry TS, .*metric ece is listed twice"):

@@ -10,8 +10,12 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report.figures.base import WIDTH, draw, kinds, save, style
 from calbench.benchmark.report.figures.ranks import cliques
 from calbench.benchmark.report.figures.reliability import OVER, UNDER, pick, reliability_figure
+from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.report.write import write_figures
+from calbench.benchmark.results.records import DiagramRecord
+
+WHERE = {"dataset": "d", "backbone": "b", "entry": "e", "seed": 0, "split": "test"}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,7 @@ def full(builder):
 
 @pytest.fixture(scope="module")
 def drawn(full):
-    return {each.stem: each for each in draw(full)}
+    return {each.stem: each for each in draw(Report(full))}
 
 
 def test_every_kind_draws_something_of_full_results(drawn):
@@ -37,7 +41,7 @@ def test_figures_fit_a_column_and_a_page(drawn):
 
 
 def test_files_are_images_that_say_where_they_come_from(full, drawn):
-    files = save(drawn["reductions"].figure, full, "Reductions")
+    files = save(drawn["reductions"].figure, Report(full), "Reductions")
     image = Image.open(io.BytesIO(files["png"]))
     assert image.size[0] == pytest.approx(300 * WIDTH, abs=2)
     record = json.loads(image.info["Description"])
@@ -50,7 +54,7 @@ def test_files_are_images_that_say_where_they_come_from(full, drawn):
 
 
 def test_the_same_results_give_the_same_bytes(full):
-    first, second = ([save(d.figure, full, "x") for d in draw(full, ["ranks"])] for _ in range(2))
+    first, second = ([save(d.figure, Report(full), "x") for d in draw(Report(full), ["ranks"])] for _ in range(2))
     assert first == second
 
 
@@ -61,7 +65,9 @@ def test_a_reliability_diagram_shows_bars_intervals_and_signs():
 
     empty = {"low": 0.9, "high": 1.0, "count": 0, "confidence": None, "accuracy": float("nan")}
     with style():
-        figure = reliability_figure({"bins": [bin_(0, 10, 0.4, 0.2), bin_(0.5, 30, 0.7, 0.8), empty]}, "t")
+        figure = reliability_figure(
+            DiagramRecord(bins=[bin_(0, 10, 0.4, 0.2), bin_(0.5, 30, 0.7, 0.8), empty], **WHERE), "t"
+        )
     axes, below = figure.axes
     colours = [patch.get_facecolor()[:3] for patch in axes.patches]
     heights = [patch.get_height() for patch in axes.patches]
@@ -73,7 +79,7 @@ def test_a_reliability_diagram_shows_bars_intervals_and_signs():
 
 def test_the_first_seed_of_the_views_checkpoint_is_picked(full):
     diagram = pick(View(full, checkpoint="best-ece"), "digits", "vit-micro", "focal")
-    assert (diagram["checkpoint"], diagram["split"], diagram["seed"]) == ("best-ece", "test", 0)
+    assert (diagram.checkpoint, diagram.split, diagram.seed) == ("best-ece", "test", 0)
 
 
 def test_points_and_error_bars_are_those_of_the_comparisons(full, drawn):
@@ -90,7 +96,7 @@ def test_a_heat_map_tells_missing_and_undecided_cells(builder):
     results = builder(missing=[("digits", "swin-micro", "focal")])
     chosen = (results.comparisons["entry"] == "calattn") & (results.comparisons["metric"] == "ece")
     results.comparisons.loc[chosen, "differs"] = False
-    (figure,) = [each.figure for each in draw(results, ["reductions"])]
+    (figure,) = [each.figure for each in draw(Report(results), ["reductions"])]
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts.count("–") == 1
     assert sum(text.startswith("(") for text in texts) == 4
@@ -109,20 +115,20 @@ def test_hostile_names_a_hundred_entries_and_no_values(builder, tmp_path):
     paths = write_figures(results, tmp_path, ["reductions"])
     assert {path.parent for path in paths} == {tmp_path / "figures"}
     assert all(path.stat().st_size > 1000 for path in paths)
-    assert {each.stem for each in draw(results, ["ece-accuracy", "ranks"])} == {"ece-accuracy-d", "ranks"}
+    assert {each.stem for each in draw(Report(results), ["ece-accuracy", "ranks"])} == {"ece-accuracy-d", "ranks"}
     recipes = ("cross-entropy", "focal", "calattn", "mixup")
     gone = builder(
         datasets=("digits",), backbones=("v",), missing=[("digits", "v", recipe) for recipe in recipes], oracle=False
     )
-    assert list(draw(gone)) == []
+    assert list(draw(Report(gone))) == []
 
 
 def test_two_names_that_make_one_file_name_get_two_files(builder):
     results = builder(datasets=("a b", "a-b"), backbones=("v",), oracle=False)
-    stems = [each.stem for each in draw(results, ["ece-accuracy"])]
+    stems = [each.stem for each in draw(Report(results), ["ece-accuracy"])]
     assert stems == ["ece-accuracy-a-b", "ece-accuracy-a-b-2"]
 
 
 def test_an_unknown_figure_names_the_nearest(results):
     with pytest.raises(InputError, match=r"unknown figure 'rank' \(did you mean 'ranks'\?\)"):
-        list(draw(results, ["rank"]))
+        list(draw(Report(results), ["rank"]))

@@ -7,8 +7,8 @@ import pytest
 from calbench.benchmark.config.table_layout import parse_layout
 from calbench.benchmark.report.render.document import main_tex
 from calbench.benchmark.report.render.latex import comment, escape, latex
+from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.layout import layout_table
-from calbench.benchmark.report.tables.leaderboard import leaderboard
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
 from calbench.benchmark.report.write import write_reports
 
@@ -44,7 +44,7 @@ def test_best_is_bold_and_intervals_are_small():
     assert r"\bfseries 1.00 & {\tiny[0.50, 1.50]}\,{\tiny $\approx$0}" in text
     assert r"2.00 & {\tiny[1.50, 2.50]}" in text
     assert text.count("bfseries") == 1
-    assert "indistinguishable from calibrated" in text
+    assert "not distinguishable from perfect calibration" in text
 
 
 def test_missing_cells_and_words_do_not_break_the_columns():
@@ -68,7 +68,7 @@ def test_multirow_and_multicolumn_follow_the_layout(results):
     layout = parse_layout(
         {"name": "t", "rows": ["dataset", "entry"], "columns": ["backbone"], "metrics": ["ece", "nll"]}
     )
-    text = latex(layout_table(results, layout))
+    text = latex(layout_table(Report(results).views, layout))
     assert r"\multirow{5}{*}{digits}" in text
     assert r"\multicolumn{3}{c}{vit-micro}" in text
     assert r"\cmidrule(lr){3-5}" in text
@@ -82,16 +82,15 @@ def test_long_tables_break_over_pages():
 
 
 def test_the_comment_tells_protocol_versions_and_commit(results):
-    text = comment(results)
+    text = comment(Report(results))
     assert all(line.startswith("% ") for line in text.splitlines())
     for part in ("0123abc", "torch 2.15", "Checkpoint: last epoch.", "calbench run synthetic"):
         assert part in text
 
 
 def test_a_comment_cannot_be_left(builder):
-    results = builder()
-    results.run["command"] = "x\n\\input{evil}"
-    assert all(line.startswith("%") for line in comment(results).splitlines())
+    results = builder(command="x\n\\input{evil}")
+    assert all(line.startswith("%") for line in comment(Report(results)).splitlines())
 
 
 def compiled(folder):
@@ -106,21 +105,21 @@ def compiled(folder):
 @pytest.mark.parametrize("case", ["plain", "hostile"])
 def test_the_document_compiles(builder, tmp_path, case):
     if case == "plain":
-        results = builder(missing=[("overlap", "vit-micro", "focal")], datasets=("overlap",), backbones=("vit-micro",))
-        results.run["config"]["tables"] = [
-            {"name": "rules_1", "rows": ["dataset", "entry"], "columns": ["backbone"], "metrics": ["ece", "nll"],
-             "intervals": True},
-        ]  # fmt: skip
+        table = {"name": "rules_1", "rows": ["dataset", "entry"], "columns": ["backbone"], "metrics": ["ece", "nll"],
+                 "intervals": True}  # fmt: skip
+        results = builder(missing=[("overlap", "vit-micro", "focal")], datasets=("overlap",), backbones=("vit-micro",),
+                          config={"tables": [table]})  # fmt: skip
     else:
         entries = [*HOSTILE, *(f"m_{i}" for i in range(50))]
-        results = builder(entries=entries, datasets=("d_1 & <2>",), backbones=("50%\\b",), seeds=(0,), oracle=False)
-        results.run.update(title="100% _x_ & #1", description="$\\alpha", commit="a_b", command="run\n\\evil")
+        texts = {"title": "100% _x_ & #1", "description": "$\\alpha", "commit": "a_b", "command": "run\n\\evil"}
+        where = {"datasets": ("d_1 & <2>",), "backbones": ("50%\\b",), "seeds": (0,)}
+        results = builder(entries=entries, **where, oracle=False, **texts)
     if case == "plain":
         written = write_reports(results, tmp_path, ["document"])
         assert tmp_path / "main.tex" in written
     else:
         write_reports(results, tmp_path, ["latex"])
-        (tmp_path / "main.tex").write_text(main_tex(results, [], []))
+        (tmp_path / "main.tex").write_text(main_tex(Report(results), [], []))
     log = compiled(tmp_path)
     assert "Undefined control sequence" not in log
     assert "Missing character" not in log
@@ -128,5 +127,5 @@ def test_the_document_compiles(builder, tmp_path, case):
 
 
 def test_every_block_has_a_label_of_its_own(results):
-    labels = re.findall(r"\\label\{([^}]*)\}", "".join(latex(block.table) for block in leaderboard(results)))
-    assert len(labels) == len(set(labels)) == 5
+    labels = re.findall(r"\\label\{([^}]*)\}", "".join(latex(block.table) for block in Report(results).blocks))
+    assert len(labels) == len(set(labels)) == 6

@@ -6,10 +6,12 @@ import pytest
 from calbench.benchmark.config.table_layout import load_layout, parse_layout
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report.render.markdown import markdown
+from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.layout import families, layout_table
 from calbench.benchmark.report.tables.reference import reference_table
-from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.report.write import suite_tables, write_reports
+from calbench.benchmark.report.tables.view import View, Views
+from calbench.benchmark.report.write import write_reports
+from calbench.benchmark.results.records import EntryRecord, MethodRecord
 from calbench.benchmark.results.reference import REFERENCE_COLUMNS, gains, load_reference, summary
 
 
@@ -38,8 +40,10 @@ ONE = {"backbones": ["vit-micro"]}
 
 
 def test_rows_and_columns_follow_the_suite_and_hold_the_stored_values(results):
-    table = layout_table(results, parse_layout({"name": "t", "rows": ["entry"], "columns": ["dataset", "backbone"]}))
-    assert [row.names[0] for row in table.rows] == [e["entry"] for e in results.run["entries"]]
+    table = layout_table(
+        Views(results), parse_layout({"name": "t", "rows": ["entry"], "columns": ["dataset", "backbone"]})
+    )
+    assert [row.names[0] for row in table.rows] == [e.entry for e in results.run.entries]
     assert [column.heads for column in table.columns] == [
         ("digits", "vit-micro"), ("digits", "swin-micro"), ("overlap", "vit-micro"), ("overlap", "swin-micro"),
     ]  # fmt: skip
@@ -50,7 +54,7 @@ def test_rows_and_columns_follow_the_suite_and_hold_the_stored_values(results):
 
 def test_several_metrics_become_the_last_head_with_their_own_decimals(results):
     layout = parse_layout({"name": "t", "columns": ["dataset"], "metrics": ["ece", "nll"], "backbones": ["vit-micro"]})
-    table = layout_table(results, layout)
+    table = layout_table(Views(results), layout)
     assert [(column.heads, column.decimals) for column in table.columns[:2]] == [
         (("digits", "ECE"), 2), (("digits", "NLL"), 3),
     ]  # fmt: skip
@@ -64,7 +68,7 @@ def test_families_make_rows_of_objectives_and_columns_of_calibrators(results):
             "labels": {"calibrator": {"none": "before", "temperature-scaling": "after"}},
         }
     )  # fmt: skip
-    table = layout_table(results, layout)
+    table = layout_table(Views(results), layout)
     assert [row.names for row in table.rows] == [("cross-entropy",), ("focal",)]
     assert table.columns[0].heads == ("vit-micro", "before")
     cells = grid(table)
@@ -74,10 +78,11 @@ def test_families_make_rows_of_objectives_and_columns_of_calibrators(results):
 
 def test_families_of_an_entry_with_everything(results):
     view = View(results)
-    view.records["x"] = {
-        "entry": "x", "recipe": "focal + calattn", "calibrator": "temperature-scaling",
-        "methods": [{"name": "focal", "kind": "objective"}, {"name": "calattn", "kind": "head"}],
-    }  # fmt: skip
+    kinds = {"focal": "objective", "calattn": "head"}
+    methods = tuple(MethodRecord(name=name, label=name, kind=kind) for name, kind in kinds.items())
+    view.records["x"] = EntryRecord(
+        entry="x", label="x", recipe="focal + calattn", calibrator="temperature-scaling", methods=methods
+    )
     assert families(view, "x") == {
         "objective": "focal", "augmentation": "none", "head": "calattn", "calibrator": "temperature-scaling",
         "recipe": "focal + calattn",
@@ -88,7 +93,7 @@ def test_the_choice_of_the_checkpoint_as_columns(builder):
     results = builder(checkpoints=("last", "best-ece"))
     layout = parse_layout({"name": "t", "columns": ["dataset", "backbone", "checkpoint"],
                            "checkpoints": ["last", "best-ece"]})  # fmt: skip
-    cells = grid(layout_table(results, layout))
+    cells = grid(layout_table(Views(results), layout))
     last, best = (cells["focal", f"digits/vit-micro/{rule}/value"].value for rule in ("last", "best-ece"))
     assert best == pytest.approx(1.5 * last, rel=0.1)
 
@@ -96,7 +101,7 @@ def test_the_choice_of_the_checkpoint_as_columns(builder):
 def test_a_reduction_against_the_paired_entry(results):
     layout = parse_layout({"name": "t", "columns": ["dataset", "backbone"], "show": ["value", "paired-reduction"],
                            "pair": {"calibrator": "none"}})  # fmt: skip
-    cells = grid(layout_table(results, layout))
+    cells = grid(layout_table(Views(results), layout))
     before = cells["cross-entropy", "digits/vit-micro/value"].value
     after = cells["cross-entropy + temperature-scaling", "digits/vit-micro/value"].value
     reduction = cells["cross-entropy + temperature-scaling", "digits/vit-micro/paired-reduction"].value
@@ -106,21 +111,21 @@ def test_a_reduction_against_the_paired_entry(results):
 
 def test_published_numbers_stand_beside_ours_with_the_difference(results):
     layout = parse_layout({"name": "t", "show": ["value", "published", "difference"]})
-    cells = grid(layout_table(results, layout, reference(suspect=True)))
+    cells = grid(layout_table(Views(results), layout, reference(suspect=True)))
     ours, theirs, gap = (cells["focal", f"digits/vit-micro/{q}"] for q in ("value", "published", "difference"))
     assert theirs.value == 8.5
     assert gap.value == pytest.approx(ours.value - 8.5)
     assert theirs.marks == ("suspect",)
     assert theirs.notes == ("swapped rows",)
     assert cells["calattn", "digits/vit-micro/published"].text == ""
-    shown = markdown(layout_table(results, layout, reference(suspect=True)))
+    shown = markdown(layout_table(Views(results), layout, reference(suspect=True)))
     assert "8.50 ?<sup>a</sup>" in shown
     assert "looks wrong in its source" in shown
 
 
 def test_a_missing_cell_says_why_and_marks_can_be_left_out(builder):
     results = builder(missing=[("digits", "swin-micro", "focal")])
-    table = layout_table(results, parse_layout({"name": "t", "marks": []}))
+    table = layout_table(Views(results), parse_layout({"name": "t", "marks": []}))
     assert grid(table)["focal", "digits/swin-micro/value"].missing
     assert list(table.footnotes) == ["failed: the loss is not finite (seeds 0, 1)"]
     assert not any(cell.bold or cell.marks for row in table.rows for cell in row.cells)
@@ -128,12 +133,12 @@ def test_a_missing_cell_says_why_and_marks_can_be_left_out(builder):
 
 def test_two_values_in_one_cell_are_refused(results):
     with pytest.raises(InputError, match="table t: several entries fall into one cell, .*name one more dimension"):
-        layout_table(results, parse_layout({"name": "t", "rows": ["objective"], "columns": ["dataset"]}))
+        layout_table(Views(results), parse_layout({"name": "t", "rows": ["objective"], "columns": ["dataset"]}))
 
 
 def test_a_layout_that_matches_nothing_is_refused(results):
     with pytest.raises(InputError, match="table t: nothing in these results matches"):
-        layout_table(results, parse_layout({"name": "t", "datasets": ["cifar10"]}))
+        layout_table(Views(results), parse_layout({"name": "t", "datasets": ["cifar10"]}))
 
 
 @pytest.mark.parametrize(
@@ -164,9 +169,8 @@ def test_layout_files(tmp_path, results):
 
 
 def test_a_suites_own_tables_are_written(builder, tmp_path):
-    results = builder()
-    results.run["config"]["tables"] = [{"name": "by-entry", "title": "50 % & more"}]
-    assert [table.key for table in suite_tables(results)] == ["by-entry"]
+    results = builder(config={"tables": [{"name": "by-entry", "title": "50 % & more"}]})
+    assert [table.key for table in Report(results).layouts] == ["by-entry"]
     paths = write_reports(results, tmp_path, ["markdown", "csv", "latex", "html"])
     names = {path.relative_to(tmp_path).as_posix() for path in paths}
     assert {"tables/by-entry.md", "tables/by-entry.csv", "tables/by-entry.tex"} <= names
@@ -176,8 +180,8 @@ def test_a_suites_own_tables_are_written(builder, tmp_path):
 
 def test_ours_against_published_says_whether_it_lies_in_our_interval(results):
     ours = stored(results, dataset="digits", backbone="vit-micro", entry="focal")
-    inside = reference_table(results, reference(value=float(ours["value"]) + 0.01))
-    outside = reference_table(results, reference(value=float(ours["high"]) + 1, suspect=True))
+    inside = reference_table(View(results), reference(value=float(ours["value"]) + 0.01))
+    outside = reference_table(View(results), reference(value=float(ours["high"]) + 1, suspect=True))
     assert grid(inside)["digits", "vit-micro", "focal", "ece", "inside"].text == "yes"
     assert grid(outside)["digits", "vit-micro", "focal", "ece", "inside"].text == "no"
     assert grid(outside)["digits", "vit-micro", "focal", "ece", "published"].marks == ("suspect",)
@@ -185,7 +189,7 @@ def test_ours_against_published_says_whether_it_lies_in_our_interval(results):
 
 def test_a_reference_without_a_common_cell_is_refused(results):
     with pytest.raises(InputError, match="in common"):
-        reference_table(results, reference().assign(dataset="cifar10"))
+        reference_table(View(results), reference().assign(dataset="cifar10"))
 
 
 def test_reference_files(tmp_path):
@@ -214,11 +218,11 @@ def test_wins_and_losses_over_all_published_cells():
 
 def test_changes_of_percentages_are_points(results):
     layout = parse_layout({"name": "t", "columns": ["dataset"], "metrics": ["ece", "nll"], "show": ["change"]} | ONE)
-    assert [column.unit for column in layout_table(results, layout).columns] == ["points", "nats"] * 2
+    assert [column.unit for column in layout_table(Views(results), layout).columns] == ["points", "nats"] * 2
 
 
 def test_a_quantity_that_is_no_metric_has_no_direction(results):
     part = results.table[results.table["metric"] == "ece"].assign(metric="temperature")
     changed = replace(results, table=pd.concat([results.table, part]))
     layout = parse_layout({"name": "t", "columns": ["dataset"], "metrics": ["temperature", "ece"]} | ONE)
-    assert [column.arrow for column in layout_table(changed, layout).columns] == ["", "↓"] * 2
+    assert [column.arrow for column in layout_table(Views(changed), layout).columns] == ["", "↓"] * 2

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -7,7 +8,7 @@ from rich.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.render.terminal import render_terminal
-from calbench.benchmark.report.tables.leaderboard import leaderboard, protocol_lines
+from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.table import letter, number
 from calbench.benchmark.report.write import FORMATS, write_reports
 
@@ -18,7 +19,13 @@ HOSTILE = (
 
 
 def block(results, dataset, backbone):
-    return next(b.table for b in leaderboard(results) if (b.dataset, b.backbone) == (dataset, backbone))
+    blocks = reversed(Report(results).blocks)
+    return next(b.table for b in blocks if (b.dataset, b.backbone) == (dataset, backbone))
+
+
+def reductions(results):
+    """The table of all aggregates of the ECE reductions."""
+    return Report(results).table("overall-ece")
 
 
 def rows(table):
@@ -37,10 +44,10 @@ def text(renderable, width=100):
 
 
 def test_one_block_a_pair_and_one_over_all(results):
-    blocks = leaderboard(results)
+    blocks = Report(results).blocks
     assert [(b.dataset, b.backbone) for b in blocks] == [
         ("digits", "vit-micro"), ("digits", "swin-micro"), ("overlap", "vit-micro"), ("overlap", "swin-micro"),
-        (None, None),
+        (None, None), (None, None),
     ]  # fmt: skip
 
 
@@ -76,7 +83,7 @@ def test_not_different_from_the_baseline_is_marked(builder):
     results.comparisons.loc[chosen, "differs"] = False
     table = block(results, "digits", "vit-micro")
     assert cell(table, "focal", "reduction").marks == ("same",)
-    assert "~ : not different" in markdown(table).replace("\\~:", "~ :")
+    assert "~ : not significantly different" in markdown(table).replace("\\~:", "~ :")
 
 
 def test_accuracy_gain_and_insignificant_loss_are_not_marked(builder):
@@ -112,7 +119,7 @@ def test_a_missing_cell_stays_with_its_reason_and_its_averages_are_marked(builde
     assert cell(table, "focal", "ece").missing
     assert list(table.footnotes) == ["failed: the loss is not finite (seeds 0, 1)"]
     overall = block(results, None, None)
-    assert cell(overall, "focal", "cells").text == "3 of 4"
+    assert cell(reductions(results), "focal", "cells").text == "3 of 4"
     assert cell(overall, "focal", "mean").marks == ("partial",)
     assert cell(overall, "calattn", "mean").marks == ()
     assert overall.rows[-1].names == ("focal",), "an average over fewer cells is not ranked"
@@ -127,10 +134,13 @@ def test_a_seed_that_failed_is_told(builder):
 
 
 def test_a_failure_of_another_entry_of_the_recipe_is_not_told(builder):
-    results = builder()
-    for record in results.run["cells"]:
-        if record["recipe"] == "cross-entropy" and record["seed"] == 0:
-            record.update(status="failed", reason="cross-entropy + temperature-scaling: cannot be fitted")
+    results, cells = builder(), []
+    for record in results.run.cells:
+        if record.recipe == "cross-entropy" and record.seed == 0:
+            failed = {"status": "failed", "reason": "cross-entropy + temperature-scaling: cannot be fitted"}
+            record = record.model_copy(update=failed)
+        cells.append(record)
+    results = replace(results, run=results.run.model_copy(update={"cells": tuple(cells)}))
     gone = (results.table["entry"] == "cross-entropy + temperature-scaling") & (results.table["seed"] == 0)
     results.table = results.table[~gone]
     table = block(results, "digits", "vit-micro")
@@ -145,8 +155,7 @@ def test_every_seed_failed_everywhere(builder, tmp_path):
     table = block(results, "digits", "vit-micro")
     assert cell(table, "cross-entropy", "ece").missing
     assert cell(table, "focal", "reduction").missing
-    overall = block(results, None, None)
-    assert cell(overall, "cross-entropy", "cells").text == "0 of 4"
+    assert cell(reductions(results), "cross-entropy", "cells").text == "0 of 4"
     assert write_reports(results, tmp_path)
 
 
@@ -168,7 +177,7 @@ def test_results_without_comparisons_show_plain_means_and_nothing_bold(builder):
     assert cell(table, "focal", "ece").value == pytest.approx(mean)
     assert cell(table, "focal", "reduction").value is not None
     assert not any(c.bold for row in table.rows for c in row.cells)
-    assert any("nothing is bold" in line for line in protocol_lines(results))
+    assert any("nothing is bold" in line for line in Report(results).protocol)
 
 
 def test_overall_aggregates_agree_with_the_table(results):
@@ -177,9 +186,12 @@ def test_overall_aggregates_agree_with_the_table(results):
     means = ece.groupby(["dataset", "backbone", "entry"])["value"].mean().unstack("entry")
     base, focal = means["cross-entropy"], means["focal"]
     assert cell(overall, "focal", "mean").value == pytest.approx(focal.mean())
-    assert cell(overall, "focal", "ratio_of_means").value == pytest.approx(100 * (1 - focal.mean() / base.mean()))
-    assert cell(overall, "mixup + vector-scaling", "worse").text == "4 of 4"
-    assert cell(overall, "mixup + vector-scaling", "worst").value < -20
+    ratio = 100 * (1 - focal.mean() / base.mean())
+    assert cell(overall, "focal", "reduction").value == pytest.approx(ratio)
+    table = reductions(results)
+    assert cell(table, "focal", "ratio_of_means").value == pytest.approx(ratio)
+    assert cell(table, "mixup + vector-scaling", "worse").text == "4 of 4"
+    assert cell(table, "mixup + vector-scaling", "worst").value < -20
 
 
 def test_the_checkpoint_of_the_protocol_is_shown(builder):
@@ -212,7 +224,7 @@ def test_hostile_names_come_out_everywhere(builder, tmp_path):
     body = [line for line in page.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in body[:14]}) == 1, "a name broke a row"
     assert set(HOSTILE) <= set(pd.read_csv(tmp_path / "leaderboard.csv")["entry"])
-    assert "[bold red]markup[/]" in text(render_terminal(results), 200)
+    assert "[bold red]markup[/]" in text(render_terminal(Report(results)), 200)
 
 
 def test_a_hundred_entries_and_one_dataset(builder, tmp_path):
@@ -227,7 +239,7 @@ def test_a_hundred_entries_and_one_dataset(builder, tmp_path):
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_terminal_tells_the_protocol_and_every_entry(results, width):
-    shown = text(render_terminal(results), width)
+    shown = text(render_terminal(Report(results)), width)
     assert "Checkpoint: last epoch." in shown
     assert shown.index("digits / vit-micro") < shown.index("All datasets and backbones")
     assert max(map(len, shown.splitlines())) <= width
@@ -237,7 +249,7 @@ def test_a_long_leaderboard_is_shown_by_its_summary(builder):
     entries = ["cross-entropy", *(f"method-{i}" for i in range(99))]
     backbones = ("vit-micro", "b", "c")
     results = builder(entries=entries, seeds=(0,), datasets=("digits",), backbones=backbones, oracle=False)
-    shown = text(render_terminal(results))
+    shown = text(render_terminal(Report(results)))
     assert "leaderboard.md" in shown
     assert "All datasets and backbones" in shown
     assert "digits / vit-micro" not in shown

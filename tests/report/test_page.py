@@ -1,11 +1,14 @@
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from calbench.benchmark.report.render.page import embedded_json, page
 from calbench.benchmark.report.render.papers import bibliography, citations
+from calbench.benchmark.report.report import Report
+from calbench.benchmark.results.records import RunRecord, parse, plain
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -21,7 +24,7 @@ def with_evil_names(builder):
         entries=["cross-entropy", EVIL, 'a"b\'c & <d>', "100% _x_"], datasets=(f"set {EVIL}", "overlap"),
         labels={EVIL: f"label {EVIL}"}, missing=[("overlap", "vit-micro", "100% _x_")],
     )  # fmt: skip
-    run = results.run
+    run = plain(results.run)
     run["title"] = run["description"] = run["command"] = EVIL
     run["protocol_text"] = run["notes"] = [EVIL]
     run["versions"] = {EVIL: EVIL}
@@ -30,7 +33,7 @@ def with_evil_names(builder):
     for entry in run["entries"]:
         for method in entry["methods"]:
             method.update(label=EVIL, doc=EVIL, paper=EVIL, options={EVIL: EVIL})
-    return results
+    return replace(results, run=parse(RunRecord, run, "run"))
 
 
 class Tags(HTMLParser):
@@ -44,7 +47,7 @@ class Tags(HTMLParser):
 
 
 def test_nothing_of_a_run_becomes_markup(builder):
-    text = page(with_evil_names(builder))
+    text = page(Report(with_evil_names(builder)))
     tags = Tags()
     tags.feed(text)
     assert "img" not in tags.tags
@@ -53,13 +56,13 @@ def test_nothing_of_a_run_becomes_markup(builder):
 
 
 def test_the_page_needs_no_network(results):
-    text = page(results)
+    text = page(Report(results))
     assert not re.search(r"""(?:src|href)\s*=|url\(|@import|fetch\(|XMLHttpRequest""", text)
     assert "default-src 'none'" in text
 
 
 def test_the_page_tells_where_it_comes_from(results):
-    text = page(results)
+    text = page(Report(results))
     for part in ("Checkpoint: last epoch.", "commit 0123abc", "torch 2.15", "calbench run synthetic"):
         assert part in text
 
@@ -73,13 +76,13 @@ def test_embedded_json_is_safe_and_has_no_nan():
 
 @pytest.mark.parametrize("changes", [{"compare": False}, {"oracle": False, "datasets": ("digits",)}, {"seeds": (3,)}])
 def test_the_page_comes_out_of_less(builder, changes):
-    assert "cross-entropy" in page(builder(**changes))
+    assert "cross-entropy" in page(Report(builder(**changes)))
 
 
 def test_the_page_comes_out_where_nothing_was_computed(builder):
     recipes = ("cross-entropy", "focal", "calattn", "mixup")
     pairs = [(d, b) for d in ("digits", "overlap") for b in ("vit-micro", "swin-micro")]
-    text = page(builder(missing=[(*pair, recipe) for pair in pairs for recipe in recipes], oracle=False))
+    text = page(Report(builder(missing=[(*pair, recipe) for pair in pairs for recipe in recipes], oracle=False)))
     assert "the loss is not finite" in text
 
 
@@ -110,7 +113,7 @@ def opened(browser, tmp_path):
 
     def open_page(results, width=1280):
         path = tmp_path / "index.html"
-        path.write_text(page(results), "utf-8")
+        path.write_text(page(Report(results)), "utf-8")
         tab = browser.new_page(viewport={"width": width, "height": 900})
         pages.append(tab)
         tab.on("console", lambda message: logged.append(message.text))

@@ -9,8 +9,9 @@ import pytest
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report import write_reports
+from calbench.benchmark.results.checksums import CHECKSUMS, checksums
+from calbench.benchmark.results.records import CurveRecord, DiagramRecord
 from calbench.benchmark.results.results import Results
-from calbench.benchmark.results.run_schema import CHECKSUMS, checksums
 
 QUICK = Path(__file__).parents[2] / "results" / "quick"
 
@@ -24,10 +25,14 @@ def small():
     def rows(table):
         return table[table.entry.isin(kept) & (table.dataset == "digits") & (table.backbone == "vit-micro")]
 
-    run = dict(whole.run)
-    run["entries"] = [entry for entry in run["entries"] if entry["entry"] in kept]
-    run["cells"] = [c for c in run["cells"] if c["recipe"] == "cross-entropy" and c["dataset"] == "digits"][:2]
+    entries = tuple(entry for entry in whole.run.entries if entry.entry in kept)
+    cells = tuple(c for c in whole.run.cells if c.recipe == "cross-entropy" and c.dataset == "digits")[:2]
+    run = whole.run.model_copy(update={"entries": entries, "cells": cells})
     return Results(rows(whole.table), rows(whole.comparisons), run)
+
+
+def renamed_run(results):
+    return results.run.model_copy(update={"title": "New"})
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ def test_an_edited_file_is_named_in_every_report(folder, name):
         path.write_text(text.replace('"Quick suite"', '"My suite"'))
     loaded = Results.load(folder)
     assert loaded.edited == (name,)
-    assert loaded.run["notes"][0].startswith(f"{name}: edited by hand")
+    assert loaded.run.notes[0].startswith(f"{name}: edited by hand")
     write_reports(loaded, folder, ["markdown", "html"])
     for report in ("leaderboard.md", "index.html"):
         assert f"{name}: edited by hand" in (folder / report).read_text()
@@ -60,7 +65,10 @@ def test_an_edited_file_is_named_in_every_report(folder, name):
 @pytest.mark.parametrize("renamed", range(5))
 def test_a_kill_between_the_renames_shows(small, folder, monkeypatch, renamed):
     """The new results differ in every file; after the kill some are new."""
-    new = Results(small.table[:-1], small.comparisons[:-1], small.run | {"title": "New"}, [{"a": 1}], [{"b": 2}])
+    where = {"dataset": "d", "backbone": "b", "seed": 0}
+    diagrams = [DiagramRecord(entry="e", split="test", **where)]
+    curves = [CurveRecord(recipe="r", **where)]
+    new = Results(small.table[:-1], small.comparisons[:-1], renamed_run(small), diagrams, curves)
     replace, done = os.replace, []
 
     def killed(source, target):
@@ -74,7 +82,7 @@ def test_a_kill_between_the_renames_shows(small, folder, monkeypatch, renamed):
         new.save(folder)
     loaded = Results.load(folder)
     assert bool(loaded.edited) == bool(renamed)
-    assert loaded.run["title"] == small.run["title"], "the record with the checksums comes last"
+    assert loaded.run.title == small.run.title, "the record with the checksums comes last"
 
 
 @pytest.mark.parametrize("written", range(5))
@@ -90,7 +98,7 @@ def test_a_full_disk_leaves_the_old_result(small, folder, monkeypatch, written):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        Results(small.table[:-1], small.comparisons, small.run | {"title": "New"}).save(folder)
+        Results(small.table[:-1], small.comparisons, renamed_run(small)).save(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

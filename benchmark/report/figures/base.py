@@ -4,9 +4,11 @@ import contextlib
 import io
 import json
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from calbench.benchmark.core.errors import check_names
-from calbench.benchmark.results.results import Results
+from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.tables.view import View
+from calbench.benchmark.results.records import plain
 
 WIDTH = 3.3
 """Inches: one column of a paper."""
@@ -34,7 +38,60 @@ STYLE = {
     "axes.unicode_minus": True, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
-Draw = Callable[[Results], Iterator[tuple[str, Figure]]]
+Style = Literal["column", "double"]
+WIDTHS: dict[Style, float] = {"column": WIDTH, "double": 6.9}
+"""Inches: one column of a paper, and both."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Which entries figures show, in which order, and their size.
+
+    Attributes:
+        entries: by name or label, in this order; empty for all.
+        style: one or two columns of a paper.
+        height: inches, or None for what the content needs.
+        panels: most panels of one reliability figure.
+    """
+
+    entries: tuple[str, ...] = ()
+    style: Style = "column"
+    height: float | None = None
+    panels: int = 6
+
+    @property
+    def width(self) -> float:
+        """Inches."""
+        return WIDTHS[self.style]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a figure is drawn of: a report and a look."""
+
+    report: Report
+    look: Look = Look()
+
+    @property
+    def view(self) -> View:
+        """The values."""
+        return self.report.view
+
+    @property
+    def entries(self) -> list[str]:
+        """The entries to show."""
+        return self.report.entries(self.look.entries)
+
+    def figure(self, height: float, width: float | None = None) -> Figure:
+        """An empty figure, `height` inches high where the look does not say, and as wide as the look's columns."""
+        return new_figure(self.look.height or height, width or self.look.width)
+
+    def title(self, text: str) -> str:
+        """`text`, marked in a smoke test."""
+        return f"SMOKE {text}".strip() if self.report.run.smoke else text
+
+
+Draw = Callable[[Drawing], Iterator[tuple[str, Figure]]]
 
 
 @dataclass(frozen=True)
@@ -77,21 +134,23 @@ class Drawn:
     figure: Figure
 
 
-def draw(results: Results, names: Iterable[str] | None = None) -> Iterator[Drawn]:
+def draw(report: Report, names: Iterable[str] | None = None, look: Look | None = None) -> Iterator[Drawn]:
     """Draw the figures `names` (all by default), one after the other.
 
     Raises:
-        InputError: an unknown figure.
+        InputError: an unknown figure or entry.
     """
+    drawing = Drawing(report, look or Look())
     known = kinds()
     names = list(known) if names is None else list(names)
     check_names("figure", names, known)
     taken: set[str] = set()
     for name in names:
         with style():
-            for suffix, figure in known[name].draw(results):
-                stem = _free(re.sub(r"[^A-Za-z0-9]+", "-", f"{name}-{suffix}").strip("-"), taken)
-                yield Drawn(stem, known[name].caption + (f" {suffix}." if suffix else ""), figure)
+            for suffix, figure in known[name].draw(drawing):
+                smoke = "SMOKE-" if report.run.smoke else ""
+                stem = _free(smoke + re.sub(r"[^A-Za-z0-9]+", "-", f"{name}-{suffix}").strip("-"), taken)
+                yield Drawn(stem, drawing.title(known[name].caption + (f" {suffix}." if suffix else "")), figure)
 
 
 def _free(stem: str, taken: set[str]) -> str:
@@ -130,12 +189,12 @@ def label_outer(grid: np.ndarray, count: int, xlabel: str, ylabel: str) -> None:
             axes.set_ylabel(ylabel)
 
 
-def save(figure: Figure, results: Results, title: str) -> dict[str, bytes]:
+def save(figure: Figure, report: Report, title: str) -> dict[str, bytes]:
     """The figure as ``png`` and ``pdf`` bytes, with config, commit and versions in the metadata."""
-    run = results.run
-    record = {key: run.get(key) for key in ("suite", "calbench", "commit", "created", "config", "versions")}
-    text = json.dumps(record, sort_keys=True, default=str)
-    software = f"calbench {run.get('calbench', '')}".strip()
+    run = report.run
+    kept = ("suite", "calbench", "commit", "created", "config", "versions", "smoke")
+    text = json.dumps({key: plain(run)[key] for key in kept} | {"results": report.digest}, sort_keys=True)
+    software = f"calbench {run.calbench}".strip()
     metadata = {
         "png": {"Title": title, "Software": software, "Description": text},
         "pdf": {"Title": title, "Creator": software, "Subject": text, "CreationDate": None},
@@ -147,6 +206,12 @@ def save(figure: Figure, results: Results, title: str) -> dict[str, bytes]:
             figure.savefig(buffer, format=kind, metadata=entries)
             files[kind] = buffer.getvalue()
     return files
+
+
+def wrapped(text: str, width: int) -> str:
+    """`text` in lines of at most `width` characters, broken between words; a longer word stays whole."""
+    lines = [textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")]
+    return "\n".join("\n".join(line) for line in lines)
 
 
 def short(text: str, width: int = 30) -> str:

@@ -1,10 +1,8 @@
-"""Figures of distributions and courses: per-sample temperatures, metrics over epochs, calibration under shift."""
+"""Figures of courses: metrics over epochs, and calibration under shift."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,96 +13,88 @@ from calbench.benchmark.report.figures.base import (
     INK,
     MARKERS,
     PALETTE,
+    Drawing,
     figure_kind,
     label_outer,
-    new_figure,
     short,
+    wrapped,
 )
 from calbench.benchmark.report.figures.metrics import looks
-from calbench.benchmark.report.figures.reliability import pick
 from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.records import CurveRecord, EpochRecord
 
 LINES_LIMIT = 16
 
 
-@figure_kind("temperatures", "Per-sample temperatures on the test split, first seed: share of samples in each bin.")
-def temperatures(results: Results) -> Iterator[tuple[str, Figure]]:
-    """A panel for each dataset and backbone, a line an entry that has temperatures."""
-    view = View(results)
-    panels = []
-    for dataset, backbone in view.pairs:
-        diagrams = {entry: pick(view, dataset, backbone, entry) for entry in view.entries}
-        found = {entry: d["temperature"] for entry, d in diagrams.items() if d is not None and d.get("temperature")}
-        if found:
-            panels.append((f"{dataset} / {backbone}", found))
-    if not panels:
-        return
-    names = list(dict.fromkeys(entry for _, found in panels for entry in found))[: len(PALETTE)]
-    figure, grid = _panels(len(panels), len(names), "temperature", "share of samples")
-    for axes, (title, found) in zip(grid, panels, strict=True):
-        axes.set_title(short(title, 32))
-        for entry in (name for name in names if name in found):
-            counts = np.asarray(found[entry]["counts"], dtype=float)
-            edges = found[entry]["edges"]
-            axes.stairs(counts / max(counts.sum(), 1), edges, color=PALETTE[names.index(entry)])
-    handles = [Line2D([], [], color=PALETTE[i], label=short(view.labels[name])) for i, name in enumerate(names)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    yield "", figure
-
-
 @figure_kind("epochs", "ECE and accuracy of the calibration split over epochs; marks: the epochs that rules choose.")
-def epochs(results: Results) -> Iterator[tuple[str, Figure]]:
-    """A figure for each dataset and backbone with recorded courses, a line a recipe (its first seed)."""
-    view = View(results)
+def epochs(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
+    """A figure per dataset and backbone with recorded courses, a line per recipe (its first seed)."""
+    view = drawing.view
+    recipes = {view.records[entry].recipe for entry in drawing.entries}
     for dataset, backbone in view.pairs:
-        curves: dict[str, dict[str, Any]] = {}
-        for curve in results.curves:
-            if (curve.get("dataset"), curve.get("backbone")) == (dataset, backbone) and _recorded(curve):
-                curves.setdefault(curve["recipe"], curve)
+        curves: dict[str, CurveRecord] = {}
+        for curve in drawing.report.results.curves:
+            if (curve.dataset, curve.backbone) == (dataset, backbone) and curve.recipe in recipes and _recorded(curve):
+                curves.setdefault(curve.recipe, curve)
         if curves:
-            yield f"{dataset} {backbone}", _course(f"{dataset} / {backbone}", curves)
+            title = f"{view.short(dataset)} / {view.short(backbone)}"
+            yield f"{dataset} {backbone}", _course(drawing, title, curves)
 
 
-def _recorded(curve: dict[str, Any]) -> bool:
-    return sum(_is_number(epoch.get("ece")) for epoch in curve.get("epochs", [])) > 1
+def _recorded(curve: CurveRecord) -> bool:
+    return sum(_value(epoch, "ece") is not None for epoch in curve.epochs) > 1
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _value(epoch: EpochRecord, metric: str) -> float | None:
+    value = epoch.ece if metric == "ece" else epoch.accuracy
+    return value if value is not None and math.isfinite(value) else None
 
 
-def _course(title: str, curves: dict[str, dict[str, Any]]) -> Figure:
+def _course(drawing: Drawing, title: str, curves: dict[str, CurveRecord]) -> Figure:
     names = list(curves)[:LINES_LIMIT]
-    rules = list(dict.fromkeys(rule for name in names for rule in curves[name].get("checkpoints") or {}))
-    figure = new_figure(3.0 + 0.13 * math.ceil((len(names) + len(rules)) / 3))
+    rules = list(dict.fromkeys(rule for name in names for rule in curves[name].checkpoints))
+    figure = drawing.figure(3.0 + 0.13 * math.ceil((len(names) + len(rules)) / 3))
     upper, lower = figure.subplots(2, 1, sharex=True)
     for index, name in enumerate(names):
-        colour, line = PALETTE[index % len(PALETTE)], "-" if index < len(PALETTE) else "--"
+        colour, line = _stroke(index)
         for axes, metric in ((upper, "ece"), (lower, "accuracy")):
             _line(axes, curves[name], metric, colour, line, rules)
     hidden = len(curves) - len(names)
-    upper.set_title(title + (f" ({hidden} more not shown)" if hidden else ""))
+    upper.set_title(wrapped(drawing.title(title + (f" ({hidden} more not shown)" if hidden else "")), 60))
     upper.set_ylabel("ECE (%)")
     lower.set(xlabel="epoch", ylabel="accuracy (%)")
     upper.set_ylim(bottom=0)
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles = [
-        Line2D([], [], color=PALETTE[i % len(PALETTE)], linestyle="-" if i < len(PALETTE) else "--", label=short(n, 20))
-        for i, n in enumerate(names)
-    ]
-    handles += [
-        Line2D([], [], color=INK, marker=MARKERS[i % len(MARKERS)], linestyle="none", markersize=3.5, label=rule)
-        for i, rule in enumerate(rules)
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, columnspacing=0.8, handlelength=1.4)
+    figure.legend(handles=_handles(drawing.view, names, rules), loc="outside lower center", ncols=3, columnspacing=0.8,
+                  handlelength=1.4)  # fmt: skip
     return figure
 
 
-def _line(axes: Axes, curve: dict[str, Any], metric: str, colour: str, line: str, rules: list[str]) -> None:
-    points = {e["epoch"]: e[metric] for e in curve["epochs"] if _is_number(e.get(metric))}
+def _stroke(index: int) -> tuple[str, str]:
+    return PALETTE[index % len(PALETTE)], "-" if index < len(PALETTE) else "--"
+
+
+def _handles(view: View, names: Sequence[str], rules: Sequence[str]) -> list[Line2D]:
+    plain = {view.records[entry].recipe: entry for entry in reversed(view.entries)}
+    labels = {
+        record.recipe: view.labels[entry] for entry, record in view.records.items() if record.calibrator == "none"
+    }
+    lines = [
+        Line2D([], [], color=_stroke(i)[0], linestyle=_stroke(i)[1], label=short(labels.get(n, plain.get(n, n)), 20))
+        for i, n in enumerate(names)
+    ]
+    marks = [
+        Line2D([], [], color=INK, marker=MARKERS[i % len(MARKERS)], linestyle="none", markersize=3.5, label=rule)
+        for i, rule in enumerate(rules)
+    ]
+    return lines + marks
+
+
+def _line(axes: Axes, curve: CurveRecord, metric: str, colour: str, line: str, rules: Sequence[str]) -> None:
+    values = {epoch.epoch: _value(epoch, metric) for epoch in curve.epochs}
+    points = {epoch: value for epoch, value in values.items() if value is not None}
     axes.plot(list(points), list(points.values()), color=colour, linestyle=line, linewidth=0.9)
-    for rule, epoch in (curve.get("checkpoints") or {}).items():
+    for rule, epoch in curve.checkpoints.items():
         if epoch in points:
             marker = MARKERS[rules.index(rule) % len(MARKERS)]
             axes.plot(epoch, points[epoch], color=colour, marker=marker, markersize=4, markeredgecolor=INK,
@@ -114,34 +104,26 @@ def _line(axes: Axes, curve: dict[str, Any], metric: str, colour: str, line: str
 
 
 @figure_kind("shift", "ECE on the test split and on its shifted forms, with 95 % intervals.")
-def shift(results: Results) -> Iterator[tuple[str, Figure]]:
-    """A panel for each dataset and backbone with shifted splits, a line an entry."""
-    if "split" not in results.table:
-        return
-    splits = [name for name in results.table["split"].dropna().unique() if str(name).startswith("shift-")]
-    views = {"test": View(results)} | {str(name): View(results, split=str(name)) for name in splits}
-    view = views["test"]
-    shown = view.entries[:LINES_LIMIT]
+def shift(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
+    """A panel per dataset and backbone with shifted splits, a line per entry."""
+    view = drawing.view
+    shifted = [other for other in drawing.report.views.others if other.split.startswith("shift-")]
+    views = [view, *(other for other in shifted if other.checkpoint == view.checkpoint)]
+    shown = drawing.entries[:LINES_LIMIT]
     panels = [
         pair
         for pair in view.pairs
-        if any(views[str(s)].stat(*pair, entry, "ece").value is not None for s in splits for entry in shown)
+        if any(other.stat(*pair, entry, "ece").value is not None for other in views[1:] for entry in shown)
     ]
     if not panels:
         return
     look = looks(view)
-    figure, grid = _panels(len(panels), len(shown), "", "ECE (%)")
+    figure, grid = _panels(drawing, len(panels), len(shown))
     for axes, pair in zip(grid, panels, strict=True):
-        axes.set_title(short(" / ".join(pair), 32))
+        axes.set_title(wrapped(drawing.title(f"{view.short(pair[0])} / {view.short(pair[1])}"), 32))
         for entry in shown:
-            stats = [each.stat(*pair, entry, "ece") for each in views.values()]
-            values = [math.nan if s.value is None else s.value for s in stats]
-            colour, marker = look[entry]
-            axes.plot(range(len(values)), values, color=colour, marker=marker, markersize=3, linewidth=0.8)
-            if all(s.low is not None and s.high is not None for s in stats):
-                axes.fill_between(range(len(values)), [s.low for s in stats], [s.high for s in stats], color=colour,
-                                  alpha=0.12, linewidth=0)  # fmt: skip
-        names = [short(name.removeprefix("shift-"), 14) for name in views]
+            _shift_line(axes, views, pair, entry, look[entry])
+        names = [short(other.split.removeprefix("shift-"), 14) for other in views]
         axes.set_xticks(range(len(views)), names, rotation=40, ha="right")
         axes.set_ylim(bottom=0)
     handles = [
@@ -151,15 +133,25 @@ def shift(results: Results) -> Iterator[tuple[str, Figure]]:
     yield "", figure
 
 
-def _panels(count: int, legend: int, xlabel: str, ylabel: str) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` labelled panels in two columns, and room for a legend of `legend` lines."""
-    columns = min(2, count)
+def _shift_line(axes: Axes, views: Sequence[View], pair: tuple[str, str], entry: str, look: tuple[str, str]) -> None:
+    stats = [each.stat(*pair, entry, "ece") for each in views]
+    values = [math.nan if stat.value is None else stat.value for stat in stats]
+    axes.plot(range(len(values)), values, color=look[0], marker=look[1], markersize=3, linewidth=0.8)
+    ends = [(stat.low, stat.high) for stat in stats]
+    known = [(low, high) for low, high in ends if low is not None and high is not None]
+    if len(known) == len(ends):
+        axes.fill_between(range(len(values)), *zip(*known, strict=True), color=look[0], alpha=0.12, linewidth=0)
+
+
+def _panels(drawing: Drawing, count: int, legend: int) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` labelled panels, and room for a legend of `legend` lines."""
+    columns = min(2 if drawing.look.style == "column" else 4, count)
     rows = math.ceil(count / columns)
-    figure = new_figure(1.4 * rows + 0.13 * math.ceil(legend / 2) + 0.3)
+    figure = drawing.figure(1.4 * rows + 0.13 * math.ceil(legend / 2) + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[count:]:
         axes.remove()
-    label_outer(grid, count, xlabel, ylabel)
+    label_outer(grid, count, "", "ECE (%)")
     kept = list(grid.flat[:count])
     for axes in kept:
         axes.grid(color=GRID)

@@ -1,73 +1,76 @@
-"""Figures of metric values: ECE against accuracy, ECE intervals beside the noise floor, reductions as a heat map."""
+"""Figures of metric values: ECE against accuracy, ECE intervals and the noise floor, reductions as a heat map."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from calbench.benchmark.core.schema import NOISE_FLOOR_95
 from calbench.benchmark.report.figures.base import (
     GRID,
     INK,
     MARKERS,
     PALETTE,
+    Drawing,
     figure_kind,
     label_outer,
-    new_figure,
     short,
+    wrapped,
 )
+from calbench.benchmark.report.tables.cells import in_noise
 from calbench.benchmark.report.tables.view import Stat, View
-from calbench.benchmark.results.results import Results
 
 LEGEND_LIMIT = 24
 ROWS_LIMIT = 60
+LINEAR = 20.0
+"""Per cent of reduction up to which colours are linear; beyond it they are logarithmic."""
 
 
 def looks(view: View) -> dict[str, tuple[str, str]]:
     """Colour by recipe and marker by calibrator, the same in every panel."""
-    recipes = list(dict.fromkeys(view.records[entry].get("recipe") for entry in view.entries))
-    calibrators = list(dict.fromkeys(view.records[entry].get("calibrator") for entry in view.entries))
+    recipes = list(dict.fromkeys(view.records[entry].recipe for entry in view.entries))
+    calibrators = list(dict.fromkeys(view.records[entry].calibrator for entry in view.entries))
     return {
         entry: (
-            PALETTE[recipes.index(view.records[entry].get("recipe")) % len(PALETTE)],
-            MARKERS[calibrators.index(view.records[entry].get("calibrator")) % len(MARKERS)],
+            PALETTE[recipes.index(view.records[entry].recipe) % len(PALETTE)],
+            MARKERS[calibrators.index(view.records[entry].calibrator) % len(MARKERS)],
         )
         for entry in view.entries
     }
 
 
-def _by_dataset(view: View) -> Iterator[tuple[str, list[str]]]:
+def _by_dataset(view: View, entries: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     for dataset in view.datasets:
         backbones = [b for d, b in view.pairs if d == dataset]
-        if any(view.stat(dataset, b, entry, "ece").value is not None for b in backbones for entry in view.entries):
+        if any(view.stat(dataset, b, entry, "ece").value is not None for b in backbones for entry in entries):
             yield dataset, backbones
 
 
 @figure_kind("ece-accuracy", "ECE against accuracy with 95 % intervals; lower right is better.")
-def ece_accuracy(results: Results) -> Iterator[tuple[str, Figure]]:
-    """A figure a dataset, a panel a backbone."""
-    view, look = View(results), looks(View(results))
-    for dataset, backbones in _by_dataset(view):
-        columns = min(2, len(backbones))
+def ece_accuracy(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
+    """A figure per dataset, a panel per backbone."""
+    view, look, entries = drawing.view, looks(drawing.view), drawing.entries
+    for dataset, backbones in _by_dataset(view, entries):
+        columns = min(2 if drawing.look.style == "column" else 4, len(backbones))
         rows = math.ceil(len(backbones) / columns)
-        legend_rows = math.ceil(min(len(view.entries), LEGEND_LIMIT) / 2)
-        figure = new_figure(1.6 * rows + 0.13 * legend_rows + 0.3)
+        legend_rows = math.ceil(min(len(entries), LEGEND_LIMIT) / 2)
+        figure = drawing.figure(1.6 * rows + 0.13 * legend_rows + 0.3)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat[len(backbones) :]:
             axes.remove()
         for axes, backbone in zip(grid.flat, backbones, strict=False):
-            axes.set_title(short(f"{dataset} / {backbone}", 32))
-            for entry in view.entries:
+            axes.set_title(wrapped(drawing.title(f"{view.short(dataset)} / {view.short(backbone)}"), 32))
+            for entry in entries:
                 x, y = (view.stat(dataset, backbone, entry, name) for name in ("accuracy", "ece"))
                 _point(axes, x, y, *look[entry])
             axes.grid(color=GRID)
             axes.set_axisbelow(True)
             axes.set_ylim(bottom=0)
         label_outer(grid, len(backbones), "accuracy (%)", "ECE (%)")
-        _entry_legend(figure, view, look)
+        _entry_legend(figure, view, entries, look)
         yield dataset, figure
 
 
@@ -87,15 +90,14 @@ def _reach(stat: Stat) -> list[list[float]] | None:
     return [[max(0.0, stat.value - stat.low)], [max(0.0, stat.high - stat.value)]]
 
 
-def _entry_legend(figure: Figure, view: View, look: dict[str, tuple[str, str]]) -> None:
-    shown = view.entries[:LEGEND_LIMIT]
+def _entry_legend(figure: Figure, view: View, entries: Sequence[str], look: dict[str, tuple[str, str]]) -> None:
+    shown = entries[:LEGEND_LIMIT]
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=3.5, label=short(view.labels[entry]))
         for entry, (colour, marker) in ((entry, look[entry]) for entry in shown)
     ]
-    if len(view.entries) > len(shown):
-        more = f"and {len(view.entries) - len(shown)} more"
-        handles.append(Line2D([], [], linestyle="none", label=more))
+    if len(entries) > len(shown):
+        handles.append(Line2D([], [], linestyle="none", label=f"and {len(entries) - len(shown)} more"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=0.8)
 
 
@@ -103,29 +105,31 @@ def _entry_legend(figure: Figure, view: View, look: dict[str, tuple[str, str]]) 
     "ece-intervals",
     "ECE with 95 % intervals; dashed: the baseline; grey: below a calibrated classifier's 95th percentile.",
 )
-def ece_intervals(results: Results) -> Iterator[tuple[str, Figure]]:
-    """A figure a dataset and backbone, a row an entry, the best at the top."""
-    view = View(results)
+def ece_intervals(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
+    """A figure per dataset and backbone, a row per entry, the best at the top."""
+    view = drawing.view
     for dataset, backbone in view.pairs:
-        stats = {entry: view.stat(dataset, backbone, entry, "ece") for entry in view.entries}
-        known = {entry: stat for entry, stat in stats.items() if stat.value is not None}
-        if not known:
+        stats = {entry: view.stat(dataset, backbone, entry, "ece") for entry in drawing.entries}
+        values = {entry: stat.value for entry, stat in stats.items() if stat.value is not None}
+        if not values:
             continue
-        ranked = sorted(known, key=lambda entry: known[entry].value)
-        figure = new_figure(0.6 + 0.14 * (min(len(ranked), ROWS_LIMIT) + 1))
+        chosen = bool(drawing.look.entries)
+        ranked = list(values) if chosen else sorted(values, key=values.__getitem__)
+        figure = drawing.figure(0.6 + 0.14 * (min(len(ranked), ROWS_LIMIT) + 1))
         axes = figure.subplots()
-        _interval_rows(axes, view, (dataset, backbone), ranked[:ROWS_LIMIT], known)
+        _interval_rows(axes, view, (dataset, backbone), ranked[:ROWS_LIMIT], stats)
         hidden = [f"{len(ranked) - ROWS_LIMIT} more not shown"] if len(ranked) > ROWS_LIMIT else []
-        absent = len(stats) - len(known)
+        absent = len(stats) - len(values)
         notes = hidden + ([f"{absent} missing"] if absent else [])
-        axes.set_title(f"{dataset} / {backbone}" + (f" ({', '.join(notes)})" if notes else ""))
+        title = f"{view.short(dataset)} / {view.short(backbone)}" + (f" ({', '.join(notes)})" if notes else "")
+        axes.set_title(wrapped(drawing.title(title), 60))
         yield f"{dataset} {backbone}", figure
 
 
 def _interval_rows(axes: Axes, view: View, pair: tuple[str, str], entries: list[str], stats: dict[str, Stat]) -> None:
     look = looks(view)
     for row, entry in enumerate(entries):
-        floor = view.stat(*pair, entry, NOISE_FLOOR_95).value
+        floor = view.floor(*pair, entry)[1]
         if floor is not None:
             axes.barh(row, floor, 1.0, color="#dddddd", linewidth=0, zorder=0)
         stat = stats[entry]
@@ -144,33 +148,61 @@ def _interval_rows(axes: Axes, view: View, pair: tuple[str, str], entries: list[
     axes.set_axisbelow(True)
 
 
-@figure_kind("reductions", "Relative ECE reduction in per cent; in brackets: not different from the baseline.")
-def reductions(results: Results) -> Iterator[tuple[str, Figure]]:
+@figure_kind(
+    "reductions",
+    "Relative ECE reduction in per cent, on a symmetric logarithmic scale of colours; in brackets: not significantly "
+    "different from the baseline; \u2248: the baseline is within its own noise.",
+)
+def reductions(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     """One heat map: entries down, datasets and backbones across."""
-    view = View(results)
-    entries = [entry for entry in view.entries if entry != view.baseline][:ROWS_LIMIT]
-    stats = [[view.stat(d, b, entry, "ece") for d, b in view.pairs] for entry in entries]
-    values = np.array([[np.nan if s.reduction is None else s.reduction for s in row] for row in stats], dtype=float)
-    if not values.size or np.isnan(values).all():
+    view = drawing.view
+    entries = [entry for entry in drawing.entries if entry != view.baseline][:ROWS_LIMIT]
+    stats = [[view.stat(*pair, entry, "ece") for pair in view.pairs] for entry in entries]
+    noisy = [in_noise(view.stat(*pair, view.baseline or "", "ece")) for pair in view.pairs]
+    values = np.array(
+        [[_shown(stat, noise) for stat, noise in zip(row, noisy, strict=True)] for row in stats], dtype=float
+    )
+    if not values.size or all(stat.value is None for row in stats for stat in row):
         return
-    wide = len(view.pairs) > 8
-    figure = new_figure(1.2 + 0.17 * len(entries), 6.9 if wide else 3.3)
+    figure = drawing.figure(1.2 + 0.17 * len(entries), WIDE if len(view.pairs) > 8 else None)
     axes = figure.subplots()
     axes.set_facecolor("#eeeeee")
-    image = axes.imshow(np.clip(values, -100, 100), cmap="PuOr", vmin=-100, vmax=100, aspect="auto")
-    for i, row in enumerate(stats):
-        for j, stat in enumerate(row):
-            text = "–" if stat.reduction is None else f"{stat.reduction:.0f}"
-            text = f"({text})" if stat.differs is False else text
-            dark = stat.reduction is not None and abs(stat.reduction) > 65
-            axes.text(
-                j, i, text.replace("-", "−"), ha="center", va="center", fontsize=5, color="white" if dark else INK
-            )
+    most = max(100.0, float(np.nanmax(np.abs(values), initial=0)))
+    norm = SymLogNorm(LINEAR, vmin=-most, vmax=most, base=10)
+    image = axes.imshow(values, cmap="PuOr", norm=norm, aspect="auto")
+    for (i, j), value in np.ndenumerate(values):
+        text = _reduction_text(stats[i][j], float(value), noisy[j])
+        dark = np.isfinite(value) and abs(float(norm(value)) - 0.5) > 0.33
+        axes.text(j, i, text, ha="center", va="center", fontsize=5, color="white" if dark else INK)
     axes.set_yticks(range(len(entries)), [short(view.labels[entry], 28) for entry in entries])
-    axes.set_xticks(range(len(view.pairs)), [short(f"{d} / {b}", 24) for d, b in view.pairs], rotation=40, ha="right")
+    names = [wrapped(f"{view.short(d)} / {view.short(b)}", 26) for d, b in view.pairs]
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
-    bar.set_label("ECE reduction (%)", fontsize=6)
-    bar.outline.set_linewidth(0.4)
+    axes.set_title(drawing.title(""))
+    _colour_bar(figure, axes, image, most)
     yield "", figure
+
+
+WIDE = 6.9
+
+
+def _shown(stat: Stat, noise: bool) -> float:
+    return math.nan if stat.reduction is None or noise else stat.reduction
+
+
+def _reduction_text(stat: Stat, value: float, noise: bool) -> str:
+    if noise and stat.value is not None:
+        return "≈"
+    text = "–" if math.isnan(value) else f"{value:.0f}".replace("-", "−")
+    return f"({text})" if stat.differs is False else text
+
+
+def _colour_bar(figure: Figure, axes: Axes, image: object, most: float) -> None:
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)  # pyright: ignore[reportArgumentType]
+    positive = [tick for tick in (20, 100, 1000, 10000) if tick <= most]
+    ticks = [-tick for tick in reversed(positive)] + [0] + positive
+    bar.set_ticks(ticks, labels=[f"{tick:+d}".replace("-", "−") if tick else "0" for tick in ticks])
+    bar.ax.minorticks_off()
+    bar.set_label("ECE reduction (%)", fontsize=6)
+    bar.outline.set_linewidth(0.4)  # pyright: ignore[reportCallIssue]

@@ -1,68 +1,96 @@
-"""Reliability diagrams from the stored bins: one, or a grid of every entry of a dataset and backbone."""
+"""Reliability diagrams from the stored bins: the baseline and the best entries of a dataset and backbone."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from calbench.benchmark.report.figures.base import GRID, INK, PALETTE, figure_kind, new_figure, short
+from calbench.benchmark.report.figures.base import (
+    GRID,
+    INK,
+    PALETTE,
+    Drawing,
+    figure_kind,
+    new_figure,
+    wrapped,
+)
+from calbench.benchmark.report.tables.cells import position
 from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.records import BinRecord, DiagramRecord
 
 OVER, UNDER, BAR = PALETTE[1], PALETTE[0], "#b9c4cc"
-GRID_LIMIT = 24
-"""Panels in one grid; more are told, not drawn."""
+FEW = 10
+"""Samples below which a bin is drawn hatched and pale: its accuracy is hardly known."""
 
 
-def stored_bins(diagram: dict[str, Any]) -> list[dict[str, float]]:
-    """The bins that hold samples, complete."""
-    keys = ("low", "high", "count", "confidence", "accuracy", "accuracy_low", "accuracy_high")
-    bins = [{key: _number(each.get(key)) for key in keys} for each in diagram.get("bins") or []]
-    return [each for each in bins if each["count"] > 0 and math.isfinite(each["confidence"] + each["accuracy"])]
+class Panel(NamedTuple):
+    """One diagram with its title."""
+
+    title: str
+    diagram: DiagramRecord
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+def filled(diagram: DiagramRecord) -> list[BinRecord]:
+    """The bins that have samples."""
+    return [each for each in diagram.bins if each.filled]
 
 
-def pick(view: View, dataset: str, backbone: str, entry: str) -> dict[str, Any] | None:
+def ece_of(diagram: DiagramRecord) -> float:
+    """The ECE of the drawn bins, per cent."""
+    bins = filled(diagram)
+    total = sum(each.count for each in bins) or 1
+    return 100 * sum(each.count * abs((each.accuracy or 0) - (each.confidence or 0)) for each in bins) / total
+
+
+def pick(view: View, dataset: str, backbone: str, entry: str) -> DiagramRecord | None:
     """The diagram of an entry's first seed, at the view's split and checkpoint."""
     for diagram in view.results.diagrams:
-        where = (diagram.get("dataset"), diagram.get("backbone"), diagram.get("entry"), diagram.get("split"))
-        if where == (dataset, backbone, entry, view.split) and diagram.get("checkpoint") in (None, view.checkpoint):
+        where = (diagram.dataset, diagram.backbone, diagram.entry, diagram.split)
+        if where == (dataset, backbone, entry, view.split) and diagram.checkpoint in (None, view.checkpoint):
             return diagram
     return None
 
 
-def draw_reliability(axes: Axes, below: Axes, diagram: dict[str, Any]) -> None:
+def draw_reliability(axes: Axes, below: Axes, diagram: DiagramRecord) -> None:
     """Draw accuracy by confidence into `axes` and the histogram of confidences into `below`."""
-    bins = stored_bins(diagram)
-    total = sum(each["count"] for each in bins) or 1
+    bins = filled(diagram)
+    total = sum(each.count for each in bins) or 1
     for each in bins:
-        low, width = each["low"], each["high"] - each["low"]
-        accuracy, confidence = each["accuracy"], each["confidence"]
-        axes.bar(low, accuracy, width, align="edge", color=BAR, edgecolor="white", linewidth=0.4)
-        gap_colour = OVER if confidence > accuracy else UNDER
-        bottom, height = min(accuracy, confidence), abs(confidence - accuracy)
-        axes.bar(low, height, width, bottom, align="edge", color=gap_colour, alpha=0.55, linewidth=0)
-        if math.isfinite(each["accuracy_low"] + each["accuracy_high"]):
-            centre = low + width / 2
-            axes.plot([centre, centre], [each["accuracy_low"], each["accuracy_high"]], color=INK, linewidth=0.7)
-        below.bar(low, each["count"] / total, width, align="edge", color="#6b7780", edgecolor="white", linewidth=0.4)
+        _draw_bin(axes, each)
+        share = each.count / total
+        width = each.high - each.low
+        below.bar(each.low, share, width, align="edge", color="#6b7780", edgecolor="white", linewidth=0.4)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=(0, (3, 2)))
     axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1])
     axes.tick_params(labelbottom=False)
+    axes.text(0.04, 0.96, f"ECE {ece_of(diagram):.1f} %\nn = {total:,.0f}", ha="left", va="top", fontsize=5,
+              transform=axes.transAxes)  # fmt: skip
     below.set(xlim=(0, 1), xticks=[0, 0.5, 1])
     below.yaxis.set_major_locator(MaxNLocator(1))
     axes.grid(axis="y", color=GRID)
     axes.set_axisbelow(True)
 
 
-def reliability_figure(diagram: dict[str, Any], title: str) -> Figure:
+def _draw_bin(axes: Axes, each: BinRecord) -> None:
+    """The bar of the accuracy, the gap to the confidence and the interval; pale and hatched where samples are few."""
+    accuracy, confidence = each.accuracy or 0.0, each.confidence or 0.0
+    width, few = each.high - each.low, each.count < FEW
+    axes.bar(each.low, accuracy, width, align="edge", color=BAR, edgecolor="white", linewidth=0.4,
+             alpha=0.4 if few else 1.0)  # fmt: skip
+    colour = OVER if confidence > accuracy else UNDER
+    axes.bar(each.low, abs(confidence - accuracy), width, min(accuracy, confidence), align="edge", color=colour,
+             alpha=0.2 if few else 0.55, linewidth=0, hatch="////" if few else None, edgecolor="white")  # fmt: skip
+    if each.accuracy_low is not None and each.accuracy_high is not None:
+        centre = each.low + width / 2
+        ends = [each.accuracy_low, each.accuracy_high]
+        axes.plot([centre, centre], ends, color=INK, linewidth=0.7, alpha=0.4 if few else 1.0)
+
+
+def reliability_figure(diagram: DiagramRecord, title: str) -> Figure:
     """One reliability diagram, two thirds of a column wide."""
     figure = new_figure(2.6, 2.3)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -77,50 +105,70 @@ def reliability_figure(diagram: dict[str, Any], title: str) -> Figure:
 def _legend(figure: Figure) -> None:
     signs = ((OVER, "over-confident"), (UNDER, "under-confident"))
     handles = [Patch(color=colour, alpha=0.55, linewidth=0, label=label) for colour, label in signs]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    few = Patch(
+        facecolor=BAR, alpha=0.4, hatch="////", edgecolor="white", linewidth=0, label=f"fewer than {FEW} samples"
+    )
+    figure.legend(handles=[*handles, few], loc="outside lower center", ncols=3, columnspacing=0.8, handlelength=1.2)
 
 
-@figure_kind("reliability", "Reliability diagrams of the first seed, with 95 % intervals of each bin's accuracy.")
-def reliability_grids(results: Results) -> Iterator[tuple[str, Figure]]:
-    """A grid for each dataset and backbone, a panel an entry."""
-    view = View(results)
+@figure_kind(
+    "reliability",
+    "Reliability diagrams of the first seed with 95 % intervals of each bin's accuracy: the baseline and the entries "
+    "with the best NLL, or those chosen.",
+)
+def reliability_grids(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
+    """A figure per dataset and backbone, a panel per entry: those chosen, or the baseline and the best."""
+    view = drawing.view
     for dataset, backbone in view.pairs:
-        found = [(entry, pick(view, dataset, backbone, entry)) for entry in view.entries]
-        panels = [(view.labels[entry], diagram) for entry, diagram in found if diagram is not None]
+        diagrams = {entry: pick(view, dataset, backbone, entry) for entry in _candidates(drawing, dataset, backbone)}
+        panels = [Panel(view.labels[e], diagram) for e, diagram in diagrams.items() if diagram is not None]
         if panels:
-            yield f"{dataset} {backbone}", _grid(panels, f"{dataset} / {backbone}")
+            title = f"{view.short(dataset)} / {view.short(backbone)}"
+            yield f"{dataset} {backbone}", _grid(drawing, panels[: drawing.look.panels], title, len(panels))
 
 
-@figure_kind("reliability-baseline", "Reliability of the baseline and of the entry with the lowest ECE, first seed.")
-def reliability_baseline(results: Results) -> Iterator[tuple[str, Figure]]:
-    """For the whole suite: each dataset and backbone's baseline beside its best entry."""
-    view = View(results)
-    panels = []
+def _candidates(drawing: Drawing, dataset: str, backbone: str) -> list[str]:
+    """The entries in the order of the panels: as chosen, or the baseline first and then by the report's order."""
+    view, by = drawing.view, drawing.report.order
+    if drawing.look.entries:
+        return drawing.entries
+    better = view.metric(by).better
+
+    def place(entry: str) -> tuple[bool, float]:
+        return entry != view.baseline, position(view.stat(dataset, backbone, entry, by).value, better)
+
+    return sorted(view.entries, key=place)
+
+
+@figure_kind("reliability-baseline", "Reliability of the baseline and of the entry with the best NLL, first seed.")
+def reliability_baseline(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
+    """For the whole suite: each dataset and backbone's baseline next to its best entry."""
+    view = drawing.view
+    panels: list[Panel] = []
     for dataset, backbone in view.pairs:
-        values = {entry: view.stat(dataset, backbone, entry, "ece").value for entry in view.entries}
-        known = {entry: value for entry, value in values.items() if value is not None}
-        if view.baseline not in known:
-            continue
-        for entry in dict.fromkeys((view.baseline, min(known, key=known.__getitem__))):
+        name = f"{view.short(dataset)} / {view.short(backbone)}"
+        for entry in _candidates(drawing, dataset, backbone)[:2]:
             diagram = pick(view, dataset, backbone, entry)
             if diagram is not None:
-                panels.append((f"{dataset} / {backbone}\n{short(view.labels[entry], 26)}", diagram))
+                panels.append(Panel(f"{name}\n{view.labels[entry]}", diagram))
     if panels:
-        yield "", _grid(panels, "", columns=2)
+        yield "", _grid(drawing, panels, "", len(panels), columns=2 if drawing.look.style == "column" else 4)
 
 
-def _grid(panels: list[tuple[str, dict[str, Any]]], title: str, columns: int = 3) -> Figure:
-    shown = panels[:GRID_LIMIT]
+def _grid(drawing: Drawing, shown: Sequence[Panel], title: str, count: int, columns: int = 3) -> Figure:
+    """A grid of diagrams, each above its histogram; `count` is how many there are in all."""
     rows = math.ceil(len(shown) / columns)
-    panel_height = 1.25 if columns == 3 else 1.6
-    figure = new_figure(0.55 + panel_height * rows)
+    width = drawing.look.width / columns
+    letters = max(12, int(width * 17))
+    lines = max(wrapped(panel.title, letters).count("\n") + 1 for panel in shown)
+    figure = drawing.figure(0.55 + (0.85 * width + 0.3 + 0.1 * lines) * rows)
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[4, 1] * rows)
-    for index, (label, diagram) in enumerate(shown):
+    for index, panel in enumerate(shown):
         row, column = divmod(index, columns)
         axes = figure.add_subplot(grid[2 * row, column])
         below = figure.add_subplot(grid[2 * row + 1, column])
-        draw_reliability(axes, below, diagram)
-        axes.set_title(short(label, 22) if "\n" not in label else label, fontsize=6)
+        draw_reliability(axes, below, panel.diagram)
+        axes.set_title(wrapped(panel.title, letters), fontsize=6)
         axes.tick_params(labelleft=column == 0, labelsize=5)
         below.tick_params(labelbottom=index + columns >= len(shown), labelsize=5)
         if column == 0:
@@ -128,7 +176,7 @@ def _grid(panels: list[tuple[str, dict[str, Any]]], title: str, columns: int = 3
             below.set_ylabel("share", fontsize=5)
         if index + columns >= len(shown):
             below.set_xlabel("confidence")
-    hidden = len(panels) - len(shown)
-    figure.suptitle(title + (f" ({hidden} more not shown)" if hidden else ""), fontsize=7)
+    part = f" ({len(shown)} of {count} entries)" if len(shown) < count else ""
+    figure.suptitle(drawing.title(title + part), fontsize=7)
     _legend(figure)
     return figure

@@ -1,6 +1,6 @@
 r"""Tables as LaTeX: booktabs rules, siunitx columns, names escaped, the provenance in a comment.
 
-A document that inputs them needs ``\usepackage{booktabs,longtable,multirow,siunitx}``.
+A document that inputs them needs ``\usepackage{amssymb,booktabs,longtable,multirow,siunitx}``.
 """
 
 import math
@@ -8,12 +8,14 @@ import re
 import textwrap
 import unicodedata
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from calbench.benchmark.report.tables.leaderboard import protocol_lines
-from calbench.benchmark.report.tables.table import MARKS, Cell, Column, Row, Table
-from calbench.benchmark.results.results import Results
+from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
 
-PACKAGES = ("booktabs", "longtable", "multirow", "siunitx")
+if TYPE_CHECKING:
+    from calbench.benchmark.report.report import Report
+
+PACKAGES = ("amssymb", "booktabs", "longtable", "multirow", "siunitx")
 LONG = 40
 """Rows above which a table may break over pages."""
 WIDE = 9
@@ -43,7 +45,7 @@ _ESCAPES = {
     "→": r"$\rightarrow$",
     "Δ": r"$\Delta$",
     "≈": r"$\approx$",
-    "▼": r"$\nabla$",
+    "▼": r"$\blacktriangledown$",
     "−": r"$-$",
     "–": "--",
     "×": r"$\times$",
@@ -68,15 +70,16 @@ def _printable(char: str) -> bool:
     return len(parts) == 2 and parts[0].isascii() and parts[1] in _ACCENTS
 
 
-def comment(results: Results) -> str:
-    """What the table came from, as LaTeX comment lines: protocol, versions, commit, command."""
-    run = results.run
-    versions = ", ".join(f"{name} {version}" for name, version in (run.get("versions") or {}).items())
+def comment(report: "Report") -> str:
+    """The provenance of a table as LaTeX comment lines: protocol, versions, commit, command."""
+    run = report.run
+    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     lines = [
-        f"calbench {run.get('calbench', '?')}, commit {run.get('commit') or 'unknown'}, {run.get('created', '')}",
-        f"suite: {run.get('suite', '')}; command: {run.get('command', '')}",
+        f"{run.collector.text}, {run.created}",
+        *(f"cells made by {maker.text}" for maker in run.makers if maker.text != run.collector.text),
+        f"suite: {run.suite}; results {report.digest}; command: {run.command}",
         f"versions: {versions}",
-        *protocol_lines(results),
+        *report.protocol,
     ]
     return "".join(f"% {' '.join(line.split())}\n" for line in lines)
 
@@ -128,7 +131,7 @@ def _spec(table: Table, index: int) -> str:
 def _has_marks(table: Table, index: int) -> bool:
     """Whether a column needs a second, narrow one for intervals, marks and footnote letters."""
     column = table.columns[index]
-    return any(c.marks or c.notes or (column.interval and c.has_interval) for c in (r.cells[index] for r in table.rows))
+    return any(c.signs or c.notes or (column.interval and c.has_interval) for c in (r.cells[index] for r in table.rows))
 
 
 def _head(table: Table) -> list[str]:
@@ -237,7 +240,7 @@ def _aside(table: Table, column: Column, cell: Cell) -> str:
     if column.interval and cell.has_interval:
         low, high = (escape(column.number(end)) for end in (cell.low, cell.high))
         parts.append(rf"{{\tiny[{low}, {high}]}}")
-    parts += [rf"{{\tiny {escape(MARKS[mark][0])}}}" for mark in cell.marks]
+    parts += [rf"{{\tiny {escape(sign)}}}" for sign in cell.signs]
     if letters := table.letters(cell):
         parts.append(rf"\textsuperscript{{{','.join(letters)}}}")
     return r"\,".join(parts)

@@ -4,7 +4,7 @@ import re
 
 from tabulate import tabulate
 
-from calbench.benchmark.report.tables.table import MARKS, Cell, Column, Table
+from calbench.benchmark.report.tables.table import Cell, Column, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 
@@ -37,7 +37,7 @@ def cell_text(table: Table, column: Column, cell: Cell) -> str:
         text = f"**{text}**"
     if column.interval and cell.has_interval:
         text += f" \\[{column.number(cell.low)}, {column.number(cell.high)}\\]"
-    marks = [escape(MARKS[mark][0]) for mark in cell.marks]
+    marks = [escape(sign) for sign in cell.signs]
     letters = [f"<sup>{letter}</sup>" for letter in table.letters(cell)]
     return " ".join([text, *marks]).strip() + "".join(letters)
 

@@ -11,41 +11,40 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from calbench.benchmark.core.schema import NOISE_FLOOR_95, ORACLE
+from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.report.render.papers import citations
-from calbench.benchmark.report.tables.leaderboard import pair_table, protocol_lines
-from calbench.benchmark.report.tables.overall import overall_table
-from calbench.benchmark.report.tables.table import MARKS, Table
+from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.tables.leaderboard import pair_table
+from calbench.benchmark.report.tables.table import MARKS
 from calbench.benchmark.report.tables.view import Stat, View
-from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.records import RunRecord, plain
 
 STRIP_WIDTH = 150
 _BINS = ("low", "high", "count", "confidence", "accuracy", "accuracy_low", "accuracy_high")
 
 
-def page(results: Results, extras: list[Table] | None = None) -> str:
-    """The page of `results` as HTML; `extras` are further tables, shown below the leaderboard."""
-    views = _views(results)
-    main = views[0]
+def page(report: Report) -> str:
+    """The page of a report as HTML; the suite's own tables are shown below the leaderboard."""
+    main, run = report.view, report.run
+    views = [main, *report.views.others]
     rows = [item for view in views for item in _items(view, shown=view is main)]
     scales = _scales(main)
     for item in rows:
         item["strip"] = _strip(item, scales.get((item["dataset"], item["backbone"]), 1.0))
     script, css = _file("page.js"), _file("page.css")
     tables = [pair_table(main, *pair, uniform=True) for pair in main.pairs[:1]]
-    run = results.run
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
-            run={name: run.get(name, "") for name in ("calbench", "commit", "created", "description", "notes")},
-            title=str(run.get("title") or run.get("suite") or "Leaderboard"),
-            versions=list((run.get("versions") or {}).items()),
-            protocol=protocol_lines(results),
-            overall=overall_table(main) if main.entries and main.pairs else None,
+            run=run,
+            title=run.shown_title,
+            versions=list(run.versions.items()),
+            protocol=report.protocol,
+            overall=report.summary if main.entries and main.pairs else None,
             columns=tables[0].columns if tables else (),
             rows=rows,
-            extras=extras or [],
+            extras=report.layouts,
             filters=_filters(views),
             marks=MARKS,
             used=[MARKS[mark] for mark in MARKS if any(mark in c.marks for i in rows for c in i["row"].cells)],
@@ -87,25 +86,14 @@ def _file(name: str) -> str:
     return importlib.resources.files("calbench.benchmark.report.render").joinpath("templates", name).read_text("utf-8")
 
 
-def _views(results: Results) -> list[View]:
-    """The main view first, then every other checkpoint rule and shifted split that the table holds."""
-    main = View(results)
-    table = results.table
-    if not {"checkpoint", "split"} <= set(table.columns):
-        return [main]
-    found = table[["checkpoint", "split"]].dropna().drop_duplicates().itertuples(index=False)
-    others = [(c, s) for c, s in found if (c, s) != (main.checkpoint, main.split) and not str(s).startswith("ood-")]
-    return [main, *(View(results, split=split, checkpoint=checkpoint) for checkpoint, split in others)]
-
-
 def _items(view: View, shown: bool) -> Iterator[dict[str, Any]]:
     """One dict for each row of the large table."""
     for dataset, backbone in view.pairs:
         for row in pair_table(view, dataset, backbone, uniform=True).rows:
             entry = row.names[0]
-            record = view.records.get(entry, {})
-            families = record.get("families") or []
-            methods = [str(method.get("label", "")) for method in record.get("methods") or []]
+            record = view.records.get(entry)
+            families = record.families if record else ()
+            methods = [method.label for method in record.methods] if record else []
             yield {
                 "row": row, "notes": row.cells[0].notes, "entry": entry, "dataset": dataset, "backbone": backbone,
                 "view": view, "shown": shown,
@@ -145,14 +133,14 @@ def _strip(item: dict[str, Any], scale: float) -> dict[str, Any] | None:
     label += f"; drawn on 0 to {scale:.3g} %"
     return {
         "value": at(stat.value), "low": at(stat.low) if whisker else None, "high": at(stat.high), "label": label,
-        "floor": at(view.stat(*pair, item["entry"], NOISE_FLOOR_95).value),
+        "floor": at(view.floor(*pair, item["entry"])[1]),
         "base": at(view.stat(*pair, view.baseline or "", "ece").value),
     }  # fmt: skip
 
 
 def _filters(views: list[View]) -> list[dict[str, Any]]:
     main = views[0]
-    families = dict.fromkeys(f for record in main.records.values() for f in record.get("families") or [])
+    families = dict.fromkeys(f for record in main.records.values() for f in record.families)
     checkpoints = list(dict.fromkeys(view.checkpoint for view in views if view.checkpoint))
     splits = list(dict.fromkeys(view.split for view in views))
     return [
@@ -168,13 +156,13 @@ def _data(main: View, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the opened rows show."""
     diagrams: dict[tuple, list[dict[str, Any]]] = {}
     for diagram in main.results.diagrams:
-        where = tuple(str(diagram.get(k)) for k in ("dataset", "backbone", "entry", "checkpoint", "split"))
-        bins = [[_rounded(each.get(name)) for name in _BINS] for each in diagram.get("bins") or []]
-        diagrams.setdefault(where, []).append({"seed": diagram.get("seed"), "bins": bins})
-    methods = [method for record in main.records.values() for method in record.get("methods") or []]
+        where = (diagram.dataset, diagram.backbone, diagram.entry, str(diagram.checkpoint), diagram.split)
+        bins = [[_rounded(each[name]) for name in _BINS] for each in diagram.bins]
+        diagrams.setdefault(where, []).append({"seed": diagram.seed, "bins": bins})
+    methods = [method for record in main.records.values() for method in record.methods]
     return {
-        "entries": {entry: {"methods": record.get("methods") or []} for entry, record in main.records.items()},
-        "papers": citations({str(method["paper"]) for method in methods if method.get("paper")}),
+        "entries": {e: {"methods": [plain(m) for m in record.methods]} for e, record in main.records.items()},
+        "papers": citations({method.paper for method in methods if method.paper}),
         "rows": [
             {
                 "entry": item["entry"],
@@ -209,9 +197,9 @@ def _manifest(item: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     cells = item["view"].cells(item["dataset"], item["backbone"], item["entry"])
     names = ("key", "seed", "status", "reason", "seconds", "parameters")
-    return [{name: c.get(name) for name in names} | {"extra": c.get("extra_parameters_percent")} for c in cells]
+    return [{name: c[name] for name in names} | {"extra": c.extra_parameters_percent} for c in cells]
 
 
-def _provenance(run: dict[str, Any]) -> str:
+def _provenance(run: RunRecord) -> str:
     kept = ("suite", "command", "created", "calbench", "commit", "seconds", "hardware", "versions", "config")
-    return json.dumps({name: run.get(name) for name in kept}, indent=1, default=str, ensure_ascii=False)
+    return json.dumps({name: plain(run)[name] for name in kept}, indent=1, default=str, ensure_ascii=False)

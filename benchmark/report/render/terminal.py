@@ -1,81 +1,156 @@
-"""Tables for the terminal, by rich: narrow heads, short labels, the first interval alone."""
+"""Tables for the terminal, by rich: the columns that the width allows, and a line that names those left out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from calbench.benchmark.report.tables.leaderboard import leaderboard, protocol_lines
-from calbench.benchmark.report.tables.table import MARKS, Cell, Column, Table
-from calbench.benchmark.results.results import Results
+from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.tables.table import Cell, Column, Table
 
 LONG = 250
-"""Rows above which the terminal shows the part over all cells alone."""
+"""Rows above which the terminal shows only the parts over all cells."""
 NOTES = 12
 """Notes of the run that the terminal shows; run.json and leaderboard.md have all."""
-NAME_WIDTH = 14
-"""Columns kept for an entry's name before numbers are folded."""
+LONGEST_NAME = 36
+"""Characters of an entry's name in one line; longer ones are wrapped between words."""
+GAP = 1
+"""Characters between columns."""
 
 
-def render_terminal(results: Results, metric: str = "ece") -> RenderableType:
-    """The protocol and the leaderboard, the part over all cells and the run's notes last, where the prompt is.
+def render_terminal(report: Report) -> RenderableType:
+    """The protocol and the leaderboard, the part over all cells and the run's notes last, next to the prompt.
 
-    A long leaderboard is shown by that last part alone.
+    Of a long leaderboard only the parts over all cells are shown.
     """
-    protocol = [Text(line, style="dim") for line in protocol_lines(results)]
-    shown = leaderboard(results, metric)
+    run = report.run
+    protocol = [Text(line, style="dim") for line in report.protocol]
+    shown = report.blocks
     if sum(len(block.table.rows) for block in shown) > LONG:
-        protocol.append(Text("Too long for the terminal: leaderboard.md and index.html hold all parts."))
-        shown = [block for block in shown if block.dataset is None]
-    blocks = [terminal_table(block.table) for block in shown]
-    title = Text(str(results.run.get("title") or results.run.get("suite", "")), style="bold")
-    return Group(title, *protocol, *blocks, *_run_notes(results.run.get("notes") or []))
+        protocol.append(Text("Too long for the terminal: leaderboard.md and index.html have all tables."))
+        shown = [block for block in shown if block.dataset is None] or shown
+    tables = [TerminalTable(block.table) for block in shown]
+    return Group(Text(run.shown_title, style="bold"), *protocol, *tables, *_run_notes(run.notes))
 
 
-def _run_notes(notes: list[str]) -> list[Text]:
+def _run_notes(notes: Sequence[str]) -> list[Text]:
     more = [f"and {len(notes) - NOTES} more notes in run.json"] if len(notes) > NOTES else []
-    return [Text(note, style="dim") for note in [*map(str, notes[:NOTES]), *more]]
+    return [Text(note, style="dim") for note in [*notes[:NOTES], *more]]
+
+
+@dataclass(frozen=True)
+class TerminalTable:
+    """One table with its caption, legend and footnotes, as wide as the terminal; every text is literal, not markup."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Choose the columns that fit, and draw them."""
+        table = self.table
+        names = _name_widths(table, options.max_width)
+        shown = _fitting(table, options.max_width - sum(width + GAP for width in names))
+        yield _drawn(table, names, shown)
+        left_out = [column.title() for index, column in enumerate(table.columns) if index not in shown]
+        notes = [table.caption] if table.caption else []
+        if left_out:
+            notes.append(f"Columns left out at this width: {'; '.join(left_out)}.")
+        notes += _groups(table) + table.legend() + [f"{letter}: {note}" for note, letter in table.footnotes.items()]
+        yield from (Text(note, style="dim") for note in notes)
 
 
 def terminal_table(table: Table) -> RenderableType:
-    """One table with its legend and footnotes; every text is literal, never markup."""
-    drawn = RichTable(box=box.SIMPLE_HEAD, title=Text(f"\n{table.title}"), title_justify="left", title_style="bold")
-    drawn.padding, drawn.pad_edge = (0, 0), False
+    """One table for `Console.print`."""
+    return TerminalTable(table)
+
+
+def _name_widths(table: Table, width: int) -> list[int]:
+    """The width of each head of a row: whole labels where they fit, else lines of whole words."""
+    widths = []
     for level, head in enumerate(table.row_heads):
-        longest = max((len(row.labels[level]) for row in table.rows), default=0)
-        drawn.add_column(Text(head), overflow="fold", min_width=min(longest, NAME_WIDTH))
-    for column in table.columns:
-        drawn.add_column(_head(column), justify="right", overflow="fold")
-    with_interval = next((column for column in table.columns if column.interval), None)
-    for row in table.rows:
+        labels = [head, *(row.labels[level] for row in table.rows)]
+        most = LONGEST_NAME if width >= 120 else max(14, width // 4)
+        word = max((cell_len(word) for label in labels for word in label.split()), default=1)
+        widths.append(min(max(cell_len(label) for label in labels), max(most, min(word, width // 3))))
+    return widths
+
+
+def _fitting(table: Table, room: int) -> dict[int, bool]:
+    """The columns that fit into `room`, by index, and whether each shows its interval.
+
+    Those of the highest priority number go first; then intervals are added from the left while there is room.
+    """
+    kept = list(range(len(table.columns)))
+    plain = {index: _width(table, index, interval=False) for index in kept}
+    for index in sorted(kept, key=lambda i: (-table.columns[i].priority, -i)):
+        if sum(plain[i] + GAP for i in kept) <= room or len(kept) == 1:
+            break
+        if table.columns[index].priority > 0:
+            kept.remove(index)
+    while sum(plain[i] + GAP for i in kept) > room and len(kept) > 1:
+        kept.pop()
+    spare = room - sum(plain[i] + GAP for i in kept)
+    shown = dict.fromkeys(kept, False)
+    for index in kept:
+        more = _width(table, index, interval=True) - plain[index]
+        if 0 < more <= spare:
+            shown[index], spare = True, spare - more
+    return shown
+
+
+def _width(table: Table, index: int, interval: bool) -> int:
+    column = table.columns[index]
+    texts = [*_head(column), *(_texts(table, column, index, interval))]
+    return max(cell_len(text) for text in texts)
+
+
+def _texts(table: Table, column: Column, index: int, interval: bool) -> list[str]:
+    """The texts of a column: numbers end at one place, and the marks and letters after them have their own."""
+    parts = [_parts(table, column, row.cells[index], interval) for row in table.rows]
+    aside = max((cell_len(after) for _, after in parts), default=0)
+    lines = [text + after + " " * (aside - cell_len(after)) for text, after in parts]
+    width = max([*map(cell_len, lines), *map(cell_len, _head(column))], default=0)
+    return [" " * (width - cell_len(line)) + line for line in lines]
+
+
+def _parts(table: Table, column: Column, cell: Cell, interval: bool) -> tuple[str, str]:
+    text = column.number(cell.value) if cell.text is None else cell.text
+    if interval and column.interval and cell.has_interval:
+        text += f" [{column.number(cell.low)},{column.number(cell.high)}]"
+    marks = cell.signs + [f"({letter})" for letter in table.letters(cell)]
+    return text, "".join(f" {mark}" for mark in marks)
+
+
+def _drawn(table: Table, names: Sequence[int], shown: dict[int, bool]) -> RichTable:
+    drawn = RichTable(box=box.SIMPLE_HEAD, title=Text(f"\n{table.title}"), title_justify="left", title_style="bold")
+    drawn.padding, drawn.pad_edge, drawn.show_edge = (0, 0), False, False
+    for head, width in zip(table.row_heads, names, strict=True):
+        drawn.add_column(Text(head), overflow="ellipsis", width=width)
+    for index in shown:
+        width = _width(table, index, shown[index])
+        heads = "\n".join(word.rjust(width) for word in _head(table.columns[index]))
+        drawn.add_column(Text(heads), no_wrap=True, width=width)
+    columns = {index: _texts(table, table.columns[index], index, interval) for index, interval in shown.items()}
+    for place, row in enumerate(table.rows):
         style = {"baseline": "cyan", "reference": "dim"}.get(row.kind)
-        pairs = zip(table.columns, row.cells, strict=True)
-        cells = [_cell(table, column, cell, column is with_interval) for column, cell in pairs]
+        cells = [Text(columns[i][place], style="bold" if row.cells[i].bold else "") for i in shown]
         drawn.add_row(*map(Text, row.labels), *cells, style=style)
-    notes = _groups(table) + table.legend() + [f"{letter}: {note}" for note, letter in table.footnotes.items()]
-    return Group(drawn, *(Text(note, style="dim") for note in notes))
+    return drawn
 
 
-def _head(column: Column) -> Text:
-    measure = "\u00a0".join(part for part in (column.unit, column.arrow) if part)
-    return Text("\n".join(word for part in (column.heads[-1], measure) for word in part.split(" ") if word))
+def _head(column: Column) -> list[str]:
+    """The lowest head of a column, a word a line, then its unit and direction."""
+    measure = " ".join(part for part in (column.unit, column.arrow) if part)
+    return [*(word for word in column.heads[-1].split(" ") if word), *([measure] if measure else [])]
 
 
 def _groups(table: Table) -> list[str]:
-    """What columns under one upper head have in common, since the terminal shows the lowest heads alone."""
+    """What columns under one upper head have in common, since the terminal shows only the lowest heads."""
     groups: dict[str, list[str]] = {}
     for column in table.columns:
         if upper := " / ".join(part for part in column.heads[:-1] if part):
             groups.setdefault(upper, []).append(column.heads[-1])
     return [f"{upper}: {', '.join(dict.fromkeys(heads))}" for upper, heads in groups.items()]
-
-
-def _cell(table: Table, column: Column, cell: Cell, interval: bool) -> Text:
-    text = Text(column.number(cell.value) if cell.text is None else cell.text, style="bold" if cell.bold else "")
-    if interval and cell.has_interval:
-        text.append(f" [{column.number(cell.low)},{column.number(cell.high)}]", style="not bold dim")
-    for mark in cell.marks:
-        text.append(f" {MARKS[mark][0]}", style="not bold")
-    for letter in table.letters(cell):
-        text.append(f" ({letter})", style="not bold dim")
-    return text

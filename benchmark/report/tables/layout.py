@@ -1,16 +1,18 @@
 """Tables from layouts: rows, columns, metrics and marks of a `table_layout.Layout`, filled by pandas."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from calbench.benchmark.config.table_layout import Layout, Mark, Quantity, parse_layout
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.metrics.base import relative_reduction
+from calbench.benchmark.report.tables.cells import change_cell, reduction_cell
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
-from calbench.benchmark.report.tables.view import MetricInfo, Stat, View
-from calbench.benchmark.results.results import Results
+from calbench.benchmark.report.tables.view import Key, Stat, View, Views
+from calbench.benchmark.results.records import RunRecord
 
 FAMILIES = ("objective", "augmentation", "head", "calibrator")
 QUANTITY_LABELS: dict[Quantity, str] = {
@@ -19,27 +21,26 @@ QUANTITY_LABELS: dict[Quantity, str] = {
 }  # fmt: skip
 
 
-def suite_layouts(results: Results) -> list[Layout]:
-    """The layouts of the suite that the results are of."""
-    config = results.run.get("config") or {}
-    return [parse_layout(value, f"tables.{index}") for index, value in enumerate(config.get("tables") or [])]
+def suite_layouts(run: RunRecord) -> list[Layout]:
+    """The layouts of the suite that a run is of."""
+    return [parse_layout(value, f"tables.{index}") for index, value in enumerate(run.config.tables)]
 
 
-def layout_table(results: Results, layout: Layout, reference: pd.DataFrame | None = None) -> Table:
+def layout_table(views: Views, layout: Layout, reference: pd.DataFrame | None = None) -> Table:
     """Make the table that `layout` describes.
 
     Args:
-        results: what to show.
+        views: of the results to show.
         layout: the description.
         reference: published numbers with columns source, dataset, backbone, entry, metric, value, suspect and note.
 
     Raises:
         InputError: two values fall into one cell, or nothing does.
     """
-    records = list(_records(results, layout, reference))
+    records = list(_records(views, layout, reference))
     if not records:
         raise InputError(f"table {layout.name}: nothing in these results matches it")
-    view, long = View(results), pd.DataFrame(records)
+    view, long = views.main, pd.DataFrame(records)
     dimensions = [*layout.rows, *layout.column_dimensions, "quantity"]
     for name in dimensions:
         long[name] = pd.Categorical(long[name], categories=list(dict.fromkeys(long[name])), ordered=True)
@@ -61,7 +62,9 @@ def layout_table(results: Results, layout: Layout, reference: pd.DataFrame | Non
         kind = kinds[key] if "entry" in layout.rows else "entry"
         rows.append(Row(tuple(map(str, heads)), labels, filled, kind))
     title = layout.title or layout.name
-    return Table(layout.name, title, tuple(layout.rows), columns, tuple(rows), _caption(view, layout))
+    return Table(
+        layout.name, title, tuple(layout.rows), columns, tuple(rows), _caption(view, layout), smoke=view.run.smoke
+    )
 
 
 def _caption(view: View, layout: Layout) -> str:
@@ -72,12 +75,12 @@ def _caption(view: View, layout: Layout) -> str:
     return " ".join(part for part in (layout.caption.strip(), shown) if part)
 
 
-def _records(results: Results, layout: Layout, reference: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
+def _records(views: Views, layout: Layout, reference: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
     """One record for every quantity that the table shows, with all its dimensions and its cell."""
     published = _published(reference)
     for checkpoint in layout.checkpoints or (None,):
         for split in layout.splits:
-            view = View(results, split=split, checkpoint=checkpoint)
+            view = views(split, checkpoint)
             paired = _Pairs(view, layout)
             for (dataset, backbone), entry in _wanted(view, layout):
                 where = families(view, entry) | {
@@ -85,17 +88,11 @@ def _records(results: Results, layout: Layout, reference: pd.DataFrame | None) -
                     "split": split, "kind": "baseline" if entry == view.baseline else "entry",
                 }  # fmt: skip
                 for metric in layout.metrics:
-                    stat = view.stat(dataset, backbone, entry, metric)
-                    theirs = published.get((dataset, backbone, entry, metric), {})
-                    reasons = tuple(view.reasons(dataset, backbone, entry)) or ("not in the results",)
-                    other = paired.value(dataset, backbone, entry, metric)
+                    key = (dataset, backbone, entry, metric)
+                    value = _Value(view, key, published.get(key), paired.value(*key))
                     for quantity in layout.show:
-                        cell = _cell(quantity, stat, theirs, other, view.metric(metric))
-                        if quantity in ("change", "reduction") and entry == view.baseline:
-                            cell = Cell(text="")
-                        if cell.missing and quantity == "value":
-                            cell = Cell(notes=reasons)
-                        yield where | {"metric": metric, "quantity": quantity, "cell": _kept(cell, layout)}
+                        cell = _kept(value.cell(quantity), layout)
+                        yield where | {"metric": metric, "quantity": quantity, "cell": cell}
 
 
 def _wanted(view: View, layout: Layout) -> Iterator[tuple[tuple[str, str], str]]:
@@ -111,15 +108,12 @@ def _wanted(view: View, layout: Layout) -> Iterator[tuple[tuple[str, str], str]]
 def families(view: View, entry: str) -> dict[str, str]:
     """The recipe of an entry and its methods by kind, ``none`` where it has none of a kind."""
     record = view.records[entry]
-    found = dict.fromkeys(FAMILIES, "none") | {"recipe": str(record.get("recipe") or entry)}
-    for method in record.get("methods") or []:
-        kind = method.get("kind")
-        if kind in FAMILIES:
-            name = str(method.get("name"))
-            found[kind] = name if found[kind] == "none" else f"{found[kind]} + {name}"
-    if record.get("calibrator"):
-        found["calibrator"] = str(record["calibrator"])
-    return found
+    names = dict.fromkeys(FAMILIES, "none") | {"recipe": record.recipe or entry}
+    for method in record.methods:
+        if method.kind in FAMILIES:
+            before = names[method.kind]
+            names[method.kind] = method.name if before == "none" else f"{before} + {method.name}"
+    return names | {"calibrator": record.calibrator or names["calibrator"]}
 
 
 class _Pairs:
@@ -130,8 +124,8 @@ class _Pairs:
         self.by_family = {self._key(entry): entry for entry in view.entries} if layout.pair else {}
 
     def _key(self, entry: str) -> tuple[str, ...]:
-        found = families(self.view, entry)
-        return tuple(found[kind] for kind in FAMILIES)
+        names = families(self.view, entry)
+        return tuple(names[kind] for kind in FAMILIES)
 
     def value(self, dataset: str, backbone: str, entry: str, metric: str) -> float | None:
         if not self.pair:
@@ -141,36 +135,78 @@ class _Pairs:
         return None if other is None or other == entry else self.view.stat(dataset, backbone, other, metric).value
 
 
-def _published(reference: pd.DataFrame | None) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+class _Published(NamedTuple):
+    """A published number."""
+
+    value: float
+    suspect: bool
+    note: str
+
+    def cell(self) -> Cell:
+        return Cell(self.value, marks=("suspect",) if self.suspect else (), notes=self._notes)
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        return (self.note,) if self.suspect and self.note else ()
+
+
+def _published(reference: pd.DataFrame | None) -> dict[Key, _Published]:
     if reference is None:
         return {}
-    keys = ("dataset", "backbone", "entry", "metric")
-    return {tuple(row[k] for k in keys): row for row in reference.to_dict("records")}
+    known = reference[reference["value"].notna()]
+    columns = (known[name].astype("str") for name in ("dataset", "backbone", "entry", "metric"))
+    values = zip(
+        known["value"].astype(float),
+        known["suspect"].astype("str").str.lower().isin(["true", "1", "1.0"]),
+        known["note"].fillna("").astype("str"),
+        strict=True,
+    )
+    return {key: _Published(*value) for key, value in zip(zip(*columns, strict=True), values, strict=True)}
 
 
-def _cell(quantity: Quantity, stat: Stat, theirs: dict[str, Any], other: float | None, info: MetricInfo) -> Cell:
-    published = theirs.get("value")
-    published = None if published is None or pd.isna(published) else float(published)
-    marks: tuple[Mark, ...] = ("suspect",) if theirs.get("suspect") in (True, "true", "True", 1) else ()
-    note = theirs.get("note")
-    notes = (str(note),) if marks and note and not pd.isna(note) else ()
-    if quantity == "published":
-        return Cell(published, marks=marks, notes=notes) if published is not None else Cell(text="")
-    if quantity == "difference":
-        known = published is not None and stat.value is not None
-        return Cell(stat.value - published, marks=marks) if known else Cell(text="")
-    if quantity == "paired-reduction":
-        known = other and stat.value is not None
-        return Cell(relative_reduction(stat.value, other, info.better)) if known else Cell(text="")
-    same: tuple[Mark, ...] = ("same",) if stat.differs is False else ()
-    if quantity == "reduction":
-        return Cell(stat.reduction, stat.reduction_low, stat.reduction_high, marks=same)
-    if quantity == "change":
-        return Cell(stat.change, stat.change_low, stat.change_high, marks=same)
-    lost = info.name == "accuracy" and bool(stat.differs) and (stat.change or 0) < 0
-    own: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
-    own += ("accuracy-loss",) if lost else ()
-    return Cell(stat.value, stat.low, stat.high, marks=own, bold=bool(stat.tied_with_best))
+@dataclass(frozen=True)
+class _Value:
+    """Everything that a table can show of one metric of one entry."""
+
+    view: View
+    key: Key
+    published: _Published | None
+    other: float | None
+
+    def cell(self, quantity: Quantity) -> Cell:
+        """The cell of one quantity."""
+        stat, blank = self.view.stat(*self.key), Cell(text="")
+        is_baseline = self.key[2] == self.view.baseline
+        if quantity == "published":
+            return self.published.cell() if self.published else blank
+        if quantity == "difference":
+            return self._difference(stat)
+        if quantity == "paired-reduction":
+            return self._paired(stat)
+        if quantity == "value":
+            return self._value(stat)
+        if is_baseline:
+            return blank
+        return reduction_cell(stat) if quantity == "reduction" else change_cell(stat)
+
+    def _value(self, stat: Stat) -> Cell:
+        if stat.value is None:
+            return Cell(notes=tuple(self.view.reasons(*self.key[:3])) or ("not in the results",))
+        marks: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
+        if self.key[3] == "accuracy" and stat.differs and (stat.change or 0) < 0:
+            marks += ("accuracy-loss",)
+        return Cell(stat.value, stat.low, stat.high, marks=marks, bold=bool(stat.tied_with_best))
+
+    def _difference(self, stat: Stat) -> Cell:
+        if self.published is None or stat.value is None:
+            return Cell(text="")
+        return Cell(stat.value - self.published.value, marks=self.published.cell().marks)
+
+    def _paired(self, stat: Stat) -> Cell:
+        if not self.other or stat.value is None:
+            return Cell(text="")
+        better = self.view.metric(self.key[3]).better
+        return Cell(float(relative_reduction(stat.value, self.other, better)))
 
 
 def _kept(cell: Cell, layout: Layout) -> Cell:

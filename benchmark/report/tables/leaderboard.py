@@ -1,29 +1,31 @@
-"""The leaderboard: a table per dataset and backbone, and one over all of them, as an honest table reads."""
+"""The leaderboard: a table per dataset and backbone, and two over all of them."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from calbench.benchmark.config.table_layout import Mark
 from calbench.benchmark.core.schema import NOISE_FLOOR, ORACLE
-from calbench.benchmark.metrics.base import cost
-from calbench.benchmark.report.tables.overall import overall_table
+from calbench.benchmark.report.tables import cells as make
+from calbench.benchmark.report.tables.overall import overall_table, reductions_table
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
-from calbench.benchmark.report.tables.view import MetricInfo, Stat, View
-from calbench.benchmark.results.results import Results
+from calbench.benchmark.report.tables.view import Stat, View
+from calbench.benchmark.results.records import MetricRecord
 
 PROPER_SCORES = ("nll", "brier")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One part of the leaderboard; ``dataset`` and ``backbone`` are None for the one over all of them."""
+    """One part of the leaderboard; ``dataset`` and ``backbone`` are None for those over all of them.
+
+    ``level`` orders the latter: the main one is 0.
+    """
 
     dataset: str | None
     backbone: str | None
     table: Table
+    level: int = 0
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -31,32 +33,42 @@ class Block:
         return self.table.frame()
 
 
-def leaderboard(results: Results, metric: str = "ece") -> list[Block]:
-    """The leaderboard, ranked by `metric` (an error in per cent): a block a pair, then one over several pairs.
+def blocks(view: View, metric: str = "ece", order: str = "nll") -> list[Block]:
+    """The leaderboard: a block per dataset and backbone, then those over several of them, the main one last.
 
-    Missing cells stay, with their reason; the oracle stands apart, unranked.
+    Missing cells stay, with their reason; the oracle is a reference and not ranked.
+
+    Args:
+        view: the values.
+        metric: the calibration error whose reductions are shown.
+        order: the metric by which the entries are ordered.
     """
-    view = View(results)
-    blocks = [Block(dataset, backbone, pair_table(view, dataset, backbone, metric)) for dataset, backbone in view.pairs]
-    if len(blocks) < 2 or not view.entries:
-        return blocks
-    return [*blocks, Block(None, None, overall_table(view, metric))]
+    pairs = [Block(*pair, pair_table(view, *pair, metric, order)) for pair in view.pairs]
+    if len(pairs) < 2 or not view.entries:
+        return pairs
+    over_all = [reductions_table(view, metric, order)] if view.baseline else []
+    levels = [Block(None, None, table, level=1) for table in over_all]
+    return [*pairs, *levels, Block(None, None, overall_table(view, metric, order))]
 
 
-def protocol_lines(results: Results) -> list[str]:
-    """What stands above every table: the protocol as the run tells it, the baseline, and how numbers are to be read."""
-    view = View(results)
-    lines = [str(line) for line in results.run.get("protocol_text", [])]
+def protocol_lines(view: View) -> list[str]:
+    """The lines above every table: the protocol of the run, the baseline, and how to read the numbers."""
+    lines = list(view.run.protocol_text)
+    if view.run.smoke:
+        lines.insert(0, "SMOKE TEST: a few steps on little or generated data; the numbers mean nothing.")
     if view.baseline:
         lines.append(
-            f"Relative reductions refer to {view.baseline}; over several cells they are given as ratio of means, mean "
-            "of ratios and median, which can differ in sign."
+            f"Improvements and relative reductions refer to {view.baseline}. Over several cells, reductions are shown "
+            "as ratio of means, mean of ratios and median, which can differ in sign."
         )
     if view.comparisons["low"].isna().all():
-        lines.append("These results hold no replicates: nothing is known of significance, so nothing is bold.")
+        lines.append("These results have no bootstrap replicates, so nothing is tested and nothing is bold.")
     else:
-        lines.append("Brackets: 95 % bootstrap intervals. Bold: the best, and all that are not significantly worse.")
+        lines.append("Brackets: 95 % intervals. Bold: the best, and every entry not significantly worse than it.")
     return lines
+
+
+Find = Callable[[str], Stat]
 
 
 @dataclass(frozen=True)
@@ -64,51 +76,44 @@ class _Field:
     """A column and how its cell follows from the statistics of an entry."""
 
     column: Column
-    cell: Callable[[Callable[[str], Stat], str], Cell]
+    cell: Callable[[Find, str], Cell]
 
 
-def pair_table(view: View, dataset: str, backbone: str, metric: str = "ece", uniform: bool = False) -> Table:
+def pair_table(
+    view: View, dataset: str, backbone: str, metric: str = "ece", order: str = "nll", uniform: bool = False
+) -> Table:
     """The leaderboard of one dataset and backbone.
 
-    The errors against the true posterior are columns where the dataset's is known; with `uniform` they are columns
-    wherever any dataset's is, so that all tables have the same ones.
+    Args:
+        view: the values.
+        dataset: its name.
+        backbone: its name.
+        metric: the calibration error whose reductions are shown.
+        order: the metric by which the entries are ordered.
+        uniform: show the errors against the true posterior wherever any dataset has one, so that all tables have the
+            same columns; else only where this dataset has one.
     """
     with_truth = uniform or dataset in view.truth_datasets
-    fields = _pair_fields(view, metric, view.truth_metrics if with_truth else [])
-
-    def cells(entry: str) -> tuple[Cell, ...]:
-        return tuple(field.cell(lambda name: view.stat(dataset, backbone, entry, name), entry) for field in fields)
+    base = view.stat(dataset, backbone, view.baseline or "", metric)
+    fields = _fields(view, metric, base, view.truth_metrics if with_truth else [])
 
     def row(entry: str) -> Row:
         kind = "baseline" if entry == view.baseline else "entry"
+        shown = tuple(field.cell(lambda name: view.stat(dataset, backbone, entry, name), entry) for field in fields)
         reasons = tuple(view.reasons(dataset, backbone, entry))
-        return Row((entry,), (view.labels[entry],), _with_reasons(cells(entry), reasons), kind)
+        return Row((entry,), (view.labels[entry],), _with_reasons(shown, reasons), kind)
 
-    rows = [row(entry) for entry in _ranked(view, dataset, backbone, metric)]
+    by = order if view.knows(order) else metric
+    better = view.metric(by).better
+    ranked = sorted(view.entries, key=lambda e: make.position(view.stat(dataset, backbone, e, by).value, better))
+    rows = [row(entry) for entry in ranked]
     oracle = tuple(field.cell(lambda name: view.oracle(dataset, backbone, name), ORACLE) for field in fields)
     if any(cell.value is not None for cell in oracle):
-        cells_of_oracle = tuple(map(_as_reference, oracle))
-        rows.append(Row((ORACLE,), ("Oracle (Bayes posterior)",), cells_of_oracle, "reference"))
+        reference = tuple(make.reference_cell(cell) for cell in oracle)
+        rows.append(Row((ORACLE,), ("Oracle (Bayes posterior)",), reference, "reference"))
     columns = tuple(field.column for field in fields)
-    return Table(f"{dataset}-{backbone}", f"{dataset} / {backbone}", ("entry",), columns, tuple(rows))
-
-
-def _as_reference(cell: Cell) -> Cell:
-    """A cell of the oracle: never bold, nothing missing, and of the marks "calibrated" alone."""
-    if cell.value is None:
-        return Cell(text="")
-    return Cell(cell.value, cell.low, cell.high, marks=tuple(mark for mark in cell.marks if mark == "calibrated"))
-
-
-def _ranked(view: View, dataset: str, backbone: str, metric: str) -> list[str]:
-    """The entries from the best to the worst; those without a value last, in the suite's order."""
-    better = view.metric(metric).better
-
-    def position(entry: str) -> float:
-        value = view.stat(dataset, backbone, entry, metric).value
-        return math.inf if value is None else cost(value, better)
-
-    return sorted(view.entries, key=position)
+    title = f"{dataset} / {view.short(backbone)}"
+    return Table(f"{dataset}-{backbone}", title, ("entry",), columns, tuple(rows), smoke=view.run.smoke)
 
 
 def _with_reasons(cells: tuple[Cell, ...], reasons: tuple[str, ...]) -> tuple[Cell, ...]:
@@ -116,55 +121,91 @@ def _with_reasons(cells: tuple[Cell, ...], reasons: tuple[str, ...]) -> tuple[Ce
     first = cells[0]
     if first.missing:
         reasons = reasons or ("not in the results",)
-    return (Cell(**(vars(first) | {"notes": (*first.notes, *reasons)})), *cells[1:]) if reasons else cells
+    return (replace(first, notes=(*first.notes, *reasons)), *cells[1:]) if reasons else cells
 
 
-def _pair_fields(view: View, metric: str, truth: list[str]) -> list[_Field]:
-    """The columns, but those of metrics that neither the run nor the table knows of."""
-    info, accuracy = view.metric(metric), view.metric("accuracy")
-    fields = []
-    if view.knows("accuracy"):
-        fields.append(_Field(_column(accuracy), lambda stat, entry: _value(stat("accuracy"))))
-        change = (f"Δ {accuracy.label}",)
-        column = Column("accuracy_change", change, accuracy.unit_of_changes, "higher", accuracy.decimals, signed=True)
-        fields.append(_Field(column, lambda stat, entry: _change(stat("accuracy"), entry == view.baseline)))
-    fields.append(_Field(_column(info, interval=True), lambda stat, entry: _value(stat(metric))))
-    if metric == "ece" and view.knows(NOISE_FLOOR):
-        floor = Column("noise_floor", ("Noise floor",), info.unit, None, info.decimals)
-        fields.append(_Field(floor, lambda stat, entry: Cell(stat(NOISE_FLOOR).value)))
-    if view.baseline:
-        column = Column("reduction", (info.reduction_label,), "%", "higher", 1, signed=True, interval=True)
-        fields.append(_Field(column, lambda stat, entry: _reduction(stat(metric), entry == view.baseline)))
-    for name in PROPER_SCORES:
-        if view.knows(name):
-            fields.append(_Field(_column(view.metric(name)), lambda stat, entry, name=name: _value(stat(name))))
-    fields += [_Field(_column(view.metric(name)), lambda stat, entry, name=name: _exact(stat(name))) for name in truth]
+def _fields(view: View, metric: str, base: Stat, truth: list[str]) -> list[_Field]:
+    """The columns, without those of metrics that neither the run nor the table has."""
+    fields = [*_accuracy_fields(view), *_score_fields(view), *_error_fields(view, metric, base)]
+    fields += [_Field(_column(view.metric(name), 4), _shower(name, make.known_cell)) for name in truth]
     return list({field.column.key: field for field in fields}.values())
 
 
-def _column(info: MetricInfo, interval: bool = False) -> Column:
-    return Column(info.name, (info.label,), info.unit, info.better, info.decimals, interval=interval)
+def _accuracy_fields(view: View) -> list[_Field]:
+    if not view.knows("accuracy"):
+        return []
+    info = view.metric("accuracy")
+    change = Column(
+        "accuracy_change", (f"Δ {info.label}",), info.unit_of_changes, "higher", info.decimals, signed=True, priority=2,
+        help="Accuracy minus the baseline's",
+    )  # fmt: skip
+
+    def change_cell(find: Find, entry: str) -> Cell:
+        return make.accuracy_change_cell(find("accuracy"), entry == view.baseline)
+
+    shown = [_Field(_column(info, 1), _shower("accuracy", make.value_cell))]
+    return [*shown, _Field(change, change_cell)] if view.baseline else shown
 
 
-def _value(stat: Stat) -> Cell:
-    marks: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
-    return Cell(stat.value, stat.low, stat.high, marks=marks, bold=bool(stat.tied_with_best))
+def _score_fields(view: View) -> list[_Field]:
+    """The proper scores, and the improvement of the first over the baseline."""
+    fields = []
+    if view.knows("nll") and view.baseline:
+        info = view.metric("nll")
+        column = Column(
+            "nll_improvement", (f"{info.label} improvement",), info.unit, "higher", info.decimals, signed=True,
+            interval=True, priority=1, help="The baseline's NLL minus this one, paired over samples and seeds",
+        )  # fmt: skip
+
+        def improvement(find: Find, entry: str) -> Cell:
+            return make.improvement_cell(find("nll"), info.better, entry == view.baseline)
+
+        fields.append(_Field(column, improvement))
+    for name, priority in zip(PROPER_SCORES, (0, 4), strict=True):
+        if view.knows(name):
+            fields.append(_Field(_column(view.metric(name), priority), _shower(name, make.value_cell)))
+    return fields
 
 
-def _exact(stat: Stat) -> Cell:
-    """An error against the true posterior; blank on a dataset whose posterior nobody knows."""
-    return _value(stat) if stat.value is not None else Cell(text="")
+def _error_fields(view: View, metric: str, base: Stat) -> list[_Field]:
+    """The calibration error, its debiased estimate, its noise floor and its reduction."""
+    info = view.metric(metric)
+    fields = []
+    if metric in view.debiased_metrics:
+        debiased = Column(
+            "debiased", (f"debiased {info.label}",), info.unit, info.better, info.decimals, priority=3,
+            help=f"{info.label} without the part that label noise adds, not below 0; comparisons use it",
+        )  # fmt: skip
+        fields.append(_Field(debiased, _shower(metric, make.debiased_cell)))
+    fields.append(_Field(replace(_column(info, 0), interval=True), _shower(metric, make.interval_cell)))
+    if metric == "ece" and view.has_floor:
+        floor = Column(
+            "noise_floor", ("Noise floor",), info.unit, None, info.decimals, priority=3,
+            help="Expected ECE of a perfectly calibrated classifier with these confidences on as many samples",
+        )  # fmt: skip
+        fields.append(_Field(floor, lambda find, entry: Cell(_floor(find))))
+    if view.baseline:
+        column = Column(
+            "reduction", (info.reduction_label,), "%", "higher", 1, signed=True, interval=True, priority=2,
+            help=f"100 x (baseline - entry) / baseline, of the {info.label}",
+        )  # fmt: skip
+
+        def reduction(find: Find, entry: str) -> Cell:
+            return make.error_reduction_cell(find(metric), base, entry == view.baseline)
+
+        fields.append(_Field(column, reduction))
+    return fields
 
 
-def _change(stat: Stat, is_baseline: bool) -> Cell:
-    if is_baseline and stat.value is not None:
-        return Cell(text="")
-    lost = bool(stat.differs) and (stat.change or 0) < 0
-    return Cell(stat.change, stat.change_low, stat.change_high, marks=("accuracy-loss",) if lost else ())
+def _floor(find: Find) -> float | None:
+    stored = find("ece").noise_floor
+    return find(NOISE_FLOOR).value if stored is None else stored
 
 
-def _reduction(stat: Stat, is_baseline: bool) -> Cell:
-    if is_baseline and stat.value is not None:
-        return Cell(text="baseline")
-    same: tuple[Mark, ...] = ("same",) if stat.differs is False else ()
-    return Cell(stat.reduction, stat.reduction_low, stat.reduction_high, marks=same)
+def _column(info: MetricRecord, priority: int) -> Column:
+    return Column(info.name, (info.label,), info.unit, info.better, info.decimals, priority=priority)
+
+
+def _shower(name: str, show: Callable[[Stat], Cell]) -> Callable[[Find, str], Cell]:
+    """How a column shows metric `name` of an entry."""
+    return lambda find, entry: show(find(name))

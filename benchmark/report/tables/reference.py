@@ -1,5 +1,6 @@
 """Published numbers beside ours, and what published numbers say by themselves, as tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,25 +12,23 @@ from calbench.benchmark.metrics.base import registry as metric_registry
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.results.reference import align, load_reference
-from calbench.benchmark.results.results import Results
 
 
-def load_aligned(name: str | Path, results: Results) -> pd.DataFrame:
-    """Published numbers, each under the entry of these results that it stands beside.
+def load_aligned(name: str | Path, entries: Sequence[str]) -> pd.DataFrame:
+    """Published numbers, each under the one of `entries` that it is compared with.
 
     Raises:
         InputError: an unknown reference, or a file that cannot be read.
     """
-    return align(load_reference(name), name, View(results).entries)
+    return align(load_reference(name), name, entries)
 
 
-def reference_table(results: Results, reference: pd.DataFrame) -> Table:
+def reference_table(view: View, reference: pd.DataFrame) -> Table:
     """A row for each published number that these results have a value for.
 
     Raises:
         InputError: the results and the reference share no cell.
     """
-    view = View(results)
     rows = []
     for record in reference.to_dict("records"):
         names = tuple(str(record[key]) for key in ("dataset", "backbone", "entry", "metric"))

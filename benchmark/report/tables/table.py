@@ -1,4 +1,4 @@
-"""The one table model: typed cells with intervals, marks and footnotes, that every renderer draws in its own way."""
+"""The one table model: typed cells with intervals, marks and footnotes, that every renderer shows in its own way."""
 
 import math
 import string
@@ -10,13 +10,14 @@ import pandas as pd
 from calbench.benchmark.config.table_layout import Mark
 
 MARKS: dict[Mark, tuple[str, str]] = {
-    "calibrated": ("≈0", "indistinguishable from calibrated: within the 95th percentile of its noise floor"),
-    "same": ("~", "not different from the baseline: the interval of the paired difference holds zero"),
-    "accuracy-loss": ("▼", "accuracy below the baseline's by more than its own noise"),
-    "partial": ("†", "an average over fewer cells than the others: not comparable with them, and not ranked"),
+    "calibrated": ("≈0", "not distinguishable from perfect calibration (within the noise floor's 95th percentile)"),
+    "same": ("~", "not significantly different from the baseline"),
+    "baseline-in-noise": ("in noise", "no reduction is given where the baseline is within its own noise"),
+    "accuracy-loss": ("▼", "accuracy significantly below the baseline's"),
+    "partial": ("†", "average over fewer cells than the others: not comparable with them, and not ranked"),
     "suspect": ("?", "a published value that looks wrong in its source"),
 }
-"""Each mark's sign and what the legend says of it."""
+"""Each mark's sign and its meaning in the legend."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Cell:
         value: the number, in the column's unit; None for a text or a missing value.
         low: lower end of the 95 % interval, or None.
         high: upper end of the 95 % interval, or None.
-        text: shown instead of a number.
-        marks: what is to be said of the number, keys of `MARKS`.
+        text: shown in place of a number.
+        marks: remarks on the number, keys of `MARKS`.
         bold: the best, or not significantly worse than it.
         notes: reasons that a footnote gives; a missing value has at least one.
     """
@@ -47,6 +48,11 @@ class Cell:
         return self.value is None and self.text is None
 
     @property
+    def signs(self) -> list[str]:
+        """The signs of its marks; one that is itself the text is not repeated."""
+        return [MARKS[mark][0] for mark in self.marks if MARKS[mark][0] != self.text]
+
+    @property
     def has_interval(self) -> bool:
         """Whether both ends of the interval are known."""
         return self.low is not None and self.high is not None
@@ -63,7 +69,9 @@ class Column:
         better: ``"higher"``, ``"lower"``, ``"zero"`` or None.
         decimals: digits after the point.
         signed: show a plus sign.
-        interval: show the interval beside the value.
+        interval: show the interval after the value.
+        priority: columns of a lower one are kept longer where there is little room; 0 always.
+        help: one sentence that explains the column.
     """
 
     key: str
@@ -73,6 +81,8 @@ class Column:
     decimals: int = 2
     signed: bool = False
     interval: bool = False
+    priority: int = 0
+    help: str = ""
 
     @property
     def arrow(self) -> str:
@@ -112,10 +122,13 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     caption: str = ""
+    smoke: bool = False
     footnotes: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         notes = dict.fromkeys(note for row in self.rows for cell in row.cells for note in cell.notes)
+        if self.smoke and not self.title.startswith("SMOKE"):
+            object.__setattr__(self, "title", f"SMOKE TEST: {self.title}")
         object.__setattr__(self, "footnotes", {note: letter(i) for i, note in enumerate(notes)})
 
     def legend(self) -> list[str]:

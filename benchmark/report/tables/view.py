@@ -1,6 +1,6 @@
 """Reading `Results` for reports: the value of each cell, what is known of it, and why it is missing."""
 
-from collections.abc import Container, Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -8,30 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS
+from calbench.benchmark.core.schema import (
+    COMPARISON_COLUMNS,
+    NOISE_FLOOR,
+    NOISE_FLOOR_95,
+    ORACLE,
+    RESULT_COLUMNS,
+    as_flag,
+)
 from calbench.benchmark.metrics.base import registry, relative_reduction
+from calbench.benchmark.results.records import CellRecord, EntryRecord, MetricRecord, RunRecord
 from calbench.benchmark.results.results import Results
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """How a metric is shown."""
-
-    name: str
-    label: str
-    unit: str = ""
-    better: str | None = None
-    decimals: int = 2
-
-    @property
-    def reduction_label(self) -> str:
-        """What its relative improvement is called."""
-        return f"{self.label} {'gain' if self.better == 'higher' else 'reduction'}"
-
-    @property
-    def unit_of_changes(self) -> str:
-        """Of a difference of two values: percentages differ in points."""
-        return "points" if self.unit == "%" else self.unit
 
 
 @dataclass(frozen=True)
@@ -47,10 +34,23 @@ class Stat:
     reduction: float | None = None
     reduction_low: float | None = None
     reduction_high: float | None = None
+    debiased: float | None = None
+    noise_floor: float | None = None
+    noise_floor_95: float | None = None
+    detectable: float | None = None
+    p_adjusted: float | None = None
     differs: bool | None = None
     tied_with_best: bool | None = None
     calibrated: bool | None = None
+    interval_reason: str = ""
+    change_reason: str = ""
+    reduction_reason: str = ""
     seeds: int = 0
+
+    @property
+    def error(self) -> float | None:
+        """What comparisons use: the debiased error (not below 0) of a calibration error, the value of others."""
+        return self.value if self.debiased is None else max(self.debiased, 0.0)
 
 
 Key = tuple[str, str, str, str]
@@ -59,6 +59,7 @@ Key = tuple[str, str, str, str]
 _KEY = ["dataset", "backbone", "entry", "metric"]
 _NUMBERS = [field.name for field in fields(Stat) if field.type == float | None]
 _FLAGS = [field.name for field in fields(Stat) if field.type == bool | None]
+_TEXTS = [field.name for field in fields(Stat) if field.type is str]
 
 
 @dataclass
@@ -69,12 +70,14 @@ class View:
         results: what to show.
         split: the split whose values are shown.
         checkpoint: the checkpoint rule; None is the protocol's own (the first one of the table where it names none).
+        chosen: the entries to show, together with the baseline; all by default.
     """
 
     results: Results
     split: str = "test"
     checkpoint: str | None = None
-    run: dict[str, Any] = field(init=False, repr=False)
+    chosen: tuple[str, ...] = ()
+    run: RunRecord = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.run = self.results.run
@@ -84,7 +87,7 @@ class View:
     @property
     def baseline(self) -> str | None:
         """The entry that changes and reductions refer to."""
-        return self.run.get("baseline")
+        return self.run.baseline
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -113,7 +116,9 @@ class View:
 
     def _compared_stats(self) -> dict[Key, Stat]:
         frame = self.comparisons
-        columns = [_known(frame[name]) for name in _NUMBERS] + [map(_flag, frame[name].tolist()) for name in _FLAGS]
+        columns = [_known(frame[name]) for name in _NUMBERS]
+        columns += [[as_flag(value) for value in frame[name].tolist()] for name in _FLAGS]
+        columns += [["" if pd.isna(text) else str(text) for text in frame[name].tolist()] for name in _TEXTS]
         seeds = pd.to_numeric(frame["seeds"], errors="coerce").fillna(0).astype(int).tolist()
         stats = zip(_keys(frame), zip(*columns, seeds, strict=True), strict=True)
         return {key: Stat(*values) for key, values in stats if values[0] is not None}
@@ -146,6 +151,19 @@ class View:
         """What is known of a metric of an entry; an empty `Stat` where nothing is."""
         return self.stats.get((dataset, backbone, entry, metric), Stat())
 
+    def floor(self, dataset: str, backbone: str, entry: str) -> tuple[float | None, float | None]:
+        """The ECE under perfect calibration: its mean, and its 95th percentile."""
+        if entry == ORACLE:
+            stat, metrics = self.oracle(dataset, backbone, "ece"), (NOISE_FLOOR, NOISE_FLOOR_95)
+            mean, upper = (self.oracle(dataset, backbone, name).value for name in metrics)
+        else:
+            stat = self.stat(dataset, backbone, entry, "ece")
+            mean, upper = (self.stat(dataset, backbone, entry, name).value for name in (NOISE_FLOOR, NOISE_FLOOR_95))
+        return (
+            mean if stat.noise_floor is None else stat.noise_floor,
+            upper if stat.noise_floor_95 is None else stat.noise_floor_95,
+        )
+
     def oracle(self, dataset: str, backbone: str, metric: str) -> Stat:
         """The Bayes posterior's value on `dataset`; it does not depend on the backbone."""
         if (dataset, backbone, ORACLE, metric) in self.stats:
@@ -159,77 +177,91 @@ class View:
     @cached_property
     def datasets(self) -> list[str]:
         """The suite's datasets, in its order."""
-        return self._names("datasets", "dataset")
+        return self._names(self.run.datasets, "dataset")
 
     @cached_property
     def backbones(self) -> list[str]:
         """The suite's backbones, in its order."""
-        return [name for name in self._names("backbones", "backbone", skip=ORACLE) if name not in ("", "-")]
+        return [name for name in self._names(self.run.backbones, "backbone", skip=ORACLE) if name not in ("", "-")]
 
     @cached_property
     def entries(self) -> list[str]:
         """The suite's entries, in its order; the oracle is none of them."""
-        listed = [entry["entry"] for entry in self.run.get("entries", [])]
-        return [e for e in _unique([*listed, *self._column("entry")]) if e != ORACLE]
+        listed = [record.entry for record in self.run.entries]
+        every = [e for e in _unique([*listed, *self._column("entry")]) if e != ORACLE]
+        return [e for e in every if e in self.chosen or e == self.baseline] if self.chosen else every
 
-    def _names(self, listed: str, column: str, skip: str | None = None) -> list[str]:
-        return _unique([*self.run.get(listed, []), *self._column(column, skip)])
+    def _names(self, listed: Iterable[str], column: str, skip: str | None = None) -> list[str]:
+        return _unique([*listed, *self._column(column, skip)])
 
     def _column(self, column: str, skip: str | None = None) -> list[str]:
-        found = []
+        names: list[str] = []
         for frame in (self.table, self.comparisons):
             part = frame[frame["entry"] != skip] if skip else frame
-            found += [str(name) for name in part[column].dropna().unique()]
-        return found
+            names += [str(name) for name in part[column].dropna().unique()]
+        return names
 
     @cached_property
-    def records(self) -> dict[str, dict[str, Any]]:
-        """What run.json says of each entry: label, recipe, calibrator, methods."""
-        records = {entry["entry"]: entry for entry in self.run.get("entries", [])}
+    def records(self) -> dict[str, EntryRecord]:
+        """The record of each entry; of one that run.json does not list, its name and recipe."""
+        records = {record.entry: record for record in self.run.entries}
         first = self.table.drop_duplicates("entry").set_index("entry")
         for entry in self.entries:
             if entry not in records:
                 recipe = first.at[entry, "recipe"] if entry in first.index else None
-                records[entry] = {"entry": entry, "label": entry, "recipe": recipe, "families": [], "methods": []}
+                known = isinstance(recipe, str) and recipe
+                records[entry] = EntryRecord(entry=entry, label=entry, recipe=str(recipe) if known else entry)
         return records
 
     @cached_property
     def labels(self) -> dict[str, str]:
         """A short label for each entry; the entry's own name where two would share one."""
-        labels = {entry: str(self.records[entry].get("label") or entry) for entry in self.entries}
+        labels = {entry: self.records[entry].label or entry for entry in self.entries}
         taken = list(labels.values())
         return {entry: label if taken.count(label) == 1 else entry for entry, label in labels.items()} | {
             ORACLE: "Oracle"
         }
 
-    @cached_property
-    def metrics(self) -> dict[str, MetricInfo]:
-        """How each metric is shown, from the record of the run."""
-        known = {"name", "label", "unit", "better", "decimals"}
-        listed = (MetricInfo(**{k: v for k, v in m.items() if k in known}) for m in self.run.get("metrics", []))
-        return {metric.name: metric for metric in listed}
+    def short(self, name: str) -> str:
+        """The short label of a dataset or backbone; the name where the suite has none for it."""
+        return self.run.labels.get(name, name)
 
-    def metric(self, name: str) -> MetricInfo:
-        """How metric `name` is shown; plain where the run does not say."""
-        return self.metrics.get(name) or MetricInfo(**_registered(name))
+    @cached_property
+    def metrics(self) -> dict[str, MetricRecord]:
+        """How each metric is shown, from the record of the run."""
+        return {metric.name: metric for metric in self.run.metrics}
+
+    def metric(self, name: str) -> MetricRecord:
+        """How metric `name` is shown; as the registry declares it, or plain, where the run does not list it."""
+        return self.metrics.get(name) or _registered(name)
 
     def knows(self, metric: str) -> bool:
-        """Whether the run lists `metric`, or any value of it was found."""
-        return metric in self.metrics or metric in self._found_metrics
+        """Whether the run lists `metric`, or there is any value of it."""
+        return metric in self.metrics or metric in self._measured
 
     @cached_property
-    def _found_metrics(self) -> dict[str, None]:
+    def _measured(self) -> dict[str, None]:
         return dict.fromkeys(key[3] for key in self.stats)
 
     @cached_property
     def metric_names(self) -> list[str]:
-        """The metrics that the run lists, then all others of which values were found."""
-        return _unique([*self.metrics, *self._found_metrics])
+        """The metrics that the run lists, then all others that have values."""
+        return _unique([*self.metrics, *self._measured])
+
+    @cached_property
+    def has_floor(self) -> bool:
+        """Whether a noise floor of the ECE is known."""
+        return self.knows(NOISE_FLOOR) or any(stat.noise_floor is not None for stat in self.stats.values())
+
+    @cached_property
+    def debiased_metrics(self) -> set[str]:
+        """The calibration errors with a debiased estimate."""
+        return {key[3] for key, stat in self.stats.items() if stat.debiased is not None}
 
     @cached_property
     def truth_metrics(self) -> list[str]:
         """The metrics with values that compare with the true posterior."""
-        return [name for name in self._found_metrics if name in registry and "posterior" in registry[name].needs]
+        return [name for name in self._measured if name in registry and "posterior" in registry[name].needs]
 
     @cached_property
     def truth_datasets(self) -> set[str]:
@@ -238,59 +270,91 @@ class View:
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
-        """The (dataset, backbone) pairs of the suite: those with a cell planned or a value found."""
-        planned = {(cell["dataset"], cell["backbone"]) for cell in self.run.get("cells", [])}
-        found = {(key[0], key[1]) for key in self.stats if key[2] != ORACLE}
-        pairs = [(d, b) for d in self.datasets for b in self.backbones if (d, b) in planned | found]
+        """The (dataset, backbone) pairs of the suite: those with a planned cell or a value."""
+        planned = {(cell.dataset, cell.backbone) for cell in self.run.cells}
+        known = planned | {(key[0], key[1]) for key in self.stats if key[2] != ORACLE}
+        pairs = [(d, b) for d in self.datasets for b in self.backbones if (d, b) in known]
         return pairs or [(d, b) for d in self.datasets for b in self.backbones]
 
     @cached_property
-    def _cells(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-        cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-        for cell in self.run.get("cells", []):
-            cells.setdefault((cell["dataset"], cell["backbone"], cell["recipe"]), []).append(cell)
+    def _cells(self) -> dict[tuple[str, str, str], list[CellRecord]]:
+        cells: dict[tuple[str, str, str], list[CellRecord]] = {}
+        for cell in self.run.cells:
+            cells.setdefault((cell.dataset, cell.backbone, cell.recipe), []).append(cell)
         return cells
 
-    def cells(self, dataset: str, backbone: str, entry: str) -> list[dict[str, Any]]:
+    def cells(self, dataset: str, backbone: str, entry: str) -> list[CellRecord]:
         """The training runs behind an entry, a record each."""
-        return self._cells.get((dataset, backbone, self.records[entry].get("recipe") or entry), [])
+        return self._cells.get((dataset, backbone, self.records[entry].recipe or entry), [])
 
     @cached_property
-    def _seeds_found(self) -> dict[tuple[str, str, str], set[str]]:
-        found: dict[tuple[str, str, str], set[str]] = {}
+    def _seeds(self) -> dict[tuple[str, str, str], set[str]]:
+        seeds: dict[tuple[str, str, str], set[str]] = {}
         runs = self.table[["dataset", "backbone", "entry", "seed"]].drop_duplicates()
         for dataset, backbone, entry, seed in runs.itertuples(index=False):
-            found.setdefault((dataset, backbone, entry), set()).add(str(seed))
-        return found
+            seeds.setdefault((dataset, backbone, entry), set()).add(_seed(seed))
+        return seeds
 
     def reasons(self, dataset: str, backbone: str, entry: str) -> list[str]:
         """Why seeds of an entry have no values: one line for each reason, with its seeds; empty where all have some.
 
-        A cell may have failed for another entry alone (a calibrator cannot be fitted); this one has values then.
+        A cell may have failed only for another entry (a calibrator cannot be fitted); this one has values then.
         """
         seeds: dict[str, list[str]] = {}
-        found = self._seeds_found.get((dataset, backbone, entry), set())
+        known = self._seeds.get((dataset, backbone, entry), set())
         for cell in self.cells(dataset, backbone, entry):
-            if cell.get("status") != "done" and str(cell.get("seed")) not in found:
-                reason = ": ".join(str(part) for part in (cell.get("status"), cell.get("reason")) if part)
-                seeds.setdefault(reason, []).append(str(cell.get("seed")))
+            if cell.status != "done" and str(cell.seed) not in known:
+                reason = ": ".join(part for part in (cell.status, cell.reason) if part)
+                seeds.setdefault(reason, []).append(str(cell.seed))
         return [f"{reason} ({'seed' if len(s) == 1 else 'seeds'} {', '.join(s)})" for reason, s in seeds.items()]
 
 
-def _registered(name: str) -> dict[str, Any]:
-    """What the metric registry says of a metric that the run does not describe; its name alone where nothing does."""
-    if name in registry:
-        described = registry[name].describe()
-        return {key: described[key] for key in ("name", "label", "unit", "better", "decimals")}
-    return {"name": name, "label": name}
+def _seed(value: Any) -> str:
+    """A seed as the record spells it: a column with an empty cell holds floats."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _registered(name: str) -> MetricRecord:
+    """The record of a metric that the run does not describe; its name only where the registry lacks it too."""
+    return MetricRecord(**registry[name].describe()) if name in registry else MetricRecord(name=name, label=name)
+
+
+class Views:
+    """The views of some results, each made once."""
+
+    def __init__(self, results: Results, entries: Sequence[str] = ()) -> None:
+        self.results = results
+        self._entries = tuple(entries)
+        self._made: dict[tuple[str, str | None], View] = {}
+
+    def __call__(self, split: str = "test", checkpoint: str | None = None) -> View:
+        """The view of a split and a checkpoint rule; None is the protocol's own."""
+        rule = main_checkpoint(self.results) if checkpoint is None else checkpoint
+        if (split, rule) not in self._made:
+            self._made[split, rule] = View(self.results, split=split, checkpoint=rule, chosen=self._entries)
+        return self._made[split, rule]
+
+    @property
+    def main(self) -> View:
+        """The test split at the protocol's checkpoint rule."""
+        return self()
+
+    @property
+    def others(self) -> list[View]:
+        """Every other checkpoint rule and shifted split that the table has; out-of-distribution splits have no ECE."""
+        table = self.results.table
+        if not {"checkpoint", "split"} <= set(table.columns):
+            return []
+        rows = table[["checkpoint", "split"]].dropna().drop_duplicates().itertuples(index=False)
+        pairs = [(str(split), str(rule)) for rule, split in rows if not str(split).startswith("ood-")]
+        return [self(*pair) for pair in pairs if pair != (self.main.split, self.main.checkpoint)]
 
 
 def main_checkpoint(results: Results) -> str | None:
     """The checkpoint rule whose values the tables show: the protocol's, else the first one of the table."""
-    named = (results.run.get("protocol") or {}).get("checkpoint")
-    named = named[0] if isinstance(named, list) and named else named
-    found = list(results.table["checkpoint"].dropna().unique()) if "checkpoint" in results.table else []
-    return named if named in found or not found else str(found[0])
+    named = results.run.protocol.main_checkpoint
+    known = list(results.table["checkpoint"].dropna().unique()) if "checkpoint" in results.table else []
+    return named if named in known or not known else str(known[0])
 
 
 def _unique(names: Iterable[Hashable]) -> list:
@@ -305,10 +369,3 @@ def _known(column: pd.Series) -> list[float | None]:
     """Numbers as pandas may have kept them, text included; None where there is none or it is not finite."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return [v if ok else None for v, ok in zip(values.tolist(), np.isfinite(values).tolist(), strict=True)]
-
-
-def _flag(value: Any) -> bool | None:
-    """A boolean as pandas may have kept it: a bool, 0 and 1, or a word of a CSV file."""
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
-        return None
-    return value.strip().lower() == "true" if isinstance(value, str) else bool(value)

@@ -130,15 +130,16 @@ def scale(quick: bool, repeats: int) -> Iterator[Measurement]:
     yield measure(f"plan {len(plan()):,} cells, with their keys", "calbench", plan, repeats)
     table = _large_table(10_000 if quick else 100_000)
     from calbench.benchmark.report.render.markdown import markdown
-    from calbench.benchmark.report.tables.leaderboard import leaderboard
+    from calbench.benchmark.report.report import Report
+    from calbench.benchmark.results.records import RunRecord
     from calbench.benchmark.results.results import Results
     from calbench.benchmark.statistics import compare
 
-    run = {"suite": "speed", "baseline": "entry 0", "protocol_text": []}
+    run = RunRecord(suite="speed", baseline="entry 0")
 
     def board() -> list[str]:
         comparisons = compare(table, {}, "entry 0", expected_seeds=5)
-        return [markdown(block.table) for block in leaderboard(Results(table, comparisons, run))]
+        return [markdown(block.table) for block in Report(Results(table, comparisons, run)).blocks]
 
     yield measure(f"leaderboard of {len(table):,} rows, compared and written", "calbench", board, repeats)
     yield _warm_rerun(10 if quick else 60, repeats)

@@ -1,0 +1,320 @@
+"""Typed, frozen records of a run: what ``run.json``, ``diagrams.json`` and ``curves.json`` hold, checked on reading."""
+
+import math
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from calbench.benchmark.core.errors import InputError
+
+FORMAT = 1
+"""The format of the files; another one is refused."""
+
+Text = Annotated[str, Field(max_length=1_000_000)]
+Status = Literal["done", "failed", "missing", "to evaluate"]
+Direction = Literal["higher", "lower", "zero"]
+Decimals = Annotated[int, Field(ge=0, le=12)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """The base of all records: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __getitem__(self, name: str) -> Any:
+        """A field by its name, as in the plain data of the file."""
+        if name not in type(self).model_fields and name not in (self.model_extra or {}):
+            raise KeyError(name)
+        return getattr(self, name)
+
+
+R = TypeVar("R", bound=Record)
+
+
+class VersionRecord(Record):
+    """The code that made something: calbench's version and commit, and the packages that results depend on."""
+
+    calbench: str | None = None
+    commit: str | None = None
+    versions: dict[str, str] = {}
+
+    @property
+    def text(self) -> str:
+        """One line, such as ``calbench 0.1.0, commit 0123abc``."""
+        return f"calbench {self.calbench or '?'}, commit {self.commit or 'unknown'}"
+
+
+class MetricRecord(Record):
+    """How a metric is shown: its label, unit, direction and decimals."""
+
+    name: str
+    label: str
+    unit: str = ""
+    better: Direction | None = None
+    decimals: Decimals = 2
+    needs: tuple[str, ...] = ()
+
+    @property
+    def reduction_label(self) -> str:
+        """What its relative improvement is called."""
+        return f"{self.label} {'gain' if self.better == 'higher' else 'reduction'}"
+
+    @property
+    def unit_of_changes(self) -> str:
+        """Of a difference of two values: percentages differ in points."""
+        return "points" if self.unit == "%" else self.unit
+
+
+class MethodRecord(Record):
+    """One method of an entry: its name, label, kind, paper, options and docstring."""
+
+    name: str
+    label: str
+    kind: str = ""
+    paper: str | None = None
+    options: dict[str, Any] = {}
+    doc: Text = ""
+
+
+class EntryRecord(Record):
+    """One entry of the leaderboard and the methods that it consists of."""
+
+    entry: Text
+    label: Text
+    recipe: Text
+    calibrator: Text = "none"
+    families: tuple[str, ...] = ()
+    methods: tuple[MethodRecord, ...] = ()
+
+
+class CellRecord(Record):
+    """One training run: what it was, and how it ended.
+
+    Attributes:
+        key: hash of everything that determines its predictions.
+        status: ``done``, ``failed``, ``missing`` or ``to evaluate``.
+        reason: why it is not done.
+        seconds: of training.
+        parameters: of the model.
+        extra_parameters_percent: parameters of the head, relative to the backbone's.
+        note: a remark, such as which token a head reads.
+        split: where the calibration and test samples come from.
+        version: the code that made it, where it is known.
+    """
+
+    key: str | None = None
+    dataset: str
+    backbone: str
+    recipe: str
+    seed: int
+    status: Status
+    reason: Text | None = None
+    seconds: float | None = None
+    parameters: int | None = None
+    extra_parameters_percent: float | None = None
+    note: str | None = None
+    split: str | None = None
+    version: VersionRecord | None = None
+
+
+class ProtocolRecord(Record):
+    """The protocol that all entries share; further fields are kept as they were written."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str = ""
+    checkpoint: str | tuple[str, ...] | None = None
+
+    @property
+    def main_checkpoint(self) -> str | None:
+        """The checkpoint rule whose values tables show."""
+        if isinstance(self.checkpoint, tuple):
+            return self.checkpoint[0] if self.checkpoint else None
+        return self.checkpoint
+
+
+class ConfigRecord(Record):
+    """The suite as written; further fields are kept as they were written."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    tables: tuple[Any, ...] = ()
+    reference: str | None = None
+
+
+class Declaration(Record):
+    """The part of the record that is known before anything is run.
+
+    Attributes:
+        suite: its name.
+        title: above the tables.
+        description: below the title.
+        config: the suite as written.
+        protocol: what is the same for every entry.
+        protocol_text: the lines about it above every table.
+        baseline: the entry that changes and reductions refer to.
+        entries: the rows of the leaderboard, in the suite's order.
+        seeds: of the cells.
+        metrics: those that tables may show.
+        smoke: whether it is a smoke test, whose numbers mean nothing.
+        labels: short names of backbones and datasets, where they have some.
+    """
+
+    suite: str = ""
+    title: str = ""
+    description: str = ""
+    config: ConfigRecord = ConfigRecord()
+    protocol: ProtocolRecord = ProtocolRecord()
+    protocol_text: tuple[str, ...] = ()
+    baseline: str | None = None
+    entries: tuple[EntryRecord, ...] = ()
+    seeds: tuple[int, ...] = ()
+    metrics: tuple[MetricRecord, ...] = ()
+    smoke: bool = False
+    labels: dict[str, str] = {}
+
+
+class RunRecord(Declaration):
+    """Everything that a reader needs to judge or to repeat a run: the content of ``run.json``.
+
+    Attributes:
+        format: of the files.
+        calbench: the version that collected the results; `VersionRecord` of each cell has the one that made it.
+        commit: likewise.
+        created: when, in ISO format.
+        command: the command line.
+        versions: of the packages that results depend on.
+        hardware: processor, cores, accelerators.
+        seconds: how long the run took.
+        datasets: in the order of the suite.
+        backbones: in the order of the suite.
+        cells: the training runs.
+        notes: remarks and warnings, printed with the tables.
+        inputs: a hash of everything that the results follow from.
+    """
+
+    format: Literal[1] = FORMAT
+    calbench: str = ""
+    commit: str | None = None
+    created: str = ""
+    command: str = ""
+    versions: dict[str, str] = {}
+    hardware: dict[str, Any] = {}
+    seconds: float = 0.0
+    datasets: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = ()
+    cells: tuple[CellRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+    inputs: str = ""
+
+    @property
+    def shown_title(self) -> str:
+        """The title, or the suite's name; a smoke test says so."""
+        title = self.title or self.suite or "Leaderboard"
+        return f"SMOKE TEST: {title}" if self.smoke and not title.startswith("SMOKE") else title
+
+    @property
+    def collector(self) -> VersionRecord:
+        """The code that collected the results."""
+        return VersionRecord(calbench=self.calbench or None, commit=self.commit, versions=self.versions)
+
+    @property
+    def makers(self) -> tuple[VersionRecord, ...]:
+        """The different versions of the code that made the cells; the collector's where cells do not name one."""
+        named = {cell.version.text: cell.version for cell in self.cells if cell.version is not None}
+        return tuple(named.values()) or (self.collector,)
+
+
+class BinRecord(Record):
+    """One bin of a reliability diagram; values are None in an empty bin."""
+
+    low: float
+    high: float
+    count: float
+    confidence: float | None = None
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+
+    @property
+    def filled(self) -> bool:
+        """Whether there are samples in it, with a confidence and an accuracy."""
+        values = (self.confidence, self.accuracy)
+        return self.count > 0 and all(value is not None and math.isfinite(value) for value in values)
+
+
+class HistogramRecord(Record):
+    """Counts between edges; one more edge than counts."""
+
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+
+
+class DiagramRecord(Record):
+    """The reliability bins of one entry, seed, checkpoint and split, and a histogram of per-sample temperatures."""
+
+    dataset: str
+    backbone: str
+    entry: str
+    seed: int
+    checkpoint: str | None = None
+    split: str
+    bins: tuple[BinRecord, ...] = ()
+    temperature: HistogramRecord | None = None
+
+
+class EpochRecord(Record):
+    """What training recorded of one epoch; metrics are of the calibration split."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    epoch: int
+    loss: float | None = None
+    accuracy: float | None = None
+    nll: float | None = None
+    ece: float | None = None
+
+
+class CurveRecord(Record):
+    """The epochs of one training run, and which epoch each checkpoint rule chose."""
+
+    dataset: str
+    backbone: str
+    recipe: str
+    seed: int
+    epochs: tuple[EpochRecord, ...] = ()
+    checkpoints: dict[str, int] = {}
+
+
+def parse(kind: type[R], value: Any, where: str) -> R:
+    """Plain data as a record.
+
+    Raises:
+        InputError: a field is missing, unknown or of the wrong type; the message names `where` and the field.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise InputError(_first_problem(error, where)) from None
+
+
+def parse_all(kind: type[R], values: Any, where: str) -> list[R]:
+    """A list of plain data as records.
+
+    Raises:
+        InputError: as of `parse`, with the place in the list.
+    """
+    try:
+        return TypeAdapter(list[kind]).validate_python(values)
+    except ValidationError as error:
+        raise InputError(_first_problem(error, where)) from None
+
+
+def _first_problem(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {field + ': ' if field else ''}{first['msg']}{more}"
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """A record as plain data for JSON."""
+    return record.model_dump(mode="json")

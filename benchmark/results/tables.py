@@ -1,0 +1,79 @@
+"""Reading the tidy CSV files: columns are there, numbers are numbers, flags are flags; else an error with the line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA, Column, conform
+
+_SCHEMA = (*RESULT_SCHEMA, *COMPARISON_SCHEMA)
+_TEXT = {column.name: "str" for column in _SCHEMA if column.kind == "text"}
+_FLAGS = frozenset(("true", "false", "0", "1", "0.0", "1.0", "nan", "none", ""))
+
+
+def read_with_schema(path: Path, schema: Sequence[Column]) -> pd.DataFrame:
+    """Read a CSV with the columns of `schema`; optional ones that an earlier version did not write are empty.
+
+    Raises:
+        InputError: the file is missing, is not a CSV, lacks a required column, or has a value of the wrong kind.
+    """
+    table = read_table(path, [column.name for column in schema if column.required])
+    for column in schema:
+        if column.name not in table or column.kind == "text":
+            continue
+        if column.kind == "flag":
+            _check_flags(table[column.name], f"{shown(path)}", column.name)
+        elif column.name != "value":
+            table[column.name] = as_numbers(table[column.name], shown(path), column.name)
+    return conform(table, schema, shown(path))
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV with at least `columns`.
+
+    Raises:
+        InputError: the file is missing, is not a CSV, lacks a column, or has a value that is not a number.
+    """
+    try:
+        table = pd.read_csv(path, dtype=dict(_TEXT), keep_default_na=True)
+    except FileNotFoundError:
+        raise InputError(f"{shown(path)}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{shown(path)}: not a readable CSV: {' '.join(str(error).split())}") from None
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(f"{shown(path)}: the column {missing[0]!r} is missing")
+    return table.assign(value=as_numbers(table["value"], shown(path))) if "value" in columns else table
+
+
+def _check_flags(values: pd.Series, where: str, name: str) -> None:
+    words = [str(value).strip().lower() for value in values.tolist()]
+    wrong = [place for place, word in enumerate(words) if word not in _FLAGS]
+    if wrong:
+        raise InputError(f"{where}, line {wrong[0] + 2}: {name} is {words[wrong[0]]!r}, neither true nor false")
+
+
+def as_numbers(values: pd.Series, where: str, name: str = "the value") -> pd.Series:
+    """A column of a CSV as floats, NaN where a cell is empty.
+
+    Args:
+        values: the column.
+        where: the file, for the error.
+        name: what the column holds, for the error.
+
+    Raises:
+        InputError: a cell holds something else; the message starts with `where` and names the line.
+    """
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    wrong = values.index[values.notna() & numbers.isna()]
+    if len(wrong):
+        line = values.index.get_loc(wrong[0]) + 2  # the head is the first
+        raise InputError(f"{where}, line {line}: {name} {values[wrong[0]]!r} is not a number")
+    return numbers
+
+
+def shown(path: Path) -> str:
+    """A file in its folder: enough to find it, and no path of somebody's machine."""
+    return "/".join(filter(None, (path.parent.name, path.name)))
