@@ -141,6 +141,8 @@ def _dumped(records: Iterable[Record]) -> bytes:
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{tables.shown(path)}: no such file") from None
     except OSError as error:
         raise InputError(f"{tables.shown(path)}: {error.strerror}") from None
 

@@ -2,7 +2,9 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from calbench.benchmark.report.render.page import embedded_json, page
@@ -57,7 +59,10 @@ def test_nothing_of_a_run_becomes_markup(builder):
 
 def test_the_page_needs_no_network(results):
     text = page(Report(results))
-    assert not re.search(r"""(?:src|href)\s*=|url\(|@import|fetch\(|XMLHttpRequest""", text)
+    assert not re.search(r"""src\s*=|url\(|@import|fetch\(|XMLHttpRequest""", text)
+    links = re.findall(r'href="([^"]*)"', text)
+    assert links
+    assert all(re.fullmatch(r"#[a-z-]+|[a-z]+\.[a-z]+", link) for link in links), "fragments and files next to the page"
     assert "default-src 'none'" in text
 
 
@@ -209,8 +214,13 @@ def test_light_and_dark(opened, results):
 
 def test_a_phone_sees_everything_without_scrolling_sideways(opened, results):
     tab = opened(results, width=375)
+    tall = tab.evaluate("document.documentElement.scrollHeight")
     tab.locator("#cells tr[data-id] button.open").first.click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= 375
+    assert tab.locator("#cells tr[data-id]:visible").count() == 15, "the first cards"
+    tab.click("#more")
+    assert tab.locator("#cells tr[data-id]:visible").count() == len(shown(tab))
+    assert tall < 8000
     tab.select_option("#sort", label="dataset")
     assert shown(tab, "1") == sorted(shown(tab, "1"))
 
@@ -230,3 +240,72 @@ def test_a_hundred_entries(opened, builder):
     assert len(shown(tab)) == 200
     tab.fill("#search", "method-42")
     assert shown(tab) == ["method-42", "method-42"]
+
+
+def test_a_view_has_an_address(opened, results):
+    tab = opened(results)
+    tab.select_option("[data-filter=dataset]", "digits")
+    tab.fill("#search", "calattn")
+    tab.locator("#cells th button", has_text="ECE (%)").first.click()
+    before, address = shown(tab), tab.url
+    assert "dataset=digits" in address
+    assert "q=calattn" in address
+    tab.goto("about:blank")
+    tab.goto(address)
+    assert shown(tab) == before
+    assert tab.locator("#cells th[aria-sort=ascending]").count() == 1
+    tab.click("#reset")
+    assert "dataset" not in tab.url
+
+
+def test_the_first_picture_shows_every_entry_and_follows_the_filter(opened, results):
+    tab = opened(results)
+    assert tab.locator("#scatter circle").count() == 5, "a point per entry: means over all cells"
+    dot = tab.locator("#scatter circle").first
+    dot.focus()
+    assert tab.locator("#scatter text.named").text_content() == "cross-entropy"
+    tab.select_option("[data-filter=dataset]", "digits")
+    assert tab.locator("#scatter circle").count() == 10
+    box = tab.locator("#overall").bounding_box()
+    assert box["y"] < 400, "the overall table is in the first screen"
+
+
+def test_two_entries_are_compared(opened, results):
+    tab = opened(results)
+    tab.select_option("#first", "cross-entropy")
+    tab.select_option("#second", "focal")
+    tab.click("#compare")
+    place = tab.locator("#comparison")
+    assert place.locator("h3").count() == 4
+    assert place.locator("svg.reliability").count() == 8
+    row = place.locator("tbody tr").first.locator("td").all_inner_texts()
+    first, second, change = (float(text.replace("\u2212", "-")) for text in row[1:])
+    assert change == pytest.approx(second - first, abs=0.011)
+    assert "first=cross-entropy" in tab.url
+
+
+def test_tables_are_downloaded(opened, builder):
+    tab = opened(builder(entries=("cross-entropy", "=1+1", "a,b"), oracle=False))
+    with tab.expect_download() as caught:
+        tab.click("[data-download='rows.csv']")
+    frame = pd.read_csv(caught.value.path())
+    assert set(frame.iloc[:, 0]) == {"cross-entropy", "'=1+1", "a,b"}, "no cell is a formula"
+    assert len(frame) == 12
+    with tab.expect_download() as caught:
+        tab.click("[data-download='overall.tex']")
+    assert r"\begin{tabular}" in Path(caught.value.path()).read_text()
+
+
+def test_all_columns_are_one_click_away_and_explained(opened, results):
+    tab = opened(results)
+    head = tab.locator("#cells th button", has_text="Noise floor")
+    assert not head.is_visible()
+    tab.check("#wide")
+    assert head.is_visible()
+    assert "perfectly calibrated" in head.get_attribute("title")
+
+
+def test_a_smoke_test_says_so(builder):
+    text = page(Report(builder(smoke=True)))
+    assert "<title>SMOKE TEST: " in text
+    assert 'role="alert"' in text

@@ -137,7 +137,7 @@ def altered(value, rng):
     return value
 
 
-@pytest.mark.parametrize("name", ["run", "diagrams", "curves"])
+@pytest.mark.parametrize("name", ["diagrams", "curves"])
 def test_altered_json_is_refused_in_one_line_or_reported(folder, tmp_path, name):
     from calbench.benchmark.report import render_terminal, write_reports
     from calbench.benchmark.report.report import Report
@@ -145,18 +145,18 @@ def test_altered_json_is_refused_in_one_line_or_reported(folder, tmp_path, name)
     rng = random.Random(name)
     original = json.loads((folder / f"{name}.json").read_text())
     refused = 0
-    for count in range(60):
+    for count in range(20):
         (folder / f"{name}.json").write_text(json.dumps(altered(original, rng)))
         try:
             report = Report(Results.load(folder))
-            write_reports(report, tmp_path / f"out{count}")
+            write_reports(report, tmp_path / f"out{count}", ["markdown", "html"])
             render_terminal(report)
         except InputError as error:
             refused += 1
             assert "\n" not in str(error), error
             assert len(str(error)) < 600
         shutil.rmtree(tmp_path / f"out{count}", ignore_errors=True)
-    assert refused > 5
+    assert refused > 3
 
 
 @pytest.mark.parametrize("name", ["results.csv", "comparisons.csv"])
@@ -165,13 +165,13 @@ def test_altered_csv_is_refused_in_one_line_or_reported(folder, tmp_path, name):
 
     rng = random.Random(name)
     lines = (folder / name).read_text().splitlines()
-    for count in range(60):
+    for count in range(20):
         line = rng.randrange(len(lines))
         cells = lines[line].split(",")
         cells[rng.randrange(len(cells))] = rng.choice(("", "x", "-1", "1e999", "nan", "True", '"', "\x00", "é", "1;2"))
         (folder / name).write_text("\n".join([*lines[:line], ",".join(cells), *lines[line + 1 :]]) + "\n")
         try:
-            write_reports(Results.load(folder), tmp_path / f"out{count}")
+            write_reports(Results.load(folder), tmp_path / f"out{count}", ["markdown"])
         except InputError as error:
             assert "\n" not in str(error), error
 

@@ -60,3 +60,17 @@ def _citation(fields: dict[str, str]) -> str:
         f"arXiv {where}" if "eprint" in fields else where,
     ]
     return ", ".join(part for part in parts if part)
+
+
+def links(keys: Collection[str]) -> dict[str, str]:
+    """The web address of each of `keys` whose DOI or arXiv number the bibliography has."""
+    known = bibliography()
+    return {key: address for key in sorted(keys) if key in known and (address := _address(known[key]))}
+
+
+def _address(fields: dict[str, str]) -> str:
+    """An address of doi.org or arxiv.org: other characters than theirs are refused, so that it is safe as a link."""
+    doi, eprint = fields.get("doi", ""), fields.get("eprint", "")
+    if re.fullmatch(r"10\.[\w.]+/[\w.()/:;-]+", doi):
+        return f"https://doi.org/{doi}"
+    return f"https://arxiv.org/abs/{eprint}" if re.fullmatch(r"[\w.-]+(/\d+)?", eprint) else ""
