@@ -16,7 +16,8 @@ LEVEL = 0.55
 
 
 @figure_kind(
-    "ranks", "Critical-difference diagram: average rank by ECE over datasets (1 is best); bars join entries whose ranks "
+    "ranks",
+    "Critical-difference diagram: average rank by ECE over datasets (1 is best); bars join entries whose ranks "
     "differ by less than Nemenyi's critical difference (CD).",
 )  # fmt: skip
 def ranks(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
