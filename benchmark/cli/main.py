@@ -17,6 +17,7 @@ from calbench.benchmark.cli import info as commands_info
 from calbench.benchmark.cli import predict as commands_predict
 from calbench.benchmark.cli import predictions as commands_posthoc
 from calbench.benchmark.cli import run as commands_run
+from calbench.benchmark.cli import sizes as commands_sizes
 from calbench.benchmark.core import stopping
 from calbench.benchmark.core.errors import InputError
 
@@ -28,7 +29,15 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (commands_run, commands_predict, commands_posthoc, commands_compare, commands_diagnose, commands_info):
+for part in (
+    commands_run,
+    commands_predict,
+    commands_posthoc,
+    commands_sizes,
+    commands_compare,
+    commands_diagnose,
+    commands_info,
+):
     app.add_typer(part.app)
 
 

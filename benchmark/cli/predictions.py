@@ -9,6 +9,7 @@ from rich.table import Table
 from calbench.benchmark.cli.file_options import KNOWN_NAMES, PredictionsFile, command_line, show_note, with_source
 from calbench.benchmark.cli.fit_progress import FitProgress
 from calbench.benchmark.cli.options import wide_console
+from calbench.benchmark.cli.sizes import Draws, Sizes, show_curves
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.schema import FEWEST_REPLICATES
 from calbench.benchmark.predictions.source import Source
@@ -96,6 +97,8 @@ def calibrate(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")] = None,
     bootstrap: Bootstrap = 1000,
     bins: Bins = 15,
+    sizes: Sizes = "",
+    draws: Draws = 10,
     *,
     source: Source,
 ) -> int:
@@ -135,6 +138,9 @@ def calibrate(
     if output is not None:
         results.save(output)
         console.print(f"written: {', '.join(path.name for path in write_reports(report, output))}", markup=False)
+    if sizes:
+        named = {chain_name(chain): chain for chain in ((), *chains)}
+        show_curves(pair, named, sizes, draws, bins, output)
     compared = set(results.table["entry"])
     return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 

@@ -3,6 +3,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -219,3 +220,16 @@ def test_every_calibrator_that_the_predictions_allow_is_compared_by_default(pred
     names = {chain[0].spec.name for chain in default_chains(read_pair(predictions, split=0.5))}
     assert {"temperature-scaling", "enir", "structured-matrix-scaling"} <= names
     assert not {"focal", "calattn-frozen"} & names
+
+
+def test_sizes_are_a_table_and_files(predictions, tmp_path, capsys):
+    arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "temperature-scaling", "--bootstrap", "0"]
+    assert main([*arguments, "--sizes", "20,100", "--draws", "3", "--output", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "mean of 3 random sets" in shown
+    table = pd.read_csv(tmp_path / "out" / "sizes.csv")
+    assert set(table["size"]) == {20, 100}
+    assert set(table["entry"]) == {"uncalibrated", "temperature-scaling"}
+    assert (tmp_path / "out" / "sizes.png").stat().st_size > 1000
+    assert main([*arguments, "--sizes", "20;100"]) == 2
+    assert "whole numbers joined by commas" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""The command that shows how large a calibration set has to be: sizes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calbench.benchmark.cli.options import DataDir, Entries, Plugins, ResultsDir, Seeds, Settings, wide_console
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.execution.options import RunOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from calbench.benchmark.predictions.predictions import Predictions
+    from calbench.methods import Calibrator
+
+app = typer.Typer()
+Sizes = Annotated[str, typer.Option("--sizes", help="Numbers of calibration samples: 100,300,1000.")]
+Draws = Annotated[int, typer.Option("--draws", min=1, help="Random calibration sets of each size.")]
+PLACE = ["dataset", "backbone", "recipe", "seed"]
+
+
+def read_sizes(text: str) -> list[int]:
+    """The numbers of ``100,300,1000``.
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--sizes {text}: expected whole numbers joined by commas, such as 100,300,1000") from None
+
+
+@app.command()
+def sizes(
+    suite: Annotated[str, typer.Argument(help="A suite that was run.")],
+    sizes: Sizes,
+    draws: Draws = 10,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of sizes.csv and figures; SUITE-sizes by default."),
+    ] = None,
+    results_dir: ResultsDir = RunOptions.results_dir,
+    entry: Entries = (),
+    seed: Seeds = (),
+    set_: Settings = (),
+    plugin: Plugins = (),
+    data_dir: DataDir = RunOptions.data_root,
+) -> int:
+    """Show how large a calibration set has to be, from the stored predictions of a suite."""
+    import pandas as pd
+
+    from calbench.benchmark.config.suite import load_suite
+    from calbench.benchmark.core.registry import Plugin
+    from calbench.benchmark.evaluation.sizes import size_curves
+    from calbench.benchmark.execution.runner import plan_suite
+    from calbench.benchmark.store.store import Store
+
+    for path in plugin:
+        Plugin.load(path)
+    loaded = load_suite(suite, settings=set_, entries=entry, seeds=seed)
+    store, tables = Store(results_dir), []
+    for work in plan_suite(loaded, RunOptions(results_dir, data_dir)):
+        if store.status(work.cell.key) != "done":
+            raise InputError(f"sizes: {work.cell.describe()} is not there; run the suite first")
+        chains = {one.name: one.calibrators for one in work.entries}
+        table = size_curves(
+            store.predictions(work.cell.key), chains, read_sizes(sizes), draws=draws,
+            bins=loaded.protocol.bins, checkpoint=loaded.protocol.checkpoint,
+        )  # fmt: skip
+        place = (work.cell.dataset.spelled(), work.cell.backbone.spelled(), work.cell.recipe_name, work.cell.seed)
+        tables.append(table.assign(**dict(zip(PLACE, place, strict=True))))
+    table = pd.concat(tables)[[*PLACE, *tables[0].columns.drop(PLACE)]]
+    folder = output or Path(results_dir, f"{loaded.name}-sizes")
+    written = write_curves(table, folder)
+    wide_console().print(f"written to {folder.name}: {', '.join(written)}", markup=False)
+    return 0
+
+
+def show_curves(
+    predictions: "Predictions", chains: "dict[str, tuple[Calibrator, ...]]", numbers: str, draws: int, bins: int,
+    output: Path | None,
+) -> None:  # fmt: skip
+    """Print the NLL against the number of calibration samples; write the curves if there is a folder for them."""
+    from calbench.benchmark.evaluation.sizes import size_curves
+
+    table = size_curves(predictions, chains, read_sizes(numbers), draws=draws, bins=bins)
+    console = wide_console()
+    console.print(f"\nNLL of the test split against calibration samples, mean of {draws} random sets (95 % of them):")
+    console.print(_pivot(table).to_string(), markup=False, highlight=False)
+    if output is not None:
+        write_curves(table, output)
+
+
+def _pivot(table: "pd.DataFrame") -> "pd.DataFrame":
+    rows = table[table["metric"] == "nll"]
+    cells = [
+        "failed" if row.draws == 0 else f"{row.value:.4f} ({row.low:.4f} to {row.high:.4f})" if row.draws > 1
+        else f"{row.value:.4f}" for row in rows.itertuples()
+    ]  # fmt: skip
+    wide = rows.assign(cell=cells).pivot(index="entry", columns="size", values="cell")
+    order = rows.groupby("entry")["value"].min().sort_values().index
+    return wide.reindex(order).rename_axis(index=None, columns=None)
+
+
+def write_curves(table: "pd.DataFrame", folder: Path) -> list[str]:
+    """Write ``sizes.csv``, and a figure of the NLL for each set of predictions; returns the names."""
+    from calbench.benchmark.report.figures.size_curves import draw_sizes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "sizes.csv", index=False)
+    names = ["sizes.csv"]
+    for name, part in _parts(table):
+        for ending in ("png", "pdf"):
+            file = f"sizes{f'-{name}' if name else ''}.{ending}"
+            draw_sizes(part, "nll", name).savefig(folder / file, dpi=300, metadata={})
+            names.append(file)
+    return names
+
+
+def _parts(table: "pd.DataFrame") -> "Iterator[tuple[str, pd.DataFrame]]":
+    if "dataset" not in table:
+        yield "", table
+        return
+    for (dataset, backbone), part in table.groupby(["dataset", "backbone"], sort=False):
+        first = part[part["seed"] == part["seed"].min()]
+        yield f"{dataset}-{backbone}", first

@@ -1,0 +1,80 @@
+"""Calibration-set-size curves: subsets, means over draws, and what they show on data of known truth."""
+
+import numpy as np
+import pytest
+import torch
+
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
+from calbench.benchmark.evaluation.sizes import size_curves
+from calbench.benchmark.metrics import evaluate
+from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
+from calbench.methods import registry
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    rng = np.random.default_rng(0)
+    z = rng.normal(scale=2, size=(6000, 5))
+    y = torch.from_numpy((z + rng.gumbel(size=z.shape)).argmax(1))
+    logits = torch.from_numpy(3 * z).float()
+    parts = {"calibration": slice(0, 3000), "test": slice(3000, 6000)}
+    return Predictions({("last", name): SplitPredictions(logits[part], y[part]) for name, part in parts.items()})
+
+
+@pytest.fixture(scope="module")
+def curves(predictions):
+    chains = {
+        "uncalibrated": (),
+        "ts": (registry.create("temperature-scaling"),),
+        "ms": (registry.create("matrix-scaling"),),
+    }
+    return size_curves(predictions, chains, [50, 3000], draws=5).set_index(["entry", "size", "metric"])
+
+
+def test_the_whole_calibration_split_gives_the_ordinary_fit(curves, predictions):
+    chain = fit_chain((registry.create("temperature-scaling"),), predictions["last", "calibration"])
+    part = apply_chain(chain, predictions["last", "test"])
+    expected = evaluate(logits=part.logits, labels=part.labels, metrics=["nll"])["nll"]
+    row = curves.loc["ts", 3000, "nll"]
+    assert row["value"] == pytest.approx(expected, abs=1e-9)
+    assert row["draws"] == 1
+    assert row["low"] == row["high"] == row["value"]
+
+
+def test_few_samples_suffice_for_one_number_and_not_for_a_matrix(curves):
+    nll = curves.xs("nll", level="metric")["value"]
+    assert nll["ts", 50] < nll["uncalibrated", 50]
+    assert nll["ms", 50] > nll["ts", 50] + 0.05
+    assert abs(nll["ms", 3000] - nll["ts", 3000]) < 0.02
+    spread = curves.loc["ts", 50, "nll"]
+    assert spread["low"] < spread["value"] < spread["high"]
+
+
+def test_no_calibration_does_not_depend_on_the_size(curves):
+    nll = curves.xs("nll", level="metric")["value"]
+    assert nll["uncalibrated", 50] == nll["uncalibrated", 3000]
+
+
+def test_the_draws_are_the_same_for_all_entries_and_every_time(predictions):
+    chains = {"a": (registry.create("temperature-scaling"),), "b": (registry.create("temperature-scaling"),)}
+    first, second = (size_curves(predictions, chains, [100], draws=3) for _ in range(2))
+    assert first.equals(second)
+    values = first.set_index(["entry", "metric"])["value"]
+    assert values["a", "nll"] == values["b", "nll"]
+
+
+def test_a_size_that_fails_has_its_reason(predictions):
+    class Refuses(type(registry.create("temperature-scaling"))):
+        def fit(self, logits, labels):
+            raise ValueError("too few samples")
+
+    table = size_curves(predictions, {"refuses": (Refuses(),)}, [100], draws=2)
+    assert set(table["reason"]) == {"too few samples"}
+    assert table["value"].isna().all()
+
+
+@pytest.mark.parametrize("size", [0, -1, 3001])
+def test_sizes_outside_the_calibration_split_are_refused(predictions, size):
+    with pytest.raises(InputError, match=f"size {size}: expected 1 to 3000"):
+        size_curves(predictions, {"uncalibrated": ()}, [size])
