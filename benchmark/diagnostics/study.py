@@ -21,6 +21,7 @@ from calbench.benchmark.data.splits import prepare_data
 from calbench.benchmark.diagnostics.cell import BATCH, Attention, Options, diagnose_cell, with_noise_patch
 from calbench.benchmark.diagnostics.relations import Relation, misclassification_auroc, rank_correlation
 from calbench.benchmark.diagnostics.tempnet import TempNetControl, tempnet_temperatures
+from calbench.benchmark.predictions.predictions import Predictions
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.training.devices import make_devices
 from calbench.benchmark.training.prediction import load_classifier
@@ -89,12 +90,17 @@ def diagnose(
             _add_cell(diagnosis, cell, store, root, options, device)
         except InputError as error:
             diagnosis.notes.append(f"{cell.describe()}: {error}")
+    curves: dict[str, list[tuple[float, Keyed, Cell]]] = {}
     for cell in listed:
         if isinstance(cell, VariantCell) and store.status(cell.key) == "done":
             temperature = _only_temperature(cell)
             if temperature is not None:
-                progress(cell.describe())
-                diagnosis.curves += _curve_rows(cell, temperature, store, root, options, device)
+                plain = (1.0, cell.cell, cell.cell)
+                curves.setdefault(cell.cell.key, [plain]).append((temperature, cell, cell.cell))
+    for temperature, cell, trained in (point for curve in curves.values() for point in curve):
+        progress(f"attention temperature {temperature}: {trained.describe()}")
+        predictions = store.predictions(cell.key)
+        diagnosis.curves += _curve_rows(trained, temperature, predictions, store, root, options, device)
     if not diagnosis.attention:
         raise InputError(f"nothing to diagnose: {(diagnosis.notes or ['the suite has no trained cell'])[0]}")
     return diagnosis
@@ -161,16 +167,15 @@ def _only_temperature(cell: VariantCell) -> float | None:
 
 
 def _curve_rows(
-    cell: VariantCell, temperature: float, store: Store, root: Path, options: Options, device: str
+    cell: Cell, temperature: float, predictions: Predictions, store: Store, root: Path, options: Options, device: str
 ) -> list[dict[str, Any]]:
     """Metrics of every split at one attention temperature, and the shares of changed predictions in per cent.
 
     ``changed`` is against the network without a temperature; ``changed_by_noise`` is what one patch of noise changes
     under this temperature, on the diagnosed images of the test split.
     """
-    rule = cell.cell.checkpoints[0]
-    plain, predictions = store.predictions(cell.cell.key), store.predictions(cell.key)
-    place = _place(cell) | {"recipe": cell.cell.recipe_name, "temperature": temperature}
+    rule, plain = cell.checkpoints[0], store.predictions(cell.key)
+    place = _place(cell) | {"temperature": temperature}
     rows = []
     for split in predictions.split_names(rule):
         part = predictions[rule, split]
@@ -180,7 +185,7 @@ def _curve_rows(
             row |= metrics.evaluate(**part.scores(), labels=part.labels, metrics=list(CURVE), bins=15)
         if split == "test":
             count = min(options.images, len(part))
-            noisy = _classes_with_noise(cell.cell, temperature, _splits(cell.cell, root)["test"], count, store, device)
+            noisy = _classes_with_noise(cell, temperature, _splits(cell, root)["test"], count, store, device)
             row["changed_by_noise"] = 100 * float((noisy != part.logits[:count].argmax(1)).double().mean())
         rows.append(row)
     return rows

@@ -49,6 +49,12 @@ class AttentionTemperature(Variant):
         if len(set(self.grid)) != len(self.grid):
             raise InputError("attention-temperature: the grid has a temperature twice")
 
+    def spelled(self) -> str:
+        """As a suite has it; a grid in square brackets, so that it can be read back."""
+        if self.temperature is not None:
+            return super().spelled()
+        return f"{self.spec.name}(grid={list(self.grid)})"
+
     def candidates(self) -> Sequence[Variant]:
         """One variant per temperature of the grid."""
         return [AttentionTemperature(temperature=temperature) for temperature in self.grid]

@@ -32,7 +32,8 @@ def test_diagnose_writes_tables_figures_and_a_page(tiny, run, calbench, argument
         "misclassification", "confidence", "head temperature", "tempnet-posthoc temperature",
     }  # fmt: skip
     curve = pd.read_csv(folder / "temperature-curve.csv")
-    assert set(curve.temperature) == {2.0}
+    assert set(curve.temperature) == {1.0, 2.0}
+    assert (curve[curve.temperature == 1].changed == 0).all()
     assert (curve[curve.split == "test"].changed_by_noise >= 0).all()
     control = pd.read_csv(folder / "tempnet-control.csv")
     assert (control.gap > 0).all()

@@ -34,6 +34,8 @@ def test_an_entry_reads_back_and_names_its_parts_in_order():
     assert entry.calibrator_name == "vector-scaling"
     assert parse_entry("attention-temperature(temperature=2.0)").name == "attention-temperature(temperature=2.0)"
     assert parse_entry("temperature-scaling").derivation == ()
+    grid = "attention-temperature(grid=[0.5, 1.0])"
+    assert parse_entry(grid).name == parse_entry(parse_entry(grid).name).name == grid
 
 
 @pytest.mark.parametrize(
