@@ -6,7 +6,7 @@ engine.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Generator, Tensor, nn
 
@@ -20,11 +20,16 @@ Kind = Literal["objective", "augmentation", "head", "calibrator"]
 
 
 class Method(Component):
-    """Base of all methods: where it acts, what it needs and what it keeps."""
+    """Base of all methods: where it acts, what it needs and what it keeps.
+
+    ``tune_grid`` are options with the values that a tuned entry tries (``tune`` of a suite), four or more in all. It is
+    no part of a cell's key, which has the value that was used.
+    """
 
     kind: ClassVar[Kind]
     needs: ClassVar[frozenset[Need]] = frozenset()
     keeps_accuracy: ClassVar[bool] = False
+    tune_grid: ClassVar[tuple[tuple[str, tuple[Any, ...]], ...]] = ()
 
 
 registry: Registry[type[Method]] = Registry("method")

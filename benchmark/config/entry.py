@@ -6,12 +6,13 @@ of the trained network's prediction, and a chain of calibrators; both may be emp
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import yaml
 
+from calbench.benchmark.config.tuning import Term, Tuning
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.registry import Component
 from calbench.benchmark.variants import Variant
@@ -69,6 +70,9 @@ class Entry:
 
     ``calibrators`` are fitted on the predictions of recipe and variants; ``member_calibrators`` on those of each member
     of an ensemble, before the members are pooled.
+
+    A tuned entry has ``trials``, of which each cell's results show the best; a trial has the name of its entry,
+    ``trial_of``, and its options in words, ``choice``.
     """
 
     recipe: Recipe
@@ -76,6 +80,14 @@ class Entry:
     label: str | None = None
     variants: tuple[Variant, ...] = ()
     member_calibrators: tuple[Calibrator, ...] = ()
+    trials: tuple["Entry", ...] = ()
+    trial_of: str | None = None
+    choice: str = ""
+
+    @property
+    def evaluated(self) -> tuple["Entry", ...]:
+        """The entries to train and evaluate: the trials of a tuned entry, otherwise the entry itself."""
+        return self.trials or (self,)
 
     @property
     def pooling(self) -> Variant | None:
@@ -104,7 +116,10 @@ class Entry:
             return self.label
         parts = [part.spelled() for part in self.methods]
         implied = self.recipe.objective.identity() == self.recipe.default_objective().identity()
-        return " + ".join(parts[1:] if implied and len(parts) > 1 else parts)
+        name = " + ".join(parts[1:] if implied and len(parts) > 1 else parts)
+        if self.trial_of:
+            return f"{self.trial_of}: {name}"
+        return f"{name} (best of {len(self.trials)})" if self.trials else name
 
     @cached_property
     def calibrator_name(self) -> str:
@@ -175,27 +190,45 @@ def make_component(term: Any, create: Callable[..., Component], defaults: Defaul
     return create(name, **{**(defaults or {}).get(name, {}), **options})
 
 
-def parse_entry(spec: Any, defaults: Defaults | None = None) -> Entry:
+def parse_entry(spec: Any, defaults: Defaults | None = None, tune: Any = None) -> Entry:
     """Read one entry of a suite.
 
     Args:
-        spec: ``"focal + temperature-scaling"``, or ``{label: ..., methods: [...]}`` with terms as `parse_term` reads.
+        spec: ``"focal + temperature-scaling"``, or ``{label: ..., methods: [...], tune: ...}`` with terms as
+            `parse_term` reads.
         defaults: options by method name that the protocol sets.
+        tune: how an entry that does not say so itself is tuned, as `Tuning.of` reads it.
 
     Raises:
         InputError: unknown names or options, or a combination that cannot work, with the reason.
     """
     label = None
     if isinstance(spec, Mapping) and "methods" in spec:
-        unknown = set(spec) - {"label", "methods"}
+        unknown = set(spec) - {"label", "methods", "tune"}
         if unknown or not isinstance(spec["methods"], list):
-            raise InputError(f"entry {spec!r}: expected the keys label and methods (a list)")
-        label, terms = spec.get("label"), spec["methods"]
+            raise InputError(f"entry {spec!r}: expected the keys label, methods (a list) and tune")
+        label, terms, tune = spec.get("label"), spec["methods"], spec.get("tune", tune)
     elif isinstance(spec, str):
         terms = split_outside_brackets(spec, "+")
     else:
         terms = [spec]
-    return _compose([make_component(term, _create, defaults) for term in terms], label)
+    entry = _compose([make_component(term, _create, defaults) for term in terms], label)
+    tuning = Tuning.of(tune)
+    return _tuned(entry, [parse_term(term) for term in terms], tuning, defaults or {}) if tuning else entry
+
+
+def _tuned(entry: Entry, terms: list[Term], tuning: Tuning, defaults: Defaults) -> Entry:
+    """The entry with its trials, or as it is where nothing of it is tuned."""
+    terms = [(name, {**defaults.get(name, {}), **options}) for name, options in terms]
+    settings = tuning.settings(terms)
+    if len(settings) < 2:
+        return entry
+    name = entry.name if entry.label else f"{entry.name} (best of {len(settings)})"
+    trials = []
+    for filled, choice in settings:
+        trial = _compose([_create(term, **options) for term, options in filled], None)
+        trials.append(replace(trial, trial_of=name, choice=choice))
+    return replace(entry, trials=tuple(trials))
 
 
 def _create(name: str, **options: Any) -> Method | Variant:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_origin
 
@@ -81,7 +82,8 @@ class SuiteConfig(BaseModel):
 
     ``keep: weights`` keeps the weights of every trained cell next to its predictions, for variants and diagnostics; it
     changes no prediction, and is no part of a cell's key. ``shift`` and ``ood`` ask for further splits, which every
-    cell predicts after its training.
+    cell predicts after its training. ``tune: 4`` tries four settings of every entry with options to tune and shows the
+    one with the lowest NLL of the calibration split; see `calbench.benchmark.config.tuning`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -91,6 +93,7 @@ class SuiteConfig(BaseModel):
     backbones: list[Any] = []
     predictions: list[PredictionSource] = []
     entries: Annotated[list[Any], Field(min_length=1)]
+    tune: Any = None
     baseline: Any = "cross-entropy"
     seeds: Annotated[list[Seed], Field(min_length=1)] | Annotated[int, Field(ge=1)] = [0]
     protocol: str | dict[str, Any] = "clean"
@@ -253,8 +256,9 @@ class _Checker:
             ood = config.ood
             datasets = self._at(("ood",), lambda: tuple(ood.restrict(dataset) for dataset in datasets))
         nets = self._each("backbones", make_backbone)
-        entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_options))
-        baseline = self._at(("baseline",), lambda: parse_entry(config.baseline, protocol.method_options))
+        entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_options, config.tune))
+        read_baseline = partial(parse_entry, config.baseline, protocol.method_options, config.tune)
+        baseline = self._at(("baseline",), read_baseline)
         if baseline.name not in [entry.name for entry in entries]:
             entries = (baseline, *entries)
         seeds = list(range(config.seeds)) if isinstance(config.seeds, int) else config.seeds
@@ -284,7 +288,7 @@ class _Checker:
             for backbone in suite.backbones:
                 training = self._at(("training",), lambda d=dataset, b=backbone: suite.training_for(d, b))
                 info = self._at(("backbones",), lambda d=dataset, b=backbone: b.info(d))
-                for i, entry in enumerate(suite.entries):
+                for i, entry in [(i, one) for i, row in enumerate(suite.entries) for one in row.evaluated]:
                     self._at(("entries", i), lambda e=entry, n=info: e.recipe.check(n))
                     if training.epochs == 0 and not entry.recipe.is_plain:
                         place = self.where(("entries", i))

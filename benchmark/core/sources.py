@@ -239,7 +239,7 @@ _LEFT_OUT = frozenset({"ctx", "type_comment", "kind", "returns", "type_params"})
 def _plain(node: Any) -> Any:
     """A syntax tree as nested tuples, equal for sources that differ in comments, docstrings or annotations only."""
     if isinstance(node, list):
-        return [_plain(item) for item in node if not (isinstance(item, ast.stmt) and _is_docstring(item))]
+        return [_plain(item) for item in node if not (isinstance(item, ast.stmt) and _changes_nothing(item))]
     if not isinstance(node, ast.AST):
         return node
     skipped = set(_LEFT_OUT)
@@ -253,6 +253,12 @@ def _plain(node: Any) -> Any:
         if name not in skipped and value not in (None, []):
             fields.append((name, _plain(value)))
     return (type(node).__name__, *fields)
+
+
+def _changes_nothing(statement: ast.stmt) -> bool:
+    """A docstring, or the values of options that a tuned entry tries: a key holds the option that was used."""
+    bound = list(_bound(statement)) if isinstance(statement, ast.Assign | ast.AnnAssign) else []
+    return _is_docstring(statement) or bound == ["tune_grid"]
 
 
 def _is_docstring(statement: ast.stmt) -> bool:

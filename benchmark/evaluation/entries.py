@@ -99,7 +99,8 @@ def _fitted_values(calibrator: Calibrator) -> dict[str, str]:
 
 def evaluation_names(entries: Iterable[Entry], protocol: Protocol) -> dict[str, str]:
     """The name of the evaluation of each entry, the same in all cells."""
-    return {entry.name: evaluation_name(entry.calibrators, protocol) for entry in entries}
+    evaluated = (one for entry in entries for one in entry.evaluated)
+    return {one.name: evaluation_name(one.calibrators, protocol) for one in evaluated}
 
 
 def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...], protocol: Protocol) -> Evaluation:

@@ -17,6 +17,8 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, RESULT_SCHEMA, Address, conform
 from calbench.benchmark.evaluation.entries import Evaluation, evaluation_names
+from calbench.benchmark.evaluation.tuning import stored_names
+from calbench.benchmark.execution.choice import Trial, Trials
 from calbench.benchmark.execution.extra_splits import extra_names
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.work import oracle_name
@@ -29,6 +31,12 @@ from calbench.benchmark.store.store import Store
 
 TO_EVALUATE = "to evaluate"
 """The status of a cell of which an evaluation was damaged: it is removed and can be made again."""
+
+
+TUNED = (
+    "Best of n: the one of n settings of an entry's options with the lowest NLL of the calibration split, chosen in "
+    "every cell; calibrators are judged on fifths of that split that they were not fitted on."
+)
 
 
 class _Replicates(Mapping[Address, dict[str, np.ndarray]]):
@@ -89,6 +97,7 @@ def collect(
     collector = _Collector(suite, store)
     for work in plan:
         collector.add(work)
+    collector.add_tuned()
     table = conform(pd.DataFrame(collector.columns), RESULT_SCHEMA, "results")
     comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
     if len(table):
@@ -104,6 +113,7 @@ class _Collector:
         self.suite = suite
         self.store = store
         self.names = evaluation_names(suite.entries, suite.protocol)
+        self.trials = Trials.of(suite.entries)
         self.columns: dict[str, list[Any]] = {name: [] for name in RESULT_COLUMNS}
         self.diagrams: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
@@ -150,10 +160,11 @@ class _Collector:
         }
         curve = {"epochs": manifest.get("history", []), "checkpoints": manifest.get("checkpoints", {})}
         self.curves.append(where | {"recipe": cell.recipe_name, "seed": cell.seed} | curve)
-        listed = [(entry.name, self.names[entry.name], entry.calibrator_name) for entry in work.entries]
+        plain = [entry for entry in work.entries if not entry.trial_of]
+        listed = [(entry.name, self.names[entry.name], entry.calibrator_name) for entry in plain]
         listed += [(ORACLE, oracle_name(self.suite.protocol), "none")] if work.oracle else []
-        extra = extra_names(work.entries, self.suite.protocol, work.extra)
-        reasons = []
+        extra = extra_names(plain, self.suite.protocol, work.extra)
+        reasons = [reason for entry in work.entries if entry.trial_of and (reason := self._trial(work, entry))]
         for entry, name, calibrator in listed:
             try:
                 reason = self._entry(work, where, name, entry, calibrator)
@@ -163,7 +174,7 @@ class _Collector:
             if reason:
                 reasons.append(f"{entry}: {reason}")
                 self.failures[entry, reason] += 1
-        for entry in work.entries if extra else ():
+        for entry in plain if extra else ():
             try:
                 reason = self._entry(work, where, extra[entry.name], entry.name, entry.calibrator_name)
             except DamagedError as error:
@@ -173,14 +184,50 @@ class _Collector:
                 self.without_extra[reason] += 1
         return ({"status": "failed", "reason": "; ".join(reasons)} if reasons else {}) | found
 
-    def _entry(self, work: Work, where: dict[str, str], name: str, entry: str, calibrator: str) -> str | None:
+    def _trial(self, work: Work, entry: Entry) -> str | None:
+        """Take note of a trial; returns the reason where it has no score yet."""
+        protocol, key = self.suite.protocol, work.cell.key
+        record: dict[str, Any] = {}
+        for name in stored_names(entry, protocol):  # the evaluation, then the score
+            try:
+                stored = self.store.evaluation(key, name)
+            except DamagedError as error:
+                self.store.forget_evaluation(key, name)
+                return f"{entry.name}: {error}"
+            if stored is None:
+                failure = self.store.evaluation_failure(key, name)
+                return f"{entry.name}: {'not evaluated yet' if failure is None else failure.get('reason', 'unknown')}"
+            record = stored[0]
+        score = record["score"]
+        self.trials.add(Trial(entry, work, score))
+        return None
+
+    def add_tuned(self) -> None:
+        """Add the rows of the tuned entries, each from its best trial in every cell."""
+        for entry, best, any_trial in self.trials.winners():
+            if isinstance(best, str):
+                self.failures[entry.name, best] += 1
+                continue
+            cell = any_trial.work.cell
+            where = {"dataset": cell.dataset.spelled(), "backbone": cell.backbone.spelled()}
+            extra = extra_names([best.entry], self.suite.protocol, best.work.extra)
+            for name in (self.names[best.entry.name], *extra.values()):
+                try:
+                    self._entry(best.work, where, name, entry.name, entry.calibrator_name, entry.predictor_name)
+                except DamagedError as error:
+                    self.store.forget_evaluation(best.work.cell.key, name)
+                    self.failures[entry.name, str(error)] += 1
+
+    def _entry(
+        self, work: Work, where: dict[str, str], name: str, entry: str, calibrator: str, recipe: str | None = None
+    ) -> str | None:
         """Add the rows of one entry; returns the reason where there are none."""
         cell = work.cell
         stored = self.store.evaluation(cell.key, name)
         if stored is None:
             failure = self.store.evaluation_failure(cell.key, name)
             return "not evaluated yet" if failure is None else failure.get("reason", "unknown")
-        recipe = ORACLE if entry == ORACLE else cell.recipe_name
+        recipe = ORACLE if entry == ORACLE else recipe or cell.recipe_name
         labels = where | {"entry": entry, "recipe": recipe, "calibrator": calibrator, "seed": cell.seed}
         evaluation = Evaluation.from_stored(*stored)
         self.warnings.update((entry, warning) for warning in evaluation.warnings)
@@ -203,7 +250,7 @@ class _Collector:
             f"Shifted and out-of-distribution splits are missing in {count} evaluation(s): {reason}."
             for reason, count in sorted(self.without_extra.items())
         ]
-        return sorted(remarks) + sorted(warned) + sorted(failed) + lacking
+        return sorted(remarks) + self.trials.notes() + sorted(warned) + sorted(failed) + lacking
 
 
 def _times(count: int, noun: str) -> str:
@@ -224,7 +271,8 @@ def suite_declaration(suite: Suite, plan: list[Work]) -> Declaration:
             [work.cell.calibration for work in plan],
             trained=any(isinstance(work.cell, Cell) and work.cell.training.epochs for work in plan),
         )
-        + extra_lines(suite),
+        + extra_lines(suite)
+        + ([TUNED] if any(entry.trials for entry in suite.entries) else []),
         baseline=suite.baseline,
         entries=[_entry_record(entry) for entry in suite.entries],
         seeds=list(suite.seeds),
@@ -241,4 +289,8 @@ def _shown_metrics(suite: Suite) -> list[str]:
 
 
 def _entry_record(entry: Entry) -> EntryRecord:
-    return entry_record(entry.name, entry.label, entry.predictor_name, entry.calibrator_name, entry.methods)
+    record = entry_record(entry.name, entry.label, entry.predictor_name, entry.calibrator_name, entry.methods)
+    if not entry.trials:
+        return record
+    label = record.label if entry.label else f"{record.label} (best of {len(entry.trials)})"
+    return record.model_copy(update={"label": label, "trials": tuple(trial.choice for trial in entry.trials)})

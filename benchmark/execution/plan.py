@@ -52,7 +52,7 @@ def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str], shifted: SetP
         shifted: gives the content hash of a published shifted set, and its classes if they are a part of the dataset's.
     """
     groups: dict[str, _Group] = {}
-    for entry in suite.entries:
+    for entry in (one for row in suite.entries for one in row.evaluated):
         parts = [entry.recipe.identity(), [part.identity() for part in entry.derivation]]
         groups.setdefault(digest(parts), _Group(entry, [])).entries.append(entry)
     prints = {id(dataset): fingerprint(dataset) for dataset in suite.datasets}

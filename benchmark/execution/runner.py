@@ -13,7 +13,7 @@ from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import stopping
 from calbench.benchmark.core.errors import check_names
-from calbench.benchmark.evaluation.entries import evaluation_names
+from calbench.benchmark.evaluation.tuning import stored_names
 from calbench.benchmark.execution.collect import TO_EVALUATE, collect, inputs_digest, standing_results
 from calbench.benchmark.execution.cost import Cost, Estimate, Probe
 from calbench.benchmark.execution.extra_splits import extra_names
@@ -70,7 +70,7 @@ def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
 def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, probe: Probe | None = None) -> Status:
     """Look what the store holds of `plan`; `probe` tells the cost of cells of which nothing is known yet."""
     counts, todo, estimate = Counter(), [], Estimate()
-    names = evaluation_names(suite.entries, suite.protocol)
+    names = {one.name: stored_names(one, suite.protocol) for entry in suite.entries for one in entry.evaluated}
     for work in plan:
         state = store.status(work.cell.key)
         if options.cache == "refresh":
@@ -84,8 +84,8 @@ def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, pr
     return Status(counts, todo, estimate.total(todo, probe) if todo else None)
 
 
-def _evaluated(work: Work, names: dict[str, str], suite: Suite, store: Store, retry_failed: bool) -> str:
-    wanted = [names[entry.name] for entry in work.entries]
+def _evaluated(work: Work, names: dict[str, list[str]], suite: Suite, store: Store, retry_failed: bool) -> str:
+    wanted = [name for entry in work.entries for name in names[entry.name]]
     if work.oracle:
         wanted.append(oracle_name(suite.protocol))
     extra = {

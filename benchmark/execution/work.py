@@ -14,8 +14,11 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
 from calbench.benchmark.config.cell import Cell, FileCell, Keyed
 from calbench.benchmark.config.derived_cell import EnsembleCell, VariantCell
+from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.config.publication import read_published
 from calbench.benchmark.config.suite import PredictionSource
@@ -24,6 +27,7 @@ from calbench.benchmark.core.errors import CellError, InputError
 from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.core.threads import threads
 from calbench.benchmark.evaluation.entries import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
+from calbench.benchmark.evaluation.tuning import score_record, stored_names
 from calbench.benchmark.execution.derive import pooled_predictions, ready, stored_or_made, variant_predictions
 from calbench.benchmark.execution.extra_splits import ExtraRun, missing_splits, predict_missing, update_extra
 from calbench.benchmark.execution.plan import Work
@@ -38,6 +42,7 @@ from calbench.benchmark.store.weights import WeightsByRule, pack_weights
 Outcome = Literal["done", "failed", "busy"]
 Progress = Callable[[int, int], None]
 EntryProgress = Callable[[int, int, str], None]
+Stored = tuple[dict[str, Any], dict[str, Tensor]]
 Produced = tuple[Predictions, dict[str, Any], WeightsByRule | None]
 LARGE_BYTES = 100_000_000
 """Predictions above this size are evaluated with as many threads as there are."""
@@ -316,21 +321,33 @@ def evaluate_entries(
     key, predictions = work.cell.key, None
     for number, entry in enumerate(work.entries):
         progress(number, len(work.entries), entry.name)
-        name = evaluation_name(entry.calibrators, protocol)
-        if _known(store, key, name):
-            continue
-        predictions = predictions or store.predictions(key)
-        try:
-            evaluation = evaluate_entry(predictions, entry.calibrators, protocol)
-        except Exception as error:  # a calibrator may fail in any way, and the other entries of the cell go on
-            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            store.write_failed_evaluation(key, name, {"reason": reason, "traceback": traceback.format_exc()})
-            continue
-        store.write_evaluation(key, name, *evaluation.to_stored())
+        for name, make in _made_of(entry, protocol).items():
+            if _known(store, key, name):
+                continue
+            predictions = predictions or store.predictions(key)
+            try:
+                made = make(predictions)
+            except Exception as error:  # a calibrator may fail in any way, and the other entries of the cell go on
+                reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                store.write_failed_evaluation(key, name, {"reason": reason, "traceback": traceback.format_exc()})
+                continue
+            store.write_evaluation(key, name, *made)
     name = oracle_name(protocol)
     if work.oracle and not _known(store, key, name):
         predictions = predictions or store.predictions(key)
         store.write_evaluation(key, name, *_oracle(predictions, protocol).to_stored())
+
+
+def _made_of(entry: Entry, protocol: Protocol) -> dict[str, Callable[[Predictions], Stored]]:
+    """How everything that is stored of an entry in a cell is made, by its name there."""
+
+    def evaluation(predictions: Predictions) -> Stored:
+        return evaluate_entry(predictions, entry.calibrators, protocol).to_stored()
+
+    def score(predictions: Predictions) -> Stored:
+        return score_record(predictions, entry.calibrators, protocol), {}
+
+    return dict(zip(stored_names(entry, protocol), (evaluation, score), strict=False))
 
 
 def _known(store: Store | MemoryStore, key: str, name: str) -> bool:

@@ -78,7 +78,10 @@ class MethodRecord(Record):
 
 
 class EntryRecord(Record):
-    """One entry of the leaderboard and the methods that it consists of."""
+    """One entry of the leaderboard and the methods that it consists of.
+
+    ``trials`` are the settings of options that a tuned entry tried, in words.
+    """
 
     entry: Text
     label: Text
@@ -86,6 +89,7 @@ class EntryRecord(Record):
     calibrator: Text = "none"
     families: tuple[str, ...] = ()
     methods: tuple[MethodRecord, ...] = ()
+    trials: tuple[str, ...] = ()
 
 
 class CellRecord(Record):

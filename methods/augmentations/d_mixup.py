@@ -22,6 +22,7 @@ class DMixup(Augmentation):
 
     d: Annotated[int, Field(ge=1)] = 2
     alpha: Annotated[float, Field(gt=0)] = 1.0
+    tune_grid = (("alpha", (0.2, 0.5, 1.0, 2.0)),)
 
     def mix(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mix images (N, C, H, W) and distributions (N, K); all randomness comes from `generator` on the CPU."""

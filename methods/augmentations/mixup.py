@@ -21,6 +21,7 @@ class Mixup(Augmentation):
     """
 
     alpha: Annotated[float, Field(gt=0)] = 0.2
+    tune_grid = (("alpha", (0.1, 0.2, 0.4, 1.0)),)
 
     def mix(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mix images (N, C, H, W) and distributions (N, K); all randomness comes from `generator` on the CPU."""

@@ -27,6 +27,7 @@ class CalAttnFrozen(NetworkCalibrator):
     brier_weight: Annotated[float, Field(ge=0)] = 0.1
 
     needs = frozenset({"features"})
+    tune_grid = (("hidden", (32, 64, 128, 256)),)
 
     def fit(self, logits: Any, labels: Any, features: Any = None) -> Self:
         """Fit ``network_`` on calibration logits (N, K), labels (N,) and pooled features (N, D)."""

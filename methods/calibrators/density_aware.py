@@ -32,6 +32,7 @@ class DensityAware(FeatureCalibrator):
     neighbours: Annotated[int, Field(ge=1)] = 10
 
     keeps_accuracy = True
+    tune_grid = (("neighbours", (1, 10, 50, 100)),)
 
     def fit(self, logits: Any, labels: Any, features: Any = None) -> Self:
         """Fit ``slope_`` and ``offset_`` on logits (N, K), labels (N,) and pooled features (N, D)."""

@@ -38,6 +38,7 @@ class GroupCalibration(FeatureCalibrator):
     seed: Annotated[int, Field(ge=0)] = 0
 
     keeps_accuracy = True
+    tune_grid = (("decay", (0.01, 0.1, 1.0, 10.0)),)
 
     def fit(self, logits: Any, labels: Any, features: Any = None) -> Self:
         """Fit ``weight_`` (U, G, D + 1) and ``temperatures_`` (U, G) on logits, labels (N,) and features (N, D)."""

@@ -22,6 +22,7 @@ class HistogramBinning(OneVsRest):
     """
 
     bins: Annotated[int, Field(ge=1)] = 15
+    tune_grid = (("bins", (10, 15, 25, 50)),)
 
     def fit_curve(self, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
         """The steps of one class."""

@@ -30,6 +30,7 @@ class MatrixScaling(Calibrator):
     intercept: Annotated[float, Field(ge=0)] = 0.0
 
     needs = frozenset({"more-samples-than-classes"})
+    tune_grid = (("off_diagonal", (0.0, 1.0, 10.0, 100.0)),)
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``weight_`` (K, K) and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""

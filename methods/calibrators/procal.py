@@ -36,6 +36,7 @@ class ProCal(FeatureCalibrator):
     neighbours: Annotated[int, Field(ge=1)] = 10
 
     keeps_accuracy = True
+    tune_grid = (("neighbours", (5, 10, 20, 50)),)
 
     def fit(self, logits: Any, labels: Any, features: Any = None) -> Self:
         """Fit ``right_`` (n1, 2) and ``wrong_`` (n0, 2), in units of their bandwidths, on the calibration split."""

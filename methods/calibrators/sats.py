@@ -22,6 +22,8 @@ class SampleAdaptiveTS(NetworkCalibrator):
     As compared in Liang et al. 2026, arXiv 2508.08547.
     """
 
+    tune_grid = (("hidden", (32, 64, 128, 256)),)
+
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``network_`` on calibration logits (N, K) and labels (N,)."""
         self.fit_temperatures(logits, labels)

@@ -30,6 +30,7 @@ class ScalingBinning(OneVsRest):
 
     bins: Annotated[int, Field(ge=1)] = 10
     split: bool = True
+    tune_grid = (("bins", (5, 10, 20, 40)),)
 
     def fit_curve(self, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
         """The steps of one class."""

@@ -32,6 +32,7 @@ class Smart(NetworkCalibrator):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     batch_size: Annotated[int, Field(ge=1)] = 1024
     width: Annotated[float, Field(gt=0)] = 0.05
+    tune_grid = (("width", (0.02, 0.05, 0.1, 0.2)),)
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``network_`` on calibration logits (N, K) and labels (N,)."""

@@ -26,6 +26,7 @@ class Spline(TopLabel):
     """
 
     knots: Annotated[int, Field(ge=2)] = 6
+    tune_grid = (("knots", (4, 6, 8, 12)),)
 
     def fit_confidence(self, log_confidence: Tensor, hits: Tensor) -> None:
         """Fit ``scores_`` and ``values_`` (M,), the curve through which confidences are interpolated."""

@@ -27,6 +27,7 @@ class TopVersusAllVS(Calibrator):
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.01
+    tune_grid = (("weight", (0.001, 0.01, 0.1, 1.0)),)
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``weight_`` and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""

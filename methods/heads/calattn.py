@@ -32,6 +32,7 @@ class CalAttn(Head):
     hidden: Annotated[int, Field(ge=1)] = 128
     tokens: Tokens = "cls"
     stop_gradient: bool = False
+    tune_grid = (("hidden", (32, 64, 128, 256)),)
 
     def check(self, backbone: BackboneInfo) -> None:
         """Raise an `InputError` where `backbone` lacks the tokens asked for."""

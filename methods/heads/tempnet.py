@@ -30,6 +30,7 @@ class TempNet(Head):
     tau_max: Annotated[float, Field(gt=0)] = 5.0
     hidden: Annotated[int, Field(ge=1)] = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    tune_grid = (("tau_max", (2.0, 3.0, 5.0, 10.0)),)
 
     def __post_init__(self) -> None:
         """Check the options, and that the bounds of the temperature are in order."""

@@ -26,6 +26,7 @@ class AdaptiveConditionalSmoothing(Objective):
     predicted: Annotated[float, Field(ge=0)] = 0.1
     others: Annotated[float, Field(ge=0)] = 0.01
     margin: Annotated[float, Field(ge=0)] = 10.0
+    tune_grid = (("margin", (5.0, 8.0, 10.0, 15.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""

@@ -32,6 +32,7 @@ class PairwiseConstraints(Objective):
     needs = frozenset({"hard-labels"})
     discrimination: Annotated[float, Field(ge=0)] = 0.1
     exclusion: Annotated[float, Field(ge=0)] = 0.1
+    tune_grid = (("discrimination", (0.03, 0.1, 0.3, 1.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K), labels (N,)."""

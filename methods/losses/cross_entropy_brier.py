@@ -20,6 +20,7 @@ class CrossEntropyBrier(Objective):
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.1
+    tune_grid = (("weight", (0.03, 0.1, 0.3, 1.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""

@@ -22,6 +22,7 @@ class DualFocal(Objective):
 
     needs = frozenset({"hard-labels"})
     gamma: Annotated[float, Field(ge=0)] = 5.0
+    tune_grid = (("gamma", (2.0, 3.0, 4.0, 5.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K), labels (N,)."""

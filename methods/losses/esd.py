@@ -25,6 +25,7 @@ class ExpectedSquaredDifference(Objective):
 
     needs = frozenset({"hard-labels", "whole-batch"})
     weight: Annotated[float, Field(ge=0)] = 1.0
+    tune_grid = (("weight", (0.5, 1.0, 2.0, 5.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss of a batch: logits (N, K), labels (N,)."""

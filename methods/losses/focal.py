@@ -20,6 +20,7 @@ class Focal(Objective):
     """
 
     gamma: Annotated[float, Field(ge=0)] = 3.0
+    tune_grid = (("gamma", (1.0, 2.0, 3.0, 5.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""

@@ -22,6 +22,7 @@ class FocalBrier(Objective):
 
     gamma: Annotated[float, Field(ge=0)] = 3.0
     weight: Annotated[float, Field(ge=0)] = 0.5
+    tune_grid = (("weight", (0.1, 0.5, 1.0, 2.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""

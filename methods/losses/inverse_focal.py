@@ -21,6 +21,7 @@ class InverseFocal(Objective):
     """
 
     gamma: Annotated[float, Field(ge=0)] = 2.0
+    tune_grid = (("gamma", (0.5, 1.0, 2.0, 3.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""

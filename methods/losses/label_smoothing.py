@@ -20,6 +20,7 @@ class LabelSmoothing(Objective):
     """
 
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    tune_grid = (("epsilon", (0.01, 0.05, 0.1, 0.2)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K) in nats; targets (N,) or (N, K)."""

@@ -21,6 +21,7 @@ class MaxSuppression(Objective):
     """
 
     alpha: Annotated[float, Field(ge=0)] = 0.1
+    tune_grid = (("alpha", (0.05, 0.1, 0.2, 0.3)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""

@@ -24,6 +24,7 @@ class Mdca(Objective):
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     gamma: Annotated[float, Field(ge=0)] = 1.0
+    tune_grid = (("weight", (0.5, 1.0, 5.0, 10.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss of a batch: logits (N, K); targets (N,) or (N, K)."""

@@ -20,6 +20,7 @@ class PolyLoss(Objective):
     """
 
     epsilon: float = 2.0
+    tune_grid = (("epsilon", (-0.5, 1.0, 2.0, 4.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""

@@ -26,6 +26,7 @@ class SoftBinnedEce(Objective):
     weight: Annotated[float, Field(ge=0)] = 1.0
     bins: Annotated[int, Field(ge=1)] = 15
     temperature: Annotated[float, Field(gt=0)] = 0.01
+    tune_grid = (("weight", (0.5, 1.0, 2.0, 5.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss of a batch: logits (N, K), labels (N,)."""
