@@ -114,12 +114,16 @@ class Entry:
         """The row's name: the label, or the parts spelled in order without a default objective."""
         if self.label:
             return self.label
-        parts = [part.spelled() for part in self.methods]
-        implied = self.recipe.objective.identity() == self.recipe.default_objective().identity()
-        name = " + ".join(parts[1:] if implied and len(parts) > 1 else parts)
+        name = " + ".join(part.spelled() for part in self.named_methods)
         if self.trial_of:
             return f"{self.trial_of}: {name}"
         return f"{name} (best of {len(self.trials)})" if self.trials else name
+
+    @property
+    def named_methods(self) -> tuple[Method | Variant, ...]:
+        """The methods without the objective where it is the default one and something else names the entry."""
+        implied = self.recipe.objective.identity() == self.recipe.default_objective().identity()
+        return self.methods[1:] if implied and len(self.methods) > 1 else self.methods
 
     @cached_property
     def calibrator_name(self) -> str:

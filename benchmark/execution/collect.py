@@ -289,7 +289,9 @@ def _shown_metrics(suite: Suite) -> list[str]:
 
 
 def _entry_record(entry: Entry) -> EntryRecord:
-    record = entry_record(entry.name, entry.label, entry.predictor_name, entry.calibrator_name, entry.methods)
+    record = entry_record(
+        entry.name, entry.label, entry.predictor_name, entry.calibrator_name, entry.methods, entry.named_methods
+    )
     if not entry.trials:
         return record
     label = record.label if entry.label else f"{record.label} (best of {len(entry.trials)})"

@@ -62,7 +62,9 @@ def declaration(
     return parse(Declaration, fields, "the record of the suite")
 
 
-def entry_record(name: str, label: str | None, recipe: str, calibrator: str, methods: Iterable[Method]) -> EntryRecord:
+def entry_record(
+    name: str, label: str | None, recipe: str, calibrator: str, methods: Iterable[Method], named: Iterable[Method] = (),
+) -> EntryRecord:  # fmt: skip
     """The record of one entry: its label and the methods that it consists of.
 
     Args:
@@ -71,11 +73,13 @@ def entry_record(name: str, label: str | None, recipe: str, calibrator: str, met
         recipe: its training recipe.
         calibrator: its chain of calibrators, or ``none``.
         methods: all of them, in order.
+        named: those that a label is made of; all by default.
     """
     methods = list(methods)
+    named = list(named) or methods
     return EntryRecord(
         entry=name,
-        label=label or " + ".join(short_label(method) for method in methods),
+        label=label or " + ".join(short_label(method) for method in named),
         recipe=recipe,
         calibrator=calibrator,
         families=tuple(dict.fromkeys(str(method.kind) for method in methods)),
