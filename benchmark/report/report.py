@@ -10,7 +10,9 @@ import pandas as pd
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.report.tables.layout import layout_table, suite_layouts
 from calbench.benchmark.report.tables.leaderboard import Block, blocks, protocol_lines
+from calbench.benchmark.report.tables.ood import ood_tables
 from calbench.benchmark.report.tables.reference import load_aligned
+from calbench.benchmark.report.tables.shift import shift_tables
 from calbench.benchmark.report.tables.table import Table
 from calbench.benchmark.report.tables.view import View, Views
 from calbench.benchmark.results.records import RunRecord, plain
@@ -90,14 +92,15 @@ class Report:
 
     @cached_property
     def layouts(self) -> list[Table]:
-        """The tables that the suite itself describes, with the published numbers that it names.
+        """The tables that the suite itself describes, with its published numbers, and those of shift and detection.
 
         Raises:
             InputError: a layout that these results cannot fill, or an unknown reference.
         """
         described = suite_layouts(self.run)
         reference = self.reference(self.run.config.reference) if described and self.run.config.reference else None
-        return [layout_table(self.views, layout, reference) for layout in described]
+        tables = [layout_table(self.views, layout, reference) for layout in described]
+        return [*tables, *shift_tables(self.views), *ood_tables(self.views)]
 
     def reference(self, name: str) -> pd.DataFrame:
         """Published numbers, each under the entry of these results that it is compared with.

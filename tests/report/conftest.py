@@ -16,6 +16,8 @@ METRICS = [
     {"name": "brier", "label": "Brier", "unit": "", "better": "lower", "decimals": 3},
 ]
 BASE = {"accuracy": 92.0, "ece": 8.0, "nll": 0.4, "brier": 0.15, "noise-floor": 1.2, "noise-floor-95": 1.9}
+DETECTION = {"auroc-max-softmax": 90.0, "auroc-energy": 92.0, "fpr95-max-softmax": 40.0, "fpr95-energy": 30.0,
+             "scod": 25.0}  # fmt: skip
 ENTRIES = ("cross-entropy", "cross-entropy + temperature-scaling", "focal", "calattn", "mixup + vector-scaling")
 FACTORS = (1.0, 0.2, 0.6, 0.45, 1.3)
 
@@ -81,6 +83,7 @@ def _rows(rng, d, b, entry, recipe, seed, i, rule, split):
     calibrator = entry.split(" + ")[1] if "scaling" in entry else "none"
     rows = []
     known = BASE | ({"oracle-ece": 7.0} if d == "overlap" else {})
+    known = DETECTION if split[1].startswith("ood-") else known
     for metric, base in known.items():
         factor = FACTORS[i % len(FACTORS)] if metric in ("ece", "nll", "brier") else 1.0
         value = base * factor * rule[0] * split[0] if metric == "ece" else base * factor

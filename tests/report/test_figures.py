@@ -17,10 +17,12 @@ from calbench.benchmark.results.records import DiagramRecord
 
 WHERE = {"dataset": "d", "backbone": "b", "entry": "e", "seed": 0, "split": "test"}
 
+SHIFTS = (*(f"shift-{name}-{s}" for s in (1, 5) for name in ("severity", "noise", "fog")), "ood-near", "ood-far")
+
 
 @pytest.fixture(scope="module")
 def full(builder):
-    return builder(datasets=("digits",), shifts=("shift-noise-1",), checkpoints=("last", "best-ece"), oracle=False)
+    return builder(datasets=("digits",), shifts=SHIFTS, checkpoints=("last", "best-ece"), oracle=False)
 
 
 @pytest.fixture(scope="module")

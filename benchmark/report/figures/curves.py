@@ -19,7 +19,6 @@ from calbench.benchmark.report.figures.base import (
     short,
     wrapped,
 )
-from calbench.benchmark.report.figures.metrics import looks
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.results.records import CurveRecord, EpochRecord
 
@@ -101,46 +100,6 @@ def _line(axes: Axes, curve: CurveRecord, metric: str, colour: str, line: str, r
                       markeredgewidth=0.4)  # fmt: skip
     axes.grid(color=GRID)
     axes.set_axisbelow(True)
-
-
-@figure_kind("shift", "ECE on the test split and on its shifted forms, with 95 % intervals.")
-def shift(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
-    """A panel per dataset and backbone with shifted splits, a line per entry."""
-    view = drawing.view
-    shifted = [other for other in drawing.report.views.others if other.split.startswith("shift-")]
-    views = [view, *(other for other in shifted if other.checkpoint == view.checkpoint)]
-    shown = drawing.entries[:LINES_LIMIT]
-    panels = [
-        pair
-        for pair in view.pairs
-        if any(other.stat(*pair, entry, "ece").value is not None for other in views[1:] for entry in shown)
-    ]
-    if not panels:
-        return
-    look = looks(view)
-    figure, grid = _panels(drawing, len(panels), len(shown))
-    for axes, pair in zip(grid, panels, strict=True):
-        axes.set_title(wrapped(drawing.title(f"{view.short(pair[0])} / {view.short(pair[1])}"), 32))
-        for entry in shown:
-            _shift_line(axes, views, pair, entry, look[entry])
-        names = [short(other.split.removeprefix("shift-"), 14) for other in views]
-        axes.set_xticks(range(len(views)), names, rotation=40, ha="right")
-        axes.set_ylim(bottom=0)
-    handles = [
-        Line2D([], [], color=look[e][0], marker=look[e][1], markersize=3, label=short(view.labels[e])) for e in shown
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    yield "", figure
-
-
-def _shift_line(axes: Axes, views: Sequence[View], pair: tuple[str, str], entry: str, look: tuple[str, str]) -> None:
-    stats = [each.stat(*pair, entry, "ece") for each in views]
-    values = [math.nan if stat.value is None else stat.value for stat in stats]
-    axes.plot(range(len(values)), values, color=look[0], marker=look[1], markersize=3, linewidth=0.8)
-    ends = [(stat.low, stat.high) for stat in stats]
-    known = [(low, high) for low, high in ends if low is not None and high is not None]
-    if len(known) == len(ends):
-        axes.fill_between(range(len(values)), *zip(*known, strict=True), color=look[0], alpha=0.12, linewidth=0)
 
 
 def _panels(drawing: Drawing, count: int, legend: int) -> tuple[Figure, list[Axes]]:

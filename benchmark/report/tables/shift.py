@@ -1,0 +1,92 @@
+"""Tables of shifted test splits: a metric by severity, and how much of an entry's gain is kept."""
+
+import re
+
+from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
+from calbench.benchmark.report.tables.view import Stat, View, Views
+from calbench.benchmark.results.records import MetricRecord
+
+METRICS = ("ece", "nll", "accuracy")
+_GROUP = re.compile(r"shift-(?P<of>.*?)severity-(?P<severity>\d)$")
+
+
+def severity_views(views: Views) -> dict[str, dict[int, View]]:
+    """The results by severity, for each kind of shift: ``""`` for generated corruptions, else a set's name.
+
+    Severity 0 is the clean test split.
+    """
+    if "split" not in views.results.table:
+        return {}
+    kinds: dict[str, dict[int, View]] = {}
+    for split in sorted({str(name) for name in views.results.table["split"].dropna().unique()}):
+        match = _GROUP.match(split)
+        if match:
+            kinds.setdefault(match["of"].rstrip("-"), {})[int(match["severity"])] = views(split)
+    found = {of: dict(sorted(({0: views.main} | graded).items())) for of, graded in sorted(kinds.items())}
+    return {of: graded for of, graded in found.items() if len(graded) > 1}
+
+
+def shift_tables(views: Views) -> list[Table]:
+    """One table per metric and kind of shift: rows are entries on a dataset and backbone, columns are severities."""
+    return [
+        _table(of, graded, metric)
+        for of, graded in severity_views(views).items()
+        for metric in METRICS
+        if any(view.knows(metric) for view in graded.values())
+    ]
+
+
+def kept_gain(clean: Stat, shifted: Stat) -> float | None:
+    """The relative improvement over the baseline under shift, in per cent of that on the clean test split.
+
+    None where nothing was gained on the clean split, or where that gain is within noise.
+    """
+    if clean.reduction is None or shifted.reduction is None or clean.reduction <= 0 or clean.differs is False:
+        return None
+    return 100 * shifted.reduction / clean.reduction
+
+
+def _table(of: str, views: dict[int, View], metric: str) -> Table:
+    first, last = next(iter(views.values())), max(views)
+    info = first.metric(metric)
+    with_gain = metric != "accuracy" and first.baseline is not None
+    columns = [_column(info, severity) for severity in views]
+    if with_gain:
+        columns.append(Column("gain_kept", (f"Gain kept at {last}",), "%", "higher", 0))
+    rows = [
+        _row(views, dataset, backbone, entry, metric, with_gain)
+        for dataset, backbone in first.pairs
+        for entry in first.entries
+        if any(view.stat(dataset, backbone, entry, metric).value is not None for view in views.values())
+    ]
+    what = f"shifted set {of}" if of else "generated corruptions"
+    caption = (
+        f"{info.label} by severity ({what}): mean over corruptions and seeds; severity 0 is the clean test split. "
+        + ("Gain kept: relative improvement over the baseline at the highest severity, in per cent of that at 0; blank "
+           "where nothing is gained at 0 beyond noise." if with_gain else "")
+    )  # fmt: skip
+    key = "-".join(part for part in ("shift", of, metric) if part)
+    return Table(key, f"{info.label} under shift", ("dataset", "backbone", "entry"), tuple(columns), tuple(rows),
+                 caption.strip())  # fmt: skip
+
+
+def _column(info: MetricRecord, severity: int) -> Column:
+    return Column(f"severity_{severity}", (info.label, str(severity)), info.unit, info.better, info.decimals)
+
+
+def _row(views: dict[int, View], dataset: str, backbone: str, entry: str, metric: str, with_gain: bool) -> Row:
+    first = next(iter(views.values()))
+    stats = {severity: view.stat(dataset, backbone, entry, metric) for severity, view in views.items()}
+    cells = [_cell(stat) for stat in stats.values()]
+    is_baseline = entry == first.baseline
+    if with_gain:
+        kept = None if is_baseline else kept_gain(stats[0], stats[max(stats)])
+        cells.append(Cell(text="baseline" if is_baseline else "") if kept is None else Cell(kept))
+    names = (dataset, backbone, entry)
+    return Row(names, (dataset, backbone, first.labels[entry]), tuple(cells), "baseline" if is_baseline else "entry")
+
+
+def _cell(stat: Stat) -> Cell:
+    if stat.value is None:
+        return Cell(notes=("not evaluated on this split",))
+    return Cell(stat.value, stat.low, stat.high, bold=bool(stat.tied_with_best))
