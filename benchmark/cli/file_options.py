@@ -110,7 +110,7 @@ def command_line(context: typer.Context) -> str:
     words = ["calbench", context.info_name or ""]
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
-        if value is None or value == parameter.default or value in (False, [], ()):
+        if value is None or value is False or value == parameter.default or value in ([], ()):
             continue
         option = [] if parameter.param_type_name == "argument" else [parameter.opts[0]]
         for one in value if isinstance(value, list | tuple) else [value]:

@@ -1,6 +1,5 @@
 """Checks of what a user hands in: logits, probabilities and labels, NumPy or torch, any float type."""
 
-import inspect
 import math
 import warnings
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from calbench.benchmark.core.caller import level_outside
 from calbench.benchmark.core.labels import class_numbers
 
 _SUM_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 2e-2}
@@ -33,20 +33,12 @@ def warn_of_probabilities(logits: Tensor) -> None:
     if len(logits) < _FEW_ROWS or not _sum_to_one(logits[:_FEW_ROWS]) or not _sum_to_one(logits):
         return
     message = "every row of the logits is non-negative and sums to one, as probabilities do: pass their logarithm"
-    warnings.warn(f"{message}, or to evaluate as probabilities=", stacklevel=_level_outside())
+    warnings.warn(f"{message}, or to evaluate as probabilities=", stacklevel=level_outside())
 
 
 def _sum_to_one(values: Tensor) -> bool:
     totals = values.sum(dim=1, dtype=torch.promote_types(values.dtype, torch.float32))
     return bool((totals - 1).abs().max() < _LOOSE_TOLERANCE) and bool(values.min() >= 0)
-
-
-def _level_outside() -> int:
-    """The `stacklevel` of the first caller outside of this package."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("calbench"):
-        level, frame = level + 1, frame.f_back
-    return level - 1
 
 
 def as_labels(labels: Any, num_rows: int, num_classes: int) -> Tensor:

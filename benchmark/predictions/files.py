@@ -1,11 +1,13 @@
 """Predictions from files of any kind: read, checked, as logits and labels of splits."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calbench.benchmark.core.caller import level_outside
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.convert import Numbers
 from calbench.benchmark.predictions.parts import CALIBRATION, TEST
@@ -23,8 +25,10 @@ __all__ = ["CHECKPOINT", "Kind", "Source", "read_pair", "read_predictions", "rea
 
 
 def read_predictions(
-    path: str | Path, *, kind: Kind | None = None, logits_key: str | None = None, labels_key: str | None = None
-) -> "SplitPredictions":
+    path: str | Path, *, kind: Kind | None = None, logits_key: str | None = None, labels_key: str | None = None,
+    labels: str | Path | None = None, classes: Sequence[str] = (), labels_from: int | None = None,
+    normalize: bool = False,
+) -> "SplitPredictions":  # fmt: skip
     """Read the predictions of one split.
 
     Args:
@@ -32,6 +36,10 @@ def read_predictions(
         kind: whether the numbers are logits or probabilities, where their name does not say.
         logits_key: the name of the logits or probabilities, where it is not recognised.
         labels_key: the name of the labels, where it is not recognised.
+        labels: a file of the labels, in the same order or with the same ids.
+        classes: the classes as the labels name them, in the order of the columns.
+        labels_from: the number of the first class in the labels, where it is not 0.
+        normalize: whether to divide every row of probabilities by its sum.
 
     Returns:
         Logits (log-probabilities for a file of probabilities, which are kept too), labels, and features if present.
@@ -45,7 +53,11 @@ def read_predictions(
         >>> part.logits.shape, part.labels.shape  # doctest: +SKIP
         (torch.Size([5000, 10]), torch.Size([5000]))
     """
-    splits = read_splits(Path(path), Source(kind, logits_key, labels_key))
+    labels_path = None if labels is None else Path(labels)
+    how = Source(
+        kind, logits_key, labels_key, labels_path, classes=tuple(classes), labels_from=labels_from, normalize=normalize
+    )
+    splits = read_splits(Path(path), how)
     if len(splits) > 1:
         raise InputError(f"{Path(path).name}: contains {' and '.join(splits)}; one split is expected here")
     return next(iter(splits.values()))
@@ -108,4 +120,4 @@ def _tensor(array: np.ndarray) -> "Tensor":
 
 
 def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=4)
+    warnings.warn(line, stacklevel=level_outside())

@@ -209,3 +209,28 @@ def test_missing_and_unknown_files(tmp_path):
 def test_keys_can_be_given(tmp_path):
     np.savez(tmp_path / "a.npz", mine=Z, truth=Y, labels=Y[::-1])
     check(read_predictions(tmp_path / "a.npz", kind="logits", logits_key="mine", labels_key="truth"))
+
+
+def test_options_of_the_python_function(tmp_path):
+    np.savez(tmp_path / "a.npz", probs=100 * P)
+    np.save(tmp_path / "y.npy", Y + 1)
+    with pytest.warns(UserWarning, match="40 of 40 rows did not sum to one") as caught:
+        part = read_predictions(tmp_path / "a.npz", labels=tmp_path / "y.npy", labels_from=1, normalize=True)
+    check(part, probabilities=True)
+    assert caught[0].filename == __file__
+    np.testing.assert_allclose(part.probabilities, P, atol=1e-6)
+    np.savez(tmp_path / "b.npz", logits=Z, labels=np.array(["b", "c", "a"])[Y])
+    check(read_predictions(tmp_path / "b.npz", classes=["b", "c", "a"]))
+
+
+def test_probabilities_are_stored_without_their_logarithms(tmp_path):
+    votes = RNG.multinomial(20, [0.2, 0.3, 0.5], size=40) / 20
+    votes[:8] = [0, 0.05, 0.95]
+    np.savez(tmp_path / "a.npz", probs=votes, labels=Y)
+    pair = read_pair(tmp_path / "a.npz", split=0.5, note=lambda line: None)
+    tensors = pair.to_tensors()
+    assert "last/test/logits" not in tensors
+    again = type(pair).from_tensors(tensors)["last", "test"]
+    assert torch.equal(again.logits, pair["last", "test"].logits)
+    assert again.logits.min() == pytest.approx(np.log(0.005))  # half a unit of the second decimal
+    assert torch.equal(again.probabilities, pair["last", "test"].probabilities)
