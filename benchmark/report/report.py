@@ -1,7 +1,6 @@
 """One report: the views and tables of some results, each computed once, that every format renders in its own way."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -15,7 +14,7 @@ from calbench.benchmark.report.tables.reference import load_aligned
 from calbench.benchmark.report.tables.shift import shift_tables
 from calbench.benchmark.report.tables.table import Table
 from calbench.benchmark.report.tables.view import View, Views
-from calbench.benchmark.results.records import RunRecord, plain
+from calbench.benchmark.results.records import RunRecord
 from calbench.benchmark.results.results import Results
 
 DEFAULT_ORDER = "nll"
@@ -66,9 +65,9 @@ class Report:
     @cached_property
     def digest(self) -> str:
         """A short hash of the results, written into figures and documents: those of other results are told by it."""
-        tables = self.results.table.to_csv(index=False) + self.results.comparisons.to_csv(index=False)
-        record = json.dumps(plain(self.run), sort_keys=True)
-        return hashlib.sha256((record + tables).encode()).hexdigest()[:16]
+        tables = (self.results.table, self.results.comparisons)
+        text = "".join(table.to_csv(index=False, float_format="%.9g") for table in tables)
+        return hashlib.sha256(f"{self.run.suite} {self.run.created} {text}".encode()).hexdigest()[:16]
 
     @cached_property
     def protocol(self) -> list[str]:

@@ -48,7 +48,7 @@ def test_names_leave_out_the_default_objective_alone(spec, name, recipe):
         ("", "cannot read ''"),
         ("focal + ", "cannot read ''"),
         (3, "got 3"),
-        ({"label": "x", "methods": "focal"}, "expected the keys label and methods"),
+        ({"label": "x", "methods": "focal"}, "expected the keys label, methods"),
     ],
 )
 def test_bad_entries_are_refused_with_the_reason(spec, message):
