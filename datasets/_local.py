@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calbench.benchmark.core.text import name as one_name
 from calbench.datasets.base import Dataset
 
 
@@ -18,9 +19,9 @@ class LocalDataset(Dataset, ABC):
     def spelled(self) -> str:
         """The title given, or the registered name with the last part of the path and the other changed options."""
         if self.title:
-            return self.title
+            return one_name(self.title)
         others = {k: v for k, v in self.changed_options().items() if k not in ("path", "title")}
-        shown = ", ".join([self.path.name, *(f"{key}={value}" for key, value in others.items())])
+        shown = one_name(", ".join([self.path.name, *(f"{key}={value}" for key, value in others.items())]))
         return f"{self.spec.name}({shown})"
 
     def identity(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from calbench.benchmark.backbones import _weights as weights
 from calbench.benchmark.backbones._input import DataConfig
 from calbench.benchmark.backbones.base import Backbone, register
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.text import name as one_name
 from calbench.datasets import Dataset
 from calbench.methods import BackboneInfo
 
@@ -151,7 +152,8 @@ class TimmModel(TimmNetwork):
 
     def spelled(self) -> str:
         """The name as a suite spells it."""
-        changed = ", ".join(f"{key}={value}" for key, value in self.changed_options().items() if key != "model")
+        options = {key: value for key, value in self.changed_options().items() if key != "model"}
+        changed = one_name(", ".join(f"{key}={value}" for key, value in options.items()))
         return f"timm:{self.model}({changed})" if changed else f"timm:{self.model}"
 
     def info(self, dataset: Dataset) -> BackboneInfo:

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from calbench.benchmark.cli.options import ResultsDir
+from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import RunOptions
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions import names
 from calbench.benchmark.predictions.readers import endings

@@ -4,13 +4,12 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
-from rich.markup import escape
 from rich.table import Table
 
 from calbench.benchmark.cli.catalogue import card, registries, summary
 from calbench.benchmark.cli.options import Plugins
+from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.core.registry import Plugin
 
@@ -33,7 +32,7 @@ def list_(
     for column in ("name", "kind" if what == "methods" else "", "what it is"):
         table.add_column(column, no_wrap=column == "name")
     for name, kind, text in _rows(what):
-        table.add_row(name, kind, escape(text))
+        table.add_row(name, kind, text)
     Console().print(table)
     return 0
 

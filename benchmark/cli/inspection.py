@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.columns import Field, fields_of
 from calbench.benchmark.predictions.convert import Numbers

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from calbench.benchmark.cli import compare as commands_compare
 from calbench.benchmark.cli import diagnose as commands_diagnose
@@ -19,6 +18,7 @@ from calbench.benchmark.cli import predictions as commands_posthoc
 from calbench.benchmark.cli import run as commands_run
 from calbench.benchmark.cli import sizes as commands_sizes
 from calbench.benchmark.core import stopping
+from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 
 app = typer.Typer(

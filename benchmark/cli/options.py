@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from calbench.benchmark.core.console import Console
 
 ResultsDir = Annotated[
     str,

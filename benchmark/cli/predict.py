@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from calbench.benchmark.cli.options import DataDir, Plugins, ResultsDir, Settings, Smoke
+from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.options import RunOptions
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.console import Console
 
 from calbench.benchmark.config.table_layout import load_layout
+from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, KEY_COLUMNS, RESULT_COLUMNS, RESULT_SCHEMA, conform
 from calbench.benchmark.report.render.latex import latex

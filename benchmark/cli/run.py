@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from calbench.benchmark.cli.options import (
@@ -19,6 +18,7 @@ from calbench.benchmark.cli.options import (
     Smoke,
     wide_console,
 )
+from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import CacheMode, RunOptions
 

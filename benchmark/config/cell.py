@@ -15,6 +15,7 @@ from calbench.benchmark.config.training import CheckpointRule, TrainingConfig, f
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.sources import source_digest
+from calbench.benchmark.core.text import name as one_name
 from calbench.benchmark.predictions.predictions import Predictions
 from calbench.datasets import Dataset
 
@@ -34,7 +35,7 @@ class External:
 
     def spelled(self) -> str:
         """The name."""
-        return self.name
+        return one_name(self.name)
 
 
 class Keyed(ABC):

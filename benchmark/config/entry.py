@@ -15,6 +15,7 @@ import yaml
 from calbench.benchmark.config.tuning import Term, Tuning
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.registry import Component
+from calbench.benchmark.core.text import visible, without_paths
 from calbench.benchmark.variants import Variant
 from calbench.benchmark.variants import registry as variants
 from calbench.methods import Augmentation, BackboneInfo, Calibrator, Head, Method, Objective, registry
@@ -183,7 +184,7 @@ def parse_term(term: Any) -> tuple[str, dict[str, Any]]:
             raise InputError(f"cannot read {part!r} in {term!r}: expected option=value")
         try:
             options[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise InputError(f"cannot read the value of {key.strip()!r} in {term!r}") from error
     return match["name"], options
 
@@ -192,6 +193,22 @@ def make_component(term: Any, create: Callable[..., Component], defaults: Defaul
     """Make the component that `term` spells; `defaults` gives options by name that the term may override."""
     name, options = parse_term(term)
     return create(name, **{**(defaults or {}).get(name, {}), **options})
+
+
+def checked_label(label: Any) -> str | None:
+    """A label as text: a number is taken as it is written, and an absolute path is cut to its last part.
+
+    Raises:
+        InputError: it is anything else, or has several lines or control characters.
+    """
+    if label is None:
+        return None
+    if isinstance(label, bool) or not isinstance(label, str | int | float):
+        raise InputError(f"label {label!r}: expected text")
+    text = without_paths(str(label).strip())
+    if "\n" in text or visible(text) != text or len(text) > 200:
+        raise InputError(f"label {visible(text)[:60]!r}: expected one line of at most 200 printable characters")
+    return text
 
 
 def parse_entry(spec: Any, defaults: Defaults | None = None, tune: Any = None) -> Entry:
@@ -211,7 +228,7 @@ def parse_entry(spec: Any, defaults: Defaults | None = None, tune: Any = None) -
         unknown = set(spec) - {"label", "methods", "tune"}
         if unknown or not isinstance(spec["methods"], list):
             raise InputError(f"entry {spec!r}: expected the keys label, methods (a list) and tune")
-        label, terms, tune = spec.get("label"), spec["methods"], spec.get("tune", tune)
+        label, terms, tune = checked_label(spec.get("label")), spec["methods"], spec.get("tune", tune)
     elif isinstance(spec, str):
         terms = split_outside_brackets(spec, "+")
     else:

@@ -95,7 +95,7 @@ class SuiteConfig(BaseModel):
     entries: Annotated[list[Any], Field(min_length=1)]
     tune: Any = None
     baseline: Any = "cross-entropy"
-    seeds: Annotated[list[Seed], Field(min_length=1)] | Annotated[int, Field(ge=1)] = [0]
+    seeds: Annotated[list[Seed], Field(min_length=1)] | Annotated[int, Field(ge=1, le=10_000)] = [0]
     protocol: str | dict[str, Any] = "clean"
     training: dict[str, Any] = {}
     keep: Literal["weights"] | None = None

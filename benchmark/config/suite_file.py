@@ -10,7 +10,10 @@ from typing import Any
 import yaml
 
 from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.core.limits import check_limit
 
+MOST_CHARACTERS, MOST_VALUES, DEEPEST = 10_000_000, 1_000_000, 100
+"""Bounds of a suite's file; see `calbench.benchmark.core.limits` for how to raise the first two."""
 RESERVED_NAMES = ("cache", "reference", "tensorboard")
 _NAME = re.compile(r"\w[\w .+=-]*")
 Location = Sequence[str | int]
@@ -58,8 +61,12 @@ def parse_mapping(text: str, origin: str, options: Iterable[str]) -> tuple[dict[
         InputError: no YAML, or no mapping.
     """
     try:
+        check_limit(len(text), MOST_CHARACTERS, "characters")
         node = yaml.compose(text, yaml.SafeLoader)
+        check_limit(_expanded(node, {}, 0), MOST_VALUES, "values")
         raw = yaml.safe_load(text)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -80,6 +87,28 @@ def parse_mapping(text: str, origin: str, options: Iterable[str]) -> tuple[dict[
         return f"{origin}, line {found.start_mark.line + 1}"
 
     return raw, where
+
+
+def _expanded(node: yaml.Node | None, known: dict[int, int | None], depth: int) -> int:
+    """How many values a document has, those of an alias counted as often as it occurs.
+
+    Raises:
+        InputError: an alias inside of what it refers to, or more than `DEEPEST` levels.
+    """
+    if id(node) not in known:
+        if depth > DEEPEST:
+            raise InputError(f"not valid YAML: nested more than {DEEPEST} levels deep")
+        known[id(node)] = None
+        parts = (
+            [part for pair in node.value for part in pair]
+            if isinstance(node, yaml.MappingNode)
+            else (node.value if isinstance(node, yaml.SequenceNode) else [])
+        )
+        known[id(node)] = 1 + sum(_expanded(part, known, depth + 1) for part in parts)
+    count = known[id(node)]
+    if count is None:
+        raise InputError(f"line {node.start_mark.line + 1}: an alias inside of what it refers to")
+    return count
 
 
 def _check_keys(node: yaml.Node | None, origin: str) -> None:
@@ -122,6 +151,6 @@ def apply_setting(raw: dict[str, Any], setting: str, options: Iterable[str]) -> 
         target = inner
     try:
         target[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError):
         raise InputError(f"--set {setting!r}: cannot read the value") from None
     return path.split(".")[0]

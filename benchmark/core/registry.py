@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.sources import source_digest
+from calbench.benchmark.core.text import name as one_name
 
 AFFECTS_RESULTS = False
 
@@ -63,8 +64,11 @@ class Component:
         return {"name": self.spec.name, "source": source_digest(type(self)), "options": self.options()}
 
     def spelled(self) -> str:
-        """The component as a suite spells it: ``name`` or ``name(option=value)`` with the changed options."""
-        changed = ", ".join(f"{k}={v}" for k, v in self.changed_options().items())
+        """The component as a suite spells it: ``name`` or ``name(option=value)`` with the changed options.
+
+        Paths are cut to their last part: this is the one name of the component in every table and file.
+        """
+        changed = one_name(", ".join(f"{k}={v}" for k, v in self.changed_options().items()))
         return f"{self.spec.name}({changed})" if changed else self.spec.name
 
 

@@ -1,30 +1,62 @@
 """The same work on a Dask cluster: dask.distributed places it, tries again and survives lost workers."""
 
+import hashlib
+import logging
 import pickle
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.registry import Plugin
-from calbench.benchmark.execution.local import Event
+from calbench.benchmark.execution.local import BUSY_PAUSE, Event
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.work import Context, Outcome, failed, process
 from calbench.benchmark.store.store import Store
 
 CONNECT_SECONDS = "10s"
+LONGEST_PAUSE = 10.0
+"""Seconds between two looks at a cell that another process is at."""
 RETRIES = 3
 """How often Dask starts a cell again whose worker was lost."""
 
 
-def work_remotely(plugins: tuple[Path, ...], payload: bytes) -> Outcome:
+class OtherCodeError(InputError):
+    """A Dask worker whose code is not that of the run."""
+
+
+def code_of(plugins: tuple[Path, ...]) -> str:
+    """A hash of calbench's source and of the files of plug-ins, as this machine has them."""
+    files = [hashlib.sha256(path.expanduser().read_bytes()).hexdigest() for path in plugins]
+    return digest([environment.code_digest(), files])
+
+
+def work_remotely(plugins: tuple[Path, ...], payload: bytes, code: str, pause: float = 0.0) -> Outcome:
     """What a Dask worker does for one cell.
 
     The work travels as bytes, since plug-ins must be loaded before it can be read; the bytes come from our own
     scheduler and from nowhere else.
+
+    Args:
+        plugins: files of declarations, at the same paths on every machine.
+        payload: the pickled work and context.
+        code: what `code_of` gives where the run was started.
+        pause: seconds to wait first, for a cell that another process was at.
+
+    Raises:
+        OtherCodeError: this worker's code differs; its results would be stored under the keys of another.
     """
+    if code_of(plugins) != code:
+        raise OtherCodeError(
+            "a Dask worker has other code (calbench, or a plug-in) than this machine: install the same version on all "
+            "workers and start them again"
+        )
+    time.sleep(pause)
     for plugin in plugins:
         Plugin.load(plugin)
     work, context = pickle.loads(payload)
@@ -40,31 +72,48 @@ def run_dask(
     Dask resource ``GPU`` where the device is ``cuda``.
 
     Raises:
-        InputError: the extra ``dask`` is not installed, no scheduler answers, or the options cannot be read.
+        InputError: the extra ``dask`` is not installed, no scheduler answers, the options cannot be read, or a worker
+            has other code.
     """
     try:
         from distributed import as_completed
     except ImportError:
         raise InputError("--scheduler needs the extra: pip install 'calbench[dask]'") from None
+    warn_of_plain_text(scheduler)
     with _client(scheduler, options_file) as client:
         submit = _Submitter(client, context)
         futures = {submit(work): work for work in works}
         queue = as_completed(futures)
         for future in queue:
-            work = futures[future]
+            work = futures.pop(future)  # a future that nobody refers to is forgotten by the scheduler
             if future.status in ("cancelled", "lost"):
                 raise InputError("the Dask scheduler is gone: what was finished stays, and the same command goes on")
-            outcome: Outcome = (
-                future.result()
-                if future.status == "finished"
-                else failed(work, Store(context.results_dir), future.exception())
-            )
+            outcome = _outcome(future, work, context)
             if outcome == "busy":
-                again = submit(work)
+                event(work, "busy", Store(context.results_dir).holder(work.cell.key))
+                again = submit(work, busy=True)
                 futures[again] = work
                 queue.add(again)
                 continue
             event(work, "end", outcome)
+
+
+def _outcome(future: Any, work: Work, context: Context) -> Outcome:
+    if future.status == "finished":
+        return future.result()
+    error = future.exception()
+    if isinstance(error, OtherCodeError):
+        raise InputError(str(error)) from None
+    return failed(work, Store(context.results_dir), error)
+
+
+def warn_of_plain_text(scheduler: str) -> None:
+    """Warn where work would go over a network unencrypted: whoever can reach the scheduler can run code on workers."""
+    protocol, _, rest = scheduler.partition("://")
+    host = rest.rpartition(":")[0].strip("[]")
+    if protocol in ("tcp", "ws", "ucx") and host not in ("localhost", "::1", "") and not host.startswith("127."):
+        message = "--scheduler %s: not encrypted, and open to everybody who reaches it; see docs/scale.md for tls://"
+        logging.getLogger("calbench").warning(message, scheduler)
 
 
 class _Submitter:
@@ -72,11 +121,25 @@ class _Submitter:
         self.client = client
         self.context = context
         self.resources = {"GPU": 1} if context.device == "cuda" else None
+        self.code = code_of(context.plugins)
+        self.pauses: dict[str, float] = {}
 
-    def __call__(self, work: Work) -> Any:
+    def __call__(self, work: Work, busy: bool = False) -> Any:
+        """Submit a cell; one that another process is at comes after all others, with a pause that grows."""
+        pause = 0.0
+        if busy:
+            pause = self.pauses[work.cell.key] = min(2 * self.pauses.get(work.cell.key, BUSY_PAUSE), LONGEST_PAUSE)
         payload = pickle.dumps((work, self.context))
         return self.client.submit(
-            work_remotely, self.context.plugins, payload, pure=False, retries=RETRIES, resources=self.resources
+            work_remotely,
+            self.context.plugins,
+            payload,
+            self.code,
+            pause,
+            pure=False,
+            retries=RETRIES,
+            resources=self.resources,
+            priority=-1 if busy else 0,
         )
 
 

@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from calbench.benchmark.config.suite import Suite
+from calbench.benchmark.core.console import Console
+from calbench.benchmark.core.text import visible
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.work import RANK
 
@@ -30,7 +31,7 @@ class Reporter:
 
     def plan(self, suite: Suite, line: str) -> None:
         """Say what is to be done, before it starts."""
-        self.console.print(f"[bold]{escape(suite.name)}[/bold]: {escape(line)}", soft_wrap=True)
+        self.console.print(f"{suite.name}: {line}", soft_wrap=True)
 
     @contextlib.contextmanager
     def working(self, todo: list[Work]) -> Iterator[None]:
@@ -57,7 +58,7 @@ class Reporter:
         if kind == "busy":
             if work.cell.key not in self._waiting:
                 self._waiting.add(work.cell.key)
-                self.console.print(f"waiting for {escape(str(value))}, which computes {escape(name)}", soft_wrap=True)
+                self.console.print(f"waiting for {value}, which computes {name}", soft_wrap=True)
             return
         if kind == "epoch":
             epoch, epochs = value
@@ -68,13 +69,13 @@ class Reporter:
         self._done += 1
         if value != "done":
             why = f"(cache/{work.cell.key}/failure.json)"
-            self.console.print(f"{value}: {escape(name)} {why}", style="red", soft_wrap=True)
+            self.console.print(f"{value}: {name} {why}", style="red", soft_wrap=True)
         if self._bar is None:
             seconds = time.perf_counter() - self._started
-            self.console.print(f"{self._done}/{self._total} {value} {seconds:.0f} s {escape(name)}", soft_wrap=True)
+            self.console.print(f"{self._done}/{self._total} {value} {seconds:.0f} s {name}", soft_wrap=True)
         self._show(name)
 
     def _show(self, text: str) -> None:
         if self._bar is not None and self._task is not None:
             completed = self._done + sum(self._shares.values())
-            self._bar.update(self._task, completed=completed, description=escape(text))
+            self._bar.update(self._task, completed=completed, description=escape(visible(text)))

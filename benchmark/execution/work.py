@@ -267,8 +267,8 @@ def _make(work: Work, store: Store, context: Context, progress: Progress) -> Non
     network = cell.cell if isinstance(cell, VariantCell) else cell  # the same threads give the same bits
     with threads(network.training.threads if isinstance(network, Cell) else 1):
         predictions, record, weights = produce(cell, store, context, progress)
-    predictions.check_finite()
-    all_predicted = _predict_extra(work, store, context, weights)
+        predictions.check_finite()
+        all_predicted = _predict_extra(work, store, context, weights)
     if RANK != 0:
         return
     manifest = _manifest(cell, record, time.perf_counter() - started)

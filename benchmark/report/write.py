@@ -8,6 +8,7 @@ import pandas as pd
 
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.core.files import write_atomically
+from calbench.benchmark.core.text import csv_safe
 from calbench.benchmark.report.render.latex import PACKAGES, comment, latex
 from calbench.benchmark.report.render.markdown import escape, markdown
 from calbench.benchmark.report.report import Report
@@ -66,13 +67,13 @@ def leaderboard_csv(report: Report) -> dict[str, str]:
     frames = [b.frame.assign(dataset=b.dataset, backbone=b.backbone) for b in report.blocks if b.dataset is not None]
     cells = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"dataset": [], "backbone": []})
     cells = cells[["dataset", "backbone", *(name for name in cells if name not in ("dataset", "backbone"))]]
-    files = {"leaderboard.csv": cells.to_csv(index=False)}
+    files = {"leaderboard.csv": csv_safe(cells).to_csv(index=False)}
     overall = [block.frame for block in report.overall_first if block.dataset is None]
     if overall:
         merged = overall[0]
         for frame in overall[1:]:
             merged = _merged(merged, frame)
-        files["overall.csv"] = merged.to_csv(index=False)
+        files["overall.csv"] = csv_safe(merged).to_csv(index=False)
     return files
 
 
@@ -96,7 +97,7 @@ def _markdown(report: Report) -> Files:
 def _csv(report: Report) -> Files:
     yield from leaderboard_csv(report).items()
     for table in report.layouts:
-        yield f"tables/{table.key}.csv", table.frame().to_csv(index=False)
+        yield f"tables/{table.key}.csv", csv_safe(table.frame()).to_csv(index=False)
 
 
 def _latex(report: Report) -> Files:

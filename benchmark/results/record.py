@@ -2,14 +2,13 @@
 
 import datetime
 import inspect
-import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from calbench.benchmark import metrics
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core import environment
+from calbench.benchmark.core.text import visible_data, without_paths
 from calbench.benchmark.results.records import (
     CellRecord,
     Declaration,
@@ -20,8 +19,6 @@ from calbench.benchmark.results.records import (
     plain,
 )
 from calbench.methods import Method
-
-_ABSOLUTE_PATH = re.compile(r"""(?:(?<=[\s=('"\[:,])|^)~?/(?=[\w.])[^\s,()'"\]]*""")
 
 
 def declaration(
@@ -136,7 +133,7 @@ def run_record(
         "notes": list(notes),
         "inputs": inputs,
     }
-    return parse(RunRecord, without_paths(fields), "the record of the run")
+    return parse(RunRecord, visible_data(without_paths(fields)), "the record of the run")
 
 
 def _method_record(method: Method) -> MethodRecord:
@@ -148,12 +145,3 @@ def _method_record(method: Method) -> MethodRecord:
         options=method.options(),
         doc=inspect.getdoc(type(method)) or "",
     )
-
-
-def without_paths(value: Any) -> Any:
-    """Plain data with every absolute path cut to its last part: no artefact holds one."""
-    if isinstance(value, str):
-        return _ABSOLUTE_PATH.sub(lambda match: Path(match[0]).name, value)
-    if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
-    return [without_paths(item) for item in value] if isinstance(value, list | tuple) else value

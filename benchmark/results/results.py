@@ -12,6 +12,7 @@ import pandas as pd
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import write_together
 from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA
+from calbench.benchmark.core.text import csv_safe, visible_data, visible_frame
 from calbench.benchmark.results import tables
 from calbench.benchmark.results.checksums import CHECKSUMS, checksums, edited
 from calbench.benchmark.results.records import (
@@ -49,14 +50,18 @@ class Results:
     curves: list[CurveRecord] = field(default_factory=lambda: list[CurveRecord]())
     edited: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Make the names of strangers harmless, here for all reports alike."""
+        self.table, self.comparisons = visible_frame(self.table), visible_frame(self.comparisons)
+
     def save(self, folder: Path | str) -> None:
         """Write the five files of a suite's results together: after a full disk or a kill, no old and new are mixed.
 
         ``run.json`` comes last and has the checksums of all, by which a mixture or an edit shows.
         """
         files = {
-            "results.csv": self.table.to_csv(index=False).encode(),
-            "comparisons.csv": self.comparisons.to_csv(index=False).encode(),
+            "results.csv": csv_safe(self.table).to_csv(index=False).encode(),
+            "comparisons.csv": csv_safe(self.comparisons).to_csv(index=False).encode(),
             "diagrams.json": _dumped(self.diagrams),
             "curves.json": _dumped(self.curves),
         }
@@ -82,7 +87,7 @@ class Results:
         if found != FORMAT or isinstance(found, bool):
             raise InputError(f"{folder.name}/run.json: results of format {found!r}; this version reads {FORMAT}")
         changed = edited(run, {name: _bytes(folder / name) for name in _CHECKED_FILES})
-        fields = {name: value for name, value in run.items() if name != CHECKSUMS}
+        fields = visible_data({name: value for name, value in run.items() if name != CHECKSUMS})
         record = parse(RunRecord, fields, tables.shown(folder / "run.json"))
         if changed:
             note = f"{', '.join(changed)}: edited by hand, or of an interrupted write (the checksum differs)"
@@ -92,8 +97,8 @@ class Results:
             tables.read_with_schema(folder / "results.csv", RESULT_SCHEMA),
             tables.read_with_schema(folder / "comparisons.csv", COMPARISON_SCHEMA),
             record,
-            parse_all(DiagramRecord, _read_json(diagrams), tables.shown(diagrams)),
-            parse_all(CurveRecord, _read_json(curves), tables.shown(curves)),
+            parse_all(DiagramRecord, visible_data(_read_json(diagrams)), tables.shown(diagrams)),
+            parse_all(CurveRecord, visible_data(_read_json(curves)), tables.shown(curves)),
             changed,
         )
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA, Column, conform
+from calbench.benchmark.core.text import from_csv
 
 _SCHEMA = (*RESULT_SCHEMA, *COMPARISON_SCHEMA)
 _TEXT = {column.name: "str" for column in _SCHEMA if column.kind == "text"}
@@ -42,6 +43,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise InputError(f"{shown(path)}: no such file") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{shown(path)}: not a readable CSV: {' '.join(str(error).split())}") from None
+    table = from_csv(table)
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(f"{shown(path)}: the column {missing[0]!r} is missing")

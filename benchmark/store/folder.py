@@ -148,6 +148,8 @@ class Folder:
 
     def holder(self, name: str) -> str:
         """Who has the lock `name` just now, for people."""
+        if not self.is_local:
+            return "another process"
         try:
             return _owner(self.local_path(name)).read_text()[:200]
         except (OSError, UnicodeDecodeError):

@@ -19,6 +19,8 @@ AFFECTS_RESULTS = False
 
 FORMAT = 1
 MOST_CLASSES = 10_000_000
+_POSITIVE = ("temperature_", "temperatures_", "scale_", "unit_")
+"""Fitted values that divide logits, whatever the method."""
 JSON_NAME = "calibrator.json"
 ARRAYS_NAME = "calibrator.safetensors"
 
@@ -71,6 +73,9 @@ def load_calibrator(folder: Path) -> Calibrator:
     for name, array in arrays.items():
         if array.is_floating_point() and not torch.isfinite(array).all():
             raise InputError(f"{folder / ARRAYS_NAME}: {name} holds NaN or infinite values")
+    for name, value in {**record["fitted"], **arrays}.items():
+        if name in _POSITIVE and not (torch.as_tensor(value) > 0).all():
+            raise InputError(f"{where}: {name} is not positive")
     calibrator.num_classes_ = record["num_classes"]
     _restore(calibrator, record, arrays, where)
     return calibrator

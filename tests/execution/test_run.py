@@ -134,7 +134,7 @@ def test_files_of_predictions_stand_beside_trained_models(tiny, run, tmp_path):
 
 
 def test_paths_are_cut_to_their_last_part_and_nothing_else():
-    from calbench.benchmark.results.record import without_paths
+    from calbench.benchmark.core.text import without_paths
 
     given = {
         "a": ["image-folder(path=/home/me/x.d, size=8)", "/a/b", "1/2 and 3 / 4", "a / b", "~/z"],

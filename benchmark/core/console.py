@@ -1,0 +1,24 @@
+"""The terminal as all commands use it: what is printed is literal text, and obeyed by no terminal."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from calbench.benchmark.core.text import visible
+
+AFFECTS_RESULTS = False
+
+
+class Console(RichConsole):
+    """rich's console, with markup off unless asked for, and control characters of texts shown as escapes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "highlight": False, **options})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As rich renders, with harmless texts; its own control codes stay."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)

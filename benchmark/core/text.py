@@ -1,0 +1,80 @@
+"""Text of strangers made harmless: names, titles and reasons out of files, wherever they are shown."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AFFECTS_RESULTS = False
+
+# Control characters but tab and newline; and the marks by which a text changes the direction of what follows it.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_ABSOLUTE_PATH = re.compile(r"""(?:(?<=[\s=('"\[:,])|^)~?/(?=[\w.])[^\s,()'"\]]*""")
+_FORMULA = re.compile(r"[=+\-@\t\r']")
+
+
+def visible(text: str) -> str:
+    r"""`text` with control characters shown as escapes: a terminal obeys none of them.
+
+    Example:
+        >>> visible("\x1b[2Jname")
+        '\\x1b[2Jname'
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def name(text: str) -> str:
+    """`text` as the one name of something in every table and file: one line, harmless, and without absolute paths."""
+    return without_paths(visible(" ".join(text.splitlines())))
+
+
+def visible_data(value: Any) -> Any:
+    """Plain data with `visible` applied to every string, keys included."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible_data(key): visible_data(item) for key, item in value.items()}
+    return [visible_data(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def without_paths(value: Any) -> Any:
+    """Plain data with every absolute path in a text cut to its last part: no artefact has one."""
+    if isinstance(value, str):
+        return _ABSOLUTE_PATH.sub(lambda match: Path(match[0]).name, value)
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    return [without_paths(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def visible_frame(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """A table with `visible` applied to its texts."""
+    return _on_texts(frame, visible)
+
+
+def csv_safe(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """A table whose texts no spreadsheet takes for a formula: an apostrophe goes before = + - @ and apostrophes."""
+    return _on_texts(frame, lambda text: f"'{text}" if _FORMULA.match(text) and not _is_number(text) else text)
+
+
+def from_csv(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The table that `csv_safe` was given."""
+    return _on_texts(frame, lambda text: text[1:] if text[:1] == "'" and _FORMULA.match(text[1:]) else text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _on_texts(frame: "pd.DataFrame", change: Any) -> "pd.DataFrame":
+    from pandas.api.types import is_string_dtype
+
+    texts = [name for name in frame.columns if frame[name].dtype == object or is_string_dtype(frame[name])]
+    if not texts:
+        return frame
+    return frame.assign(**{name: frame[name].map(lambda v: change(v) if isinstance(v, str) else v) for name in texts})

@@ -1,0 +1,116 @@
+"""Names of strangers in every output: no control character, no formula, no markup that is obeyed."""
+
+import csv
+import io
+import re
+
+import pandas as pd
+import pytest
+
+from calbench.benchmark.config.entry import parse_entry
+from calbench.benchmark.config.suite_file import parse_mapping
+from calbench.benchmark.core.console import Console
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import Component, Spec
+from calbench.benchmark.core.text import csv_safe, from_csv, visible, visible_data
+from calbench.benchmark.report import render_terminal, write_reports
+from calbench.benchmark.results.records import RunRecord, parse
+from calbench.benchmark.results.results import Results
+
+HOSTILE = [
+    "\x1b[31mred\x1b]0;title\x07", "a\u202egnp.exe", "=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)", "-2+3", "'quoted",
+    "model[v2]", "[bold]x[/bold]", "<script>alert(1)</script>", "a|b", "$x_1$ & \\input{y}", "\x9b2J", "a\rb",
+]  # fmt: skip
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture(scope="module")
+def results():
+    """A result whose every name is hostile, as a stranger's folder may have it."""
+    rows = [
+        {"dataset": name, "backbone": name, "entry": entry, "recipe": name, "calibrator": "none", "seed": 0,
+         "checkpoint": "last", "split": "test", "metric": metric, "value": value, "low": value, "high": value}
+        for name in HOSTILE
+        for entry in ("base", f"entry {name}")
+        for metric, value in (("ece", 0.1), ("accuracy", 0.9))
+    ]  # fmt: skip
+    entries = [
+        {"entry": e, "label": e, "recipe": "r", "calibrator": "none", "families": [], "methods": []}
+        for e in ("base", *(f"entry {name}" for name in HOSTILE))
+    ]
+    run = {"format": 1, "suite": "s", "title": HOSTILE[0], "description": HOSTILE[0], "notes": HOSTILE, "cells": [],
+           "entries": entries, "baseline": "base", "protocol_text": HOSTILE, "commit": HOSTILE[0],
+           "versions": {"x": HOSTILE[0]}}  # fmt: skip
+    return Results(pd.DataFrame(rows), pd.DataFrame(), parse(RunRecord, visible_data(run), "run"))
+
+
+def test_no_report_has_control_characters_or_formulas(results, tmp_path):
+    results.save(tmp_path)
+    for path in write_reports(results, tmp_path):
+        text = path.read_text("utf-8")
+        assert not UNSAFE.search(text.replace("\r\n", "\n")), path.name
+        if path.suffix == ".html":
+            assert "<script>alert" not in text
+    for path in tmp_path.rglob("*.csv"):
+        for cell in (cell for row in csv.reader(io.StringIO(path.read_text("utf-8"))) for cell in row):
+            assert cell[:1] not in ("=", "@", "\t", "\r"), (path.name, cell)
+            assert cell[:1] not in ("+", "-") or re.fullmatch(r"[-+]?[\d.]*(e[-+]?\d+)?", cell), (path.name, cell)
+
+
+def test_the_terminal_obeys_no_name(results):
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=300, force_terminal=True, color_system=None)
+    console.print(render_terminal(results))
+    for name in HOSTILE:
+        console.print(name)
+        console.print(f"calbench: {name}", style="red")
+    shown = buffer.getvalue()
+    assert not UNSAFE.search(re.sub("\x1b\\[[0-9;]*m", "", shown))  # rich's own styles are bold and dim
+    assert "\\x1b]0;title\\x07" in shown
+    for literal in ("model[v2]", "[bold]x[/bold]"):
+        assert literal in shown
+
+
+def test_names_come_back_from_csv():
+    frame = pd.DataFrame({"entry": [visible(name) for name in HOSTILE], "value": range(len(HOSTILE))})
+    back = from_csv(pd.read_csv(io.StringIO(csv_safe(frame).to_csv(index=False)), dtype={"entry": "str"}))
+    assert back.entry.tolist() == frame.entry.tolist()
+
+
+class Weights(Component):
+    spec = Spec("weights", "W")
+
+    def changed_options(self):
+        return {"checkpoint": "/home/somebody/w.safetensors", "size": 3}
+
+
+def test_one_name_without_a_path():
+    assert Weights().spelled() == "weights(checkpoint=w.safetensors, size=3)"
+    entry = parse_entry({"label": "TS of /home/x/run", "methods": ["temperature-scaling"]})
+    assert entry.name == "TS of run"
+
+
+def test_labels_are_text_at_the_check():
+    assert parse_entry({"label": 2024, "methods": ["temperature-scaling"]}).name == "2024"
+    for label in (["x"], True, "a\nb", "\x1b[31m", "x" * 300):
+        with pytest.raises(InputError, match="label"):
+            parse_entry({"label": label, "methods": ["temperature-scaling"]})
+
+
+LAUGHS = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+)
+
+
+BOMBS = {
+    "1,000,000.*CALBENCH_LIMITS": LAUGHS,
+    "alias inside": "datasets: &a [*a]",
+    "nested more than 100": "a: " + "[" * 150 + "]" * 150,
+}
+
+
+@pytest.mark.parametrize("message", BOMBS)
+def test_yaml_bombs_are_refused(message):
+    with pytest.raises(InputError, match=message) as error:
+        parse_mapping(BOMBS[message], "s.yaml", ["datasets"])
+    assert "\n" not in str(error.value)

@@ -1,0 +1,103 @@
+"""What a Dask worker refuses and how often it looks again; the cluster itself is in test_endurance."""
+
+import logging
+
+import pytest
+
+from calbench.benchmark.config.suite import load_suite
+from calbench.benchmark.core import environment
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.execution import cluster
+from calbench.benchmark.execution.options import RunOptions
+from calbench.benchmark.execution.runner import plan_suite
+from calbench.benchmark.execution.work import Context
+
+
+class Future:
+    def __init__(self, function, arguments):
+        self.status = "finished"
+        try:
+            self.value = function(*arguments)
+        except Exception as error:
+            self.status, self.value = "error", error
+
+    def result(self):
+        return self.value
+
+    exception = result
+
+
+class Client:
+    """Runs what is submitted at once, as a worker with the code that `environment` says."""
+
+    def __init__(self):
+        self.submitted = []
+
+    def submit(self, function, *arguments, priority=0, **options):
+        self.submitted.append((arguments[-1], priority))
+        return Future(function, arguments)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+class Queue(list):
+    add = list.append
+
+
+@pytest.fixture
+def scheduler(tiny, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    client = Client()
+    monkeypatch.setattr(cluster, "_client", lambda *_: client)
+    monkeypatch.setattr(distributed, "as_completed", lambda futures: Queue(futures))
+    suite = load_suite(tiny)
+    plan = plan_suite(suite, RunOptions(results_dir=str(tmp_path / "r")))[:1]
+    context = Context(str(tmp_path / "r"), tmp_path, suite.protocol)
+
+    def run(event=lambda *_: None):
+        cluster.run_dask(plan, context, event, "tcp://127.0.0.1:1")
+        return client.submitted
+
+    return run
+
+
+def test_a_worker_with_other_code_is_refused_in_one_line(scheduler, monkeypatch, tmp_path):
+    codes = iter(["ours", "theirs"])
+    monkeypatch.setattr(environment, "code_digest", lambda: next(codes))
+    with pytest.raises(InputError, match="a Dask worker has other code") as error:
+        scheduler()
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "r").glob("cache/*/failure.json")), "the cell is not at fault"
+
+
+def test_a_busy_cell_is_looked_at_again_with_growing_pauses(scheduler, monkeypatch):
+    outcomes, waited, events = iter(["busy"] * 6 + ["done"]), [], []
+    monkeypatch.setattr(cluster, "process", lambda *_: next(outcomes))
+    monkeypatch.setattr(cluster.time, "sleep", waited.append)
+    submitted = scheduler(lambda work, kind, value: events.append(kind))
+    assert waited == [0, 1, 2, 4, 8, 10, 10]
+    assert submitted == [(0, 0), (1, -1), (2, -1), (4, -1), (8, -1), (10, -1), (10, -1)]
+    assert events == ["busy"] * 6 + ["end"]
+
+
+def test_the_code_of_a_plugin_counts(tmp_path):
+    plugin = tmp_path / "p.py"
+    plugin.write_text("x = 1")
+    before = cluster.code_of((plugin,))
+    plugin.write_text("x = 2")
+    assert cluster.code_of((plugin,)) != before
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [("tcp://127.0.0.1:8786", False), ("tcp://localhost:1", False), ("tcp://[::1]:1", False),
+     ("tls://node7:8786", False), ("slurm", False), ("tcp://node7:8786", True), ("tcp://[fe80::1]:1", True)],
+)  # fmt: skip
+def test_an_unencrypted_address_on_another_host_is_warned_of(address, warned, caplog):
+    with caplog.at_level(logging.WARNING, "calbench"):
+        cluster.warn_of_plain_text(address)
+    assert bool(caplog.records) == warned
