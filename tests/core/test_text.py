@@ -14,6 +14,7 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Spec
 from calbench.benchmark.core.text import csv_safe, from_csv, visible, visible_data
 from calbench.benchmark.report import render_terminal, write_reports
+from calbench.benchmark.report.report import Report
 from calbench.benchmark.results.records import RunRecord, parse
 from calbench.benchmark.results.results import Results
 
@@ -60,7 +61,7 @@ def test_no_report_has_control_characters_or_formulas(results, tmp_path):
 def test_the_terminal_obeys_no_name(results):
     buffer = io.StringIO()
     console = Console(file=buffer, width=300, force_terminal=True, color_system=None)
-    console.print(render_terminal(results))
+    console.print(render_terminal(Report(results)))
     for name in HOSTILE:
         console.print(name)
         console.print(f"calbench: {name}", style="red")
