@@ -118,7 +118,8 @@ class Augmentation(Method, ABC):
             generator: a CPU `torch.Generator`; all randomness comes from it.
 
         Returns:
-            Images and class distributions of the same shapes.
+            Images and class distributions of the same shapes; or of more samples than the batch of N has, whose mean
+            losses the trainer adds up by their number over N.
         """
 
 

@@ -10,11 +10,15 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-CheckpointRule = Literal["last", "best-nll", "best-accuracy", "best-ece"]
-"""Which epoch of a run is evaluated: the last one, or the best by a metric of the calibration split."""
+CheckpointRule = Literal["last", "best-nll", "best-nll-refinement", "best-accuracy", "best-ece"]
+"""Which epoch of a run is evaluated: the last one, or the best by a metric of the calibration split.
+
+``best-nll-refinement`` is "refine, then calibrate" of Berta et al. 2025, arXiv 2501.19195: the epoch with the lowest
+NLL at the best temperature, for entries that a temperature scaling follows.
+"""
 
 
-FOLLOWED = ("accuracy", "nll", "ece")
+FOLLOWED = ("accuracy", "nll", "nll-refinement", "ece")
 """The metrics of the calibration split that are recorded after every epoch where a checkpoint rule follows one."""
 
 

@@ -8,6 +8,9 @@ from calbench.methods import registry
 AUGMENTATIONS = [
     n for n in registry if registry[n].kind == "augmentation" and registry[n].__module__.startswith("calbench.")
 ]
+ENLARGING = ["reg-mixup"]
+"""Augmentations that give more samples than the batch has."""
+CONVEX = [n for n in AUGMENTATIONS if n not in (*ENLARGING, "cutmix")]
 
 
 def generator(seed=0):
@@ -20,7 +23,7 @@ def batch(size=16):
     return targets.reshape(size, 1, 4, size // 4).clone(), targets
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", CONVEX)
 def test_images_and_targets_are_mixed_alike(name):
     images, targets = batch()
     mixed, distributions = registry.create(name, alpha=1.0).mix(images, targets, generator())
@@ -60,7 +63,7 @@ def test_types_are_kept(name, dtype):
     assert distributions.dtype == targets.dtype
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", [n for n in AUGMENTATIONS if n not in ENLARGING])
 def test_one_sample_is_itself(name):
     image = torch.rand(1, 3, 2, 2)
     mixed, distribution = registry.create(name).mix(image, torch.tensor([[0.0, 1.0]]), generator())
@@ -111,3 +114,32 @@ def test_tiny_alpha_gives_whole_samples():
 def test_bad_options_are_refused(name, options):
     with pytest.raises(InputError, match=name):
         registry.create(name, **options)
+
+
+def test_reg_mixup_is_the_batch_and_its_mixup():
+    images, targets = batch()
+    both, distributions = registry.create("reg-mixup", alpha=0.4).mix(images, targets, generator(3))
+    mixed, mixed_targets = registry.create("mixup", alpha=0.4).mix(images, targets, generator(3))
+    assert torch.equal(both, torch.cat([images, mixed]))
+    assert torch.equal(distributions, torch.cat([targets, mixed_targets]))
+
+
+def test_cutmix_targets_are_the_shares_of_pixels():
+    images = torch.arange(24.0).view(24, 1, 1, 1).expand(24, 2, 8, 10).contiguous()
+    targets, shared, areas = torch.eye(24), generator(), []
+    for _ in range(300):
+        mixed, distributions = registry.create("cutmix").mix(images, targets, shared)
+        own = (mixed == images).float().mean(dim=(1, 2, 3))
+        for i in range(24):
+            other = int(distributions[i].argsort(descending=True)[:2].tolist()[int(distributions[i].argmax() == i)])
+            if distributions[i, i] < 1:
+                torch.testing.assert_close(distributions[i, i], own[i])
+                torch.testing.assert_close(distributions[i, other], (mixed[i] == other).float().mean())
+        changed = (mixed != images).any(dim=0)[0]
+        if changed.any():  # one box: as many changed pixels as the rectangle around them
+            rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
+            box = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+            assert int(changed.sum()) == int(box)
+        areas.append(1 - float(own.min()))
+    # 1 - l is uniform at alpha 1, and a box loses about a quarter of its mean area at the border of the image.
+    assert 0.2 < np.mean(areas) < 0.45
