@@ -1,0 +1,139 @@
+"""The tables and the figure of the simulated coverage."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from calbench.benchmark.core import environment
+from calbench.benchmark.metrics import registry
+from calbench.benchmark.studies.coverage.measure import Size
+
+GOAL_COVERAGE, GOAL_LEVEL = (90.0, 99.0), 7.0
+_KEY = ["situation", "samples", "kind", "label", "metric"]
+
+
+def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Coverage of the 95 % intervals, per cent, with the truth, the mean value and the share of sets with an interval.
+
+    A reduction without an interval (the baseline is within noise) is not counted as covered or missed.
+    """
+    part = rows[rows["kind"].isin(["coverage", "reduction"])].copy()
+    part["given"] = 100.0 * part["low"].notna()
+    low, high, truth = part["low"], part["high"], part["truth"]
+    # an estimate of 100 % less nothing is exact in floating point only up to rounding
+    part["covered"] = 100.0 * ((low <= truth + 1e-9) & (truth <= high + 1e-9)).where(part["low"].notna())
+    part["width"] = high - low
+    part = part.rename(columns={"value": "mean"})
+    columns = {
+        "truth": "first",
+        "mean": "mean",
+        "debiased": "mean",
+        "width": "mean",
+        "given": "mean",
+        "covered": "mean",
+    }
+    return part.groupby(_KEY, sort=False).agg(columns).reset_index()
+
+
+def level_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """How often each mark appears, per cent: its level where there is no difference, else its power."""
+    part = rows[rows["kind"].isin(["level", "power"])].copy()
+    part["seen"] = 100.0 * part["seen"].astype(bool)
+    part["seeds"] = part["seeds"].astype(int)
+    part = part.rename(columns={"value": "detectable"})
+    columns = {"truth": "first", "detectable": "mean", "seen": "mean"}
+    return part.groupby([*_KEY, "seeds"], sort=False).agg(columns).reset_index()
+
+
+def verdicts(coverage: pd.DataFrame, levels: pd.DataFrame) -> list[str]:
+    """One line per goal: what was reached, and everything that missed it."""
+    low, high = GOAL_COVERAGE
+    missed = coverage[(coverage["covered"] < low) | (coverage["covered"] > high)]
+    level = levels[levels["kind"] == "level"]
+    above = level[level["seen"] > GOAL_LEVEL]
+    lines = [
+        f"Coverage is between {coverage['covered'].min():.1f} and {coverage['covered'].max():.1f} % in "
+        f"{len(coverage)} rows (goal: {low:g} to {high:g} %); outside the goal: {len(missed)}.",
+        f"The highest level of a mark is {level['seen'].max():.1f} % in {len(level)} rows (goal: at most "
+        f"{GOAL_LEVEL:g} %); above the goal: {len(above)}.",
+    ]
+    for frame, name in ((missed, "covered"), (above, "seen")):
+        lines += [f"- {r['situation']}, {r['label']}, {r['metric']}: {r[name]:.1f} %" for _, r in frame.iterrows()]
+    return lines
+
+
+def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
+    """The tables in Markdown."""
+    text = [*verdicts(coverage, levels), ""]
+    error = 100 * np.sqrt(0.05 * 0.95 / size.sets)
+    text += [f"{size.sets} test sets per situation: a share of 95 % has a standard error of {error:.1f} points.", ""]
+    text += ["## Coverage of 95 % intervals, %", ""]
+    for samples, part in coverage.groupby("samples", sort=False):
+        plain = part[part["kind"] == "coverage"]
+        wide = plain.pivot(index="label", columns="metric", values="covered")[list(plain["metric"].unique())]
+        wide.columns = [registry[name].spec.label for name in wide]
+        first = plain[plain["metric"] == "ece"].set_index("label")[["truth", "mean", "debiased"]]
+        first.columns = ["true ECE", "mean ECE", "mean debiased"]
+        reduction = part[part["kind"] == "reduction"].set_index("label")
+        table = first.join(wide, how="left").join(
+            reduction[["truth", "mean", "covered", "given"]].rename(
+                columns={"truth": "true reduction", "mean": "mean reduction", "covered": "reduction covered",
+                         "given": "reduction given"}
+            )
+        )  # fmt: skip
+        text += [f"**N = {samples:,}**", "", table.reindex(first.index).to_markdown(floatfmt=".1f"), ""]
+    text += ["## How often a mark appears, %, by the number of seeds", ""]
+    for kind, title in (("level", "Where there is no difference (level)"), ("power", "Where there is one (power)")):
+        part = levels[levels["kind"] == kind]
+        wide = part.pivot_table(index=["samples", "label", "metric"], columns="seeds", values="seen", sort=False)
+        text += [f"**{title}**", "", wide.reset_index().to_markdown(floatfmt=".1f", index=False), ""]
+    return "\n".join(text).replace("nan", "").rstrip() + "\n"
+
+
+def figure(coverage: pd.DataFrame, levels: pd.DataFrame) -> Figure:
+    """Coverage against the true ECE by number of samples, and levels against the number of seeds."""
+    drawing = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    left.axhspan(*GOAL_COVERAGE, color="#0072B2", alpha=0.08)
+    left.axhline(95, color="#0072B2", linewidth=0.7)
+    markers = dict(zip(coverage["samples"].unique(), "osD^", strict=False))
+    ece = coverage[coverage["metric"] == "ece"]
+    for (kind, samples), part in ece.groupby(["kind", "samples"], sort=False):
+        at = part["truth"] if kind == "coverage" else part["label"].map(
+            ece[(ece["samples"] == samples) & (ece["kind"] == "coverage")].set_index("label")["truth"]
+        )  # fmt: skip
+        color = "#0072B2" if kind == "coverage" else "#D55E00"
+        name = f"{'ECE' if kind == 'coverage' else 'reduction'}, N = {samples:,}"
+        left.plot(at, part["covered"], markers[samples], color=color, markersize=4, label=name, alpha=0.8)
+    left.set(xlabel="true ECE, %", ylabel="coverage of the 95 % interval, %", ylim=(80, 100.5))
+    left.legend(fontsize=7, loc="lower right")
+    level = levels[levels["kind"] == "level"]
+    right.axhspan(0, GOAL_LEVEL, color="#0072B2", alpha=0.08)
+    right.axhline(5, color="#0072B2", linewidth=0.7)
+    seeds = sorted(level["seeds"].unique())
+    for label, part in level.groupby("label", sort=False):
+        worst = part.groupby("seeds")["seen"].max()
+        right.plot([seeds.index(s) for s in worst.index], worst, "o-", markersize=3, linewidth=0.8, label=label)
+    right.set(xlabel="seeds", ylabel="level, % (worst case over N and metrics)", ylim=(0, None))
+    right.set_xticks(range(len(seeds)), [str(s) for s in seeds])
+    right.legend(fontsize=6)
+    return drawing
+
+
+def write(rows: pd.DataFrame, size: Size, folder: Path) -> str:
+    """Write coverage.csv, levels.csv, coverage.md, coverage.png and coverage.pdf; returns the Markdown."""
+    coverage, levels = coverage_table(rows), level_table(rows)
+    versions = environment.versions()
+    record = json.dumps({"study": asdict(size), "versions": versions}, sort_keys=True)
+    coverage.round(4).to_csv(folder / "coverage.csv", index=False)
+    levels.round(4).to_csv(folder / "levels.csv", index=False)
+    text = markdown(coverage, levels, size)
+    (folder / "coverage.md").write_text(f"{text}\n<!-- {record} -->\n")
+    drawing = figure(coverage, levels)
+    drawing.savefig(folder / "coverage.png", dpi=150, metadata={"Description": record})
+    drawing.savefig(folder / "coverage.pdf", metadata={"Subject": record, "CreationDate": None})
+    return text
