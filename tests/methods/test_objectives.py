@@ -85,6 +85,20 @@ def mmce(rows, labels):
     return cross_entropy_of(rows, labels) + 2 * math.sqrt(square)
 
 
+def mmce_code(rows, labels):
+    """As the code of Mukhoti 2020: means over pairs, divided by the numbers of pairs once more."""
+    pairs = [(max(p), p.index(max(p)) == y) for p, y in zip(rows, labels, strict=True)]
+    right, wrong = [r for r, c in pairs if c], [r for r, c in pairs if not c]
+
+    def mean(first, second):
+        return sum(a * b * math.exp(-abs(r - s) / 0.4) for r, a in first for s, b in second) / len(first) / len(second)
+
+    sides = [(r, 1 - r) for r in right], [(r, r) for r in wrong]
+    square = mean(sides[0], sides[0]) / len(right) ** 2 + mean(sides[1], sides[1]) / len(wrong) ** 2
+    square -= 2 * mean(*sides) / (len(right) * len(wrong))
+    return cross_entropy_of(rows, labels) + 2 * math.sqrt(square)
+
+
 def mmce_calattn(rows, labels):
     pairs = [(max(p), float(p.index(max(p)) == y)) for p, y in zip(rows, labels, strict=True)]
     total = sum((c - r) * (d - s) * math.exp(-((r - s) ** 2) / 0.32) for r, c in pairs for s, d in pairs)
@@ -116,7 +130,7 @@ def soft_binned_ece(rows, labels):
     return cross_entropy_of(rows, labels) + math.sqrt(square)
 
 
-PER_BATCH = {"mmce": mmce, "mmce-calattn": mmce_calattn, "soft-binned-ece": soft_binned_ece}
+PER_BATCH = {"mmce": mmce, "mmce-code": mmce_code, "mmce-calattn": mmce_calattn, "soft-binned-ece": soft_binned_ece}
 
 
 def by_formula(name, raw, temperature, targets, formulas_of_logits):
