@@ -9,7 +9,8 @@ from calbench.benchmark.config.suite_file import suite_files
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
 from calbench.benchmark.execution.collect import suite_declaration
 from calbench.benchmark.execution.runner import RunOptions, run_suite
-from calbench.benchmark.report.write import suite_tables, write_reports
+from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.write import write_reports
 from calbench.benchmark.results.record import run_record
 from calbench.benchmark.results.reference import align, load_reference
 from calbench.benchmark.results.results import Results
@@ -24,9 +25,9 @@ REFERENCED = {"calattn-table1": 588, "calattn-table1-clean": 588, "guo-table1": 
 def test_the_smoke_form_goes_through_everything(name, tmp_path):
     suite = load_suite(name, smoke=True)
     results = run_suite(suite, RunOptions(results_dir=str(tmp_path), jobs=1))
-    assert {cell["status"] for cell in results.run["cells"]} == {"done"}
+    assert {cell.status for cell in results.run.cells} == {"done"}
     assert set(results.table["entry"]) - {"oracle"} == {entry.name for entry in suite.entries}
-    tables = suite_tables(results)
+    tables = Report(results).layouts
     assert [table.key for table in tables] == [layout["name"] for layout in suite.config.tables]
     for table in tables:
         ours = [index for index, column in enumerate(table.columns) if column.key.endswith(("value", "reduction"))]
@@ -109,7 +110,7 @@ def as_if_run(suite, shift):
 
 
 def test_published_numbers_stand_beside_ours_with_their_difference_and_suspects():
-    tables = {table.key: table for table in suite_tables(as_if_run(load_suite("calattn-table1"), 0.25))}
+    tables = {table.key: table for table in Report(as_if_run(load_suite("calattn-table1"), 0.25)).layouts}
     table = tables["ece"]
     keys = [column.key for column in table.columns]
     rows = {row.names: dict(zip(keys, row.cells, strict=True)) for row in table.rows}
