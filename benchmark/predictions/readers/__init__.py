@@ -3,8 +3,6 @@
 Each module declares ``FORMAT``, a `Format`, and imports the library that it needs only when it reads.
 """
 
-import gzip
-import io
 import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import BinaryIO
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.contents import Contents
+from calbench.benchmark.predictions.readers._bounds import bound_leaves, decompressed, most_bytes
 from calbench.benchmark.predictions.readers._format import Format
 
 _HEAD = 1024
@@ -49,11 +48,12 @@ def open_contents(path: Path) -> Iterator[Contents]:
         name, stream = path.name, opened
         try:
             if _head(stream).startswith(b"\x1f\x8b"):
-                stream = io.BytesIO(gzip.decompress(stream.read()))
+                stream = decompressed(stream)
                 name = name[:-3] if name.lower().endswith(".gz") else name
             kind = _format(name, _head(stream))
             contents = kind.read(stream)
             contents.format = contents.format or kind.name
+            bound_leaves(contents, most_bytes(opened))
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
         except Exception as error:  # every library has its own errors for a damaged file

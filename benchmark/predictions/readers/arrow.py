@@ -5,7 +5,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.limits import limit
 from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.readers._bounds import SMALL, refusal
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
 
@@ -71,6 +73,8 @@ def _texts(column: Any) -> np.ndarray:
 
 def _lists(name: str, rows: int, column: Any) -> Leaf:
     """A column of lists of equal length is a matrix."""
+    if 8 * rows > limit(SMALL):
+        return Leaf.unreadable("lists", f"{name}: {refusal(8 * rows, limit(SMALL))}", (rows,))
     values = column().combine_chunks()
     lengths = np.unique(np.asarray(values.value_lengths().to_numpy(zero_copy_only=False)))
     flat = values.flatten() if hasattr(values, "flatten") else values.values

@@ -12,6 +12,7 @@ from calbench.benchmark.predictions.contents import Contents, Leaf
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._layout import Layout, find_layout
 
+_LONGEST_NAME = 1000
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -20,6 +21,8 @@ def _read(stream: BinaryIO) -> Contents:
     if "\0" in text[:1000]:
         raise InputError("not a text file")
     layout = find_layout(text)
+    if any(len(name) > _LONGEST_NAME for name in layout.names):
+        raise InputError(f"a column's name is longer than {_LONGEST_NAME} characters")
     columns = _columns(text, layout)
     leaves: dict[str, Leaf] = {}
     for number, name in enumerate(layout.names):

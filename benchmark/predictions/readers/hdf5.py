@@ -5,6 +5,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.readers._bounds import refused
 from calbench.benchmark.predictions.readers._format import Format
 
 _SIGNATURE, _MATLAB = b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3"
@@ -31,6 +32,9 @@ def _leaves(name: str, item: Any, matlab: bool) -> dict[str, Leaf]:
 
     if item.shape is None:
         return {}
+    if item.is_virtual or item.external:
+        reason = f"{name} lies in another file (external storage or a virtual dataset), which is not opened"
+        return {name: refused(Leaf.lazy(item.shape, item.dtype, lambda: item[()]), reason)}
     if item.dtype.names:
         fields = {field: item.dtype[field] for field in item.dtype.names}
         return {

@@ -1,15 +1,23 @@
 """MATLAB's .mat up to version 7; structures are read by path."""
 
+import math
 from typing import BinaryIO
 
+from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.contents import Contents
+from calbench.benchmark.predictions.readers._bounds import most_bytes, refusal
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
 
 
 def _read(stream: BinaryIO) -> Contents:
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
+    most = most_bytes(stream)
+    total = sum(8 * math.prod(map(int, shape)) for _, shape, _ in whosmat(stream))
+    if total > most:
+        raise InputError(refusal(total, most))
+    stream.seek(0)
     variables = loadmat(stream, simplify_cells=True)
     return Contents(flatten({name: value for name, value in variables.items() if not name.startswith("__")}))
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from calbench.benchmark.core.unpickle import unpickle
 from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.readers._bounds import check_zip
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
 
@@ -32,6 +33,7 @@ def _read_npy(stream: BinaryIO) -> dict[str, Leaf]:
 
 
 def _read_npz(stream: BinaryIO) -> dict[str, Leaf]:
+    check_zip(stream)
     archive = zipfile.ZipFile(stream)
     leaves: dict[str, Leaf] = {}
     for member in archive.namelist():

@@ -9,6 +9,7 @@ from calbench.benchmark.core._pickled_tensors import Storage, from_bytes
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.unpickle import unpickle
 from calbench.benchmark.predictions.contents import Contents
+from calbench.benchmark.predictions.readers._bounds import check_zip
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
 
@@ -17,6 +18,9 @@ _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of the num
 
 
 def _read(stream: BinaryIO) -> Contents:
+    if zipfile.is_zipfile(stream):
+        check_zip(stream)
+    stream.seek(0)
     data = stream.read()
     if data.startswith(_ZIP):
         return Contents(flatten(_of_archive(zipfile.ZipFile(io.BytesIO(data)))))
