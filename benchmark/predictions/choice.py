@@ -15,6 +15,7 @@ from calbench.benchmark.predictions.source import Kind, Source
 
 _GIVE_KIND = "--logits or --probabilities"
 _GIVE_SCORES = f"--key NAME (of several columns: --key A,B,C) with {_GIVE_KIND}"
+_MANY = 12
 _GIVE_LABELS = "--labels-key NAME or --labels FILE"
 
 
@@ -68,7 +69,7 @@ def choose(part: Part, source: Source, labels_elsewhere: bool, has_header: bool 
         missing.append(error)
     try:
         scores, notes = _scores(part, source, labels, labels_elsewhere, has_header)
-        kind = _kind(scores, source, labels)
+        kind = _kind(scores, source)
     except MissingError as error:
         missing.append(error)
     if missing or scores is None or kind is None:
@@ -102,10 +103,24 @@ def _scores(
     matrices = [f for f in part.fields if f.leaf.is_matrix and f is not labels and f.word not in names.FEATURES]
     if source.kind is not None and len(matrices) == 1:
         return matrices[0], [f"{matrices[0].name} is taken as the {source.kind}: it is the only matrix"]
+    if len(matrices) == 1 and has_header:
+        raise _unclear(matrices[0], f"{matrices[0].name!r}, the only matrix,")
     if not has_header:
         raise MissingError("there is no header line, so columns have numbers instead of names", _GIVE_LABELS)
     hint = "".join(f" ({text})" for text in gaps(part.fields)[:1])
-    raise MissingError(f"no logits or probabilities are recognised{hint}", _GIVE_SCORES)
+    raise MissingError(
+        f"no logits or probabilities are recognised{hint}", _GIVE_SCORES if hint else _columns_option(part, labels)
+    )
+
+
+def _columns_option(part: Part, labels: Field | None) -> str:
+    """The option that names the scores, with the columns of fractional numbers if these can be the classes."""
+    columns = [
+        field.name for field in part.fields if field.leaf.kind == "f" and field.leaf.is_vector and field is not labels
+    ]
+    if not 1 < len(columns) <= _MANY:
+        return _GIVE_SCORES
+    return f"--key {','.join(columns)} (the columns of the classes, in their order) with {_GIVE_KIND}"
 
 
 def _all_columns(fields: Sequence[Field]) -> Field:
@@ -152,7 +167,7 @@ def _agreeing(fields: list[Field]) -> list[Field]:
     return logits if np.abs(powers / powers.sum(axis=1, keepdims=True) - probabilities).max() < 1e-3 else fields
 
 
-def _kind(scores: Field, source: Source, labels: Field | None) -> Kind:
+def _kind(scores: Field, source: Source) -> Kind:
     if source.kind is not None:
         return source.kind
     word = scores.word
@@ -160,12 +175,15 @@ def _kind(scores: Field, source: Source, labels: Field | None) -> Kind:
         return "logits"
     if word in names.PROBABILITIES:
         return "probabilities"
-    sums = sums_to_one(scores.load()) if scores.leaf.is_numeric else False
-    if sums and scores.classes:
+    if scores.classes and scores.leaf.is_numeric and sums_to_one(scores.load()):
         return "probabilities"
-    what = repr(scores.name) if scores.name else "the array"
+    raise _unclear(scores, repr(scores.name) if scores.name else "the array")
+
+
+def _unclear(scores: Field, what: str) -> MissingError:
+    sums = scores.leaf.is_numeric and sums_to_one(scores.load())
     looks = " (its rows sum to one, as probabilities do)" if sums else ""
-    raise MissingError(f"it is not clear whether {what} is logits or probabilities{looks}", _GIVE_KIND)
+    return MissingError(f"it is not clear whether {what} is logits or probabilities{looks}", _GIVE_KIND)
 
 
 def _labels(part: Part, source: Source) -> Field:

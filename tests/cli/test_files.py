@@ -134,7 +134,9 @@ def test_inspect_shows_what_is_there_how_it_is_read_and_what_is_missing(capsys):
     frame.rename(columns={"obs": "verdict"}).to_csv("unnamed.csv", index=False)
     status, output, _ = run(capsys, "inspect", "unnamed.csv")
     assert status == 1
-    assert output.rstrip().endswith("--key NAME (of several columns: --key A,B,C) with --logits or --probabilities")
+    assert output.rstrip().endswith(
+        "--key VF,F,M,L (the columns of the classes, in their order) with --logits or --probabilities"
+    )
     assert run(capsys, "inspect", "unnamed.csv", "--labels-key", "verdict")[0] == 0
     assert run(capsys, "inspect", "no.csv")[0] == 2
 
