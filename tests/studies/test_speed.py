@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from calbench.benchmark.studies.speed import __main__ as command
-from calbench.benchmark.studies.speed import engine
+from calbench.benchmark.studies.speed import costs, engine
 from calbench.benchmark.studies.speed import measure as module
 from calbench.benchmark.studies.speed import metrics as speed_metrics
 from calbench.benchmark.studies.speed.measure import GROUPS, Measurement, group, measure
@@ -108,3 +108,15 @@ def test_training_is_timed_beside_its_bare_passes(monkeypatch):
         assert line.task == "2 steps of small"
         rate = float(line.note.removesuffix(" images a second").replace(",", ""))
         assert rate == pytest.approx(2 * 64 / line.seconds, abs=1)
+
+
+def test_costs_name_every_calibrator_and_count_what_it_fits():
+    names = costs.calibrator_names()
+    assert names[0] == "temperature-scaling"
+    assert {"tva", "spline", "matrix-scaling", "density-aware"} <= set(names)
+    line = costs.cost("vector-scaling", 200, 5)
+    assert line.note.startswith("10 fitted numbers; prediction can change")
+    assert line.seconds > 0
+    assert line.best > 0
+    assert costs.cost("temperature-scaling", 200, 5).note == "1 fitted numbers; prediction kept (0.0 % changed)"
+    assert costs.cost("density-aware", 200, 5).note.count("prediction kept") == 1
