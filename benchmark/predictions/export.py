@@ -24,10 +24,8 @@ class Deployed(nn.Module):
 
     def forward(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
         """The calibrated probabilities (N, K)."""
-        # The checks of `transform` look at the values, which a recording cannot hold.
-        transform = type(self.calibrator).transform.__wrapped__
         extra = {} if features is None else {"features": features}
-        return transform(self.calibrator, logits, **extra).softmax(dim=1)
+        return self.calibrator.calibrate_tensor(logits, **extra).softmax(dim=1)
 
 
 def export(calibrator: Calibrator, folder: str | Path) -> list[Path]:

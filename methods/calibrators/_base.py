@@ -1,50 +1,81 @@
-"""The base of post-hoc maps: scikit-learn estimators on logits, NumPy or torch in and the same kind out."""
+"""The base of post-hoc calibrators: scikit-learn estimators on logits, NumPy or torch in and the same kind out."""
 
-import functools
-import inspect
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags
+from sklearn.utils.metadata_routing import UNUSED
 from torch import Tensor, nn
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import checked_options
-from calbench.benchmark.metrics.inputs import as_labels, as_logits
 from calbench.methods.base import Method
+from calbench.methods.calibrators._wrappers import inside, map_of, wrap_fit, wrap_transform
+from calbench.methods.solvers.nll import in_blocks
+
+_ABOUT_INPUTS = ("num_classes_", "classes_", "n_features_in_", "feature_names_in_")
 
 
-class Calibrator(Method, BaseEstimator, ABC):
+class Calibrator(Method, ClassifierMixin, TransformerMixin, BaseEstimator, ABC):
     """A map from logits to calibrated logits, fitted on the calibration split.
 
     A subclass is a dataclass of options that implements `fit` and `transform`. Both see torch tensors on the device of
     the input, whatever the caller passed: logits (N, K) in float32 or float64, checked to be finite; labels (N,) int64
     in 0..K-1. What `transform` and `predict_proba` return is converted back to the caller's kind. Fitted values end in
     an underscore, and are numbers, tensors or modules, so that `save` can write them. A subclass whose ``needs``
-    contains ``"features"`` takes the pooled features (N, D) as a keyword ``features`` in `fit` and `transform`.
+    contains ``"features"`` takes the pooled features (N, D) as a keyword ``features`` in `fit` and `transform`; one
+    whose `fit` has a parameter ``sample_weight`` gets weights (N,) float64 with a mean of one, or None.
+
+    Callers may also pass a single column of scores (N, 1) of two classes, which becomes the logits 0 and score, labels
+    of any kind (see `fit`), and scikit-learn's ``X`` and ``y`` for logits and labels.
+
+    Attributes:
+        fits_each_class: whether the map has values of its own for every class. Then it is fitted on the classes that
+            have a calibration row; the others keep the probability that temperature scaling gives them. By default
+            what does not keep the accuracy.
+        growth: what grows with the number of classes, for the message that refuses more than ``max_classes``, where
+            that is an option.
+
+    Example:
+        >>> import numpy as np, calbench as cb
+        >>> z = np.array([[2.0, 0.0], [1.5, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 2.0]])
+        >>> ts = cb.TemperatureScaling().fit(z, ["cat", "cat", "dog", "dog", "dog"])
+        >>> ts.predict(z).tolist()
+        ['cat', 'cat', 'dog', 'cat', 'dog']
     """
 
     kind = "calibrator"
-    _wrapped: ClassVar[tuple[str, ...]] = ("fit", "transform")
+    growth: ClassVar[str] = ""
+    fits_each_class: ClassVar[bool]
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"labels": UNUSED}
 
     num_classes_: int
+    classes_: np.ndarray
+    n_features_in_: int
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Convert and check the inputs of `fit` and `transform` where a subclass defines them."""
-        super().__init_subclass__(**kwargs)
-        for name in cls._wrapped:
+        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
+        if "fits_each_class" not in cls.__dict__ and "keeps_accuracy" in cls.__dict__:
+            cls.fits_each_class = not cls.keeps_accuracy
+        for name, wrap in (("fit", wrap_fit), ("transform", wrap_transform)):
             if name in cls.__dict__:
-                setattr(cls, name, _converted(cls.__dict__[name]))
+                setattr(cls, name, wrap(cls.__dict__[name]))
 
     @abstractmethod
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit the map on calibration logits (N, K) and labels (N,); returns self.
 
+        Labels are columns, 0..K-1, or K names (or other numbers) that are matched to the columns in sorted order; the
+        keyword ``classes`` gives the K labels in another order, or where some have no row.
+
         Raises:
+            TypeError: an argument that is missing or that this calibrator does not take.
             ValueError: non-finite logits, labels out of range, lengths that differ; the message says which row.
             InputError: the method cannot work on data of this shape; the message says why.
         """
@@ -56,12 +87,34 @@ class Calibrator(Method, BaseEstimator, ABC):
     def predict_proba(self, logits: Any, **extra: Any) -> Any:
         """Calibrated probabilities (N, K), of the caller's kind; every row sums to one."""
         transformed = self.transform(logits, **extra)
-        probabilities = torch.as_tensor(transformed).softmax(dim=1)
+        values = torch.as_tensor(transformed)
+        probabilities = in_blocks(lambda rows: rows.double().softmax(dim=1).to(rows.dtype), values)
         return probabilities.numpy() if isinstance(transformed, np.ndarray) else probabilities
 
     def predict(self, logits: Any, **extra: Any) -> Any:
-        """The predicted class of every row (N,), of the caller's kind."""
-        return self.transform(logits, **extra).argmax(1)
+        """The predicted class of every row (N,): a tensor of columns for a tensor, else entries of ``classes_``."""
+        predicted = self.transform(logits, **extra).argmax(1)
+        if isinstance(predicted, Tensor) and self.classes_.dtype.kind in "iu":
+            return torch.from_numpy(self.classes_).to(predicted.device)[predicted]
+        return self.classes_[predicted.cpu().numpy() if isinstance(predicted, Tensor) else predicted]
+
+    def score(self, logits: Any, y: Any, sample_weight: Any = None, **extra: Any) -> float:
+        """The accuracy of the calibrated predictions, 0..1, as scikit-learn's classifiers score."""
+        predicted = self.predict(logits, **extra)
+        labels, predicted = (v.cpu().numpy() if isinstance(v, Tensor) else v for v in (y, predicted))
+        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+
+    def calibrate_tensor(self, logits: Tensor, **extra: Any) -> Tensor:
+        """`transform` of a tensor (N, K) without checks of its values, so that it can be traced and exported."""
+        with inside(self):
+            return map_of(self, type(self).transform.__wrapped__, logits, extra)
+
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn asks of an estimator: labels are needed, and some calibrators are for two classes."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.classifier_tags.multi_class = "binary" not in self.needs
+        return tags
 
     def set_params(self, **params: Any) -> Self:
         """Set options by name, checked as in the constructor; returns self.
@@ -72,9 +125,9 @@ class Calibrator(Method, BaseEstimator, ABC):
         return super().set_params(**checked_options(type(self), params))
 
     def fitted(self) -> dict[str, float | int | bool | Tensor | nn.Module]:
-        """The fitted values by name (without the number of classes); empty before `fit`."""
+        """The fitted values by name (without those about the inputs); empty before `fit`."""
         return {
-            k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_") and k != "num_classes_"
+            k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_") and k not in _ABOUT_INPUTS
         }
 
     def build_module(self, name: str) -> nn.Module:
@@ -103,62 +156,4 @@ class Calibrator(Method, BaseEstimator, ABC):
         return load_calibrator(Path(folder))
 
 
-def _converted(function: Any) -> Any:
-    """Wrap `fit` or `transform` so that it sees checked tensors and gives back the caller's kind."""
-    fits = "labels" in inspect.signature(function).parameters
-
-    @functools.wraps(function)
-    def wrapper(self: Calibrator, logits: Any, *args: Any, **kwargs: Any) -> Any:
-        tensor = as_logits(logits)
-        tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-        if fits:
-            labels, *rest = args or [kwargs.pop("labels")]
-            args = (as_labels(labels, *tensor.shape).to(tensor.device), *rest)
-            _check_shape(self, *tensor.shape)
-        else:
-            _check_fitted(self, tensor.shape[1])
-        with torch.no_grad():
-            result = function(self, tensor, *args, **_features(self, tensor, kwargs))
-        if fits:
-            self.num_classes_ = tensor.shape[1]
-        numpy_in = not isinstance(logits, Tensor)
-        return result.cpu().numpy() if numpy_in and isinstance(result, Tensor) else result
-
-    return wrapper
-
-
-def _check_shape(calibrator: Calibrator, rows: int, num_classes: int) -> None:
-    """Refuse what a calibrator says it cannot work on."""
-    name = calibrator.spec.name
-    if "more-samples-than-classes" in calibrator.needs and rows <= num_classes:
-        raise InputError(f"{name} needs more samples than classes: got {rows} samples and {num_classes} classes")
-    if "binary" in calibrator.needs and num_classes != 2:
-        raise InputError(f"{name} is for two classes: got {num_classes}")
-
-
-def _check_fitted(calibrator: Calibrator, num_classes: int) -> None:
-    if not hasattr(calibrator, "num_classes_"):
-        raise NotFittedError(f"{calibrator.spec.name} is not fitted: call fit(logits, labels) first")
-    if num_classes != calibrator.num_classes_:
-        raise ValueError(
-            f"{calibrator.spec.name} was fitted on {calibrator.num_classes_} classes, got logits of {num_classes}"
-        )
-
-
-def _features(calibrator: Calibrator, logits: Tensor, extra: dict[str, Any]) -> dict[str, Tensor]:
-    """The keyword arguments of a calibrator: the pooled features where it needs them, and nothing else."""
-    name = calibrator.spec.name
-    unknown = [key for key in extra if key != "features"]
-    if unknown:
-        raise TypeError(f"{name}: unexpected argument {unknown[0]!r}")
-    features = extra.get("features")
-    if "features" not in calibrator.needs:
-        return {}
-    if features is None:
-        raise InputError(f"{name} needs features: pass features=… (N, D) beside the logits")
-    features = torch.as_tensor(features).to(logits.device)
-    if features.ndim != 2 or len(features) != len(logits):
-        raise ValueError(f"features: shape {tuple(features.shape)} does not fit {len(logits)} rows of logits")
-    if not torch.isfinite(features).all():
-        raise ValueError("features hold NaN or infinite values")
-    return {"features": features}
+Calibrator.fits_each_class = True

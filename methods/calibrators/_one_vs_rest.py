@@ -8,11 +8,13 @@ import contextlib
 import io
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from calbench.methods.calibrators._base import Calibrator
@@ -22,6 +24,7 @@ FLOOR = torch.finfo(torch.float32).eps
 """The smallest probability before renormalisation: no sample costs more than 16 nats. scikit-learn's log loss, too."""
 
 Curve = tuple[np.ndarray, np.ndarray]
+FitCurve = Callable[[np.ndarray, np.ndarray], Curve]
 
 
 @dataclass
@@ -32,18 +35,24 @@ class OneVsRest(Calibrator):
     between the knots; or, for ``linear`` ones, straight pieces through (knot, value), values (K, M).
     """
 
+    max_classes: Annotated[int, Field(ge=2)] = 300
+
     linear: ClassVar[bool] = False
+    growth = "fits one curve per class"
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``knots_`` and ``values_`` on calibration logits (N, K) and labels (N,)."""
+        return self.fit_curves(logits, labels, self.fit_curve)
+
+    def fit_curves(self, logits: Tensor, labels: Tensor, fit_curve: FitCurve) -> Self:
+        """Fit the curve of every class by `fit_curve`."""
         probabilities = logits.softmax(dim=1)
         curves = []
         for k in range(logits.shape[1]):
             hits = (labels == k).cpu().numpy()
             column = probabilities[:, k].double().cpu().numpy()
-            curves.append(
-                _constant(hits[0], self.linear) if hits.all() or not hits.any() else self._quiet(column, hits)
-            )
+            constant = hits.all() or not hits.any()
+            curves.append(_constant(hits[0], self.linear) if constant else _quiet(fit_curve, column, hits))
         width = max(len(knots) for knots, _ in curves)
         extra = 0 if self.linear else 1
         knots = np.stack([np.pad(knots, (0, width - len(knots)), mode="edge") for knots, _ in curves])
@@ -60,18 +69,19 @@ class OneVsRest(Calibrator):
     def fit_curve(self, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
         """The curve of one class, knots and values, from probabilities (N,) float64 and whether each was it (N,)."""
 
-    def _quiet(self, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
-        """`fit_curve` without the progress bars and notes that the libraries print."""
-        out, err = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-        with out, err, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return self.fit_curve(probabilities, hits)
-
     def _map(self, logits: Tensor) -> Tensor:
         probabilities = logits.softmax(dim=1).double().T.contiguous()
         knots, values = self.knots_.to(logits.device), self.values_.to(logits.device)
         mapped = (_pieces if self.linear else _steps)(knots, values, probabilities).T
         return renormalised_log(mapped).to(logits.dtype)
+
+
+def _quiet(fit_curve: FitCurve, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
+    """`fit_curve` without the progress bars and notes that the libraries print."""
+    out, err = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with out, err, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fit_curve(probabilities, hits)
 
 
 def renormalised_log(mapped: Tensor) -> Tensor:

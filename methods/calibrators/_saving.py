@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
@@ -47,6 +48,8 @@ def save(calibrator: Calibrator, folder: Path) -> None:
         "format": FORMAT,
         "calibrator": {"name": calibrator.spec.name, "options": calibrator.options()},
         "num_classes": calibrator.num_classes_,
+        "num_columns": calibrator.n_features_in_,
+        "classes": calibrator.classes_.tolist(),
         "fitted": numbers,
         "modules": modules,
         "arrays": {name: list(array.shape) for name, array in arrays.items()},
@@ -77,6 +80,8 @@ def load_calibrator(folder: Path) -> Calibrator:
         if name in _POSITIVE and not (torch.as_tensor(value) > 0).all():
             raise InputError(f"{where}: {name} is not positive")
     calibrator.num_classes_ = record["num_classes"]
+    calibrator.classes_ = np.asarray(record.get("classes", range(calibrator.num_classes_)))
+    calibrator.n_features_in_ = record.get("num_columns", calibrator.num_classes_)
     _restore(calibrator, record, arrays, where)
     return calibrator
 
@@ -101,6 +106,16 @@ def _record(path: Path) -> dict[str, Any]:
         and 2 <= record["num_classes"] <= MOST_CLASSES
     ):
         raise InputError(f"{path}: fields missing or of the wrong type")
+    classes = record.get("classes")
+    if classes is not None and not (
+        isinstance(classes, list)
+        and len(classes) == record["num_classes"]
+        and all(isinstance(label, str | int | float) for label in classes)
+        and len({type(label) for label in classes}) == 1
+    ):
+        raise InputError(f"{path}: classes: expected one label per class, all of one type")
+    if record.get("num_columns", 1) not in (1, record["num_classes"]):
+        raise InputError(f"{path}: num_columns: expected 1 or the number of classes")
     names = [*record["fitted"], *record["modules"], *(key.split(".")[0] for key in record["arrays"])]
     if not all(isinstance(n, str) and n.isidentifier() and n.endswith("_") and not n.startswith("_") for n in names):
         raise InputError(f"{path}: a fitted name that is not a plain name with an underscore at its end")
@@ -141,9 +156,9 @@ def _restore(calibrator: Calibrator, record: dict[str, Any], arrays: dict[str, T
 
 def _try(calibrator: Calibrator) -> None:
     """Transform two rows: fitted values that are missing or of another shape show themselves here, not in use."""
-    probe = torch.zeros(2, calibrator.num_classes_)
+    probe = torch.zeros(2, calibrator.n_features_in_)
     probe[:, 0] = 1
     extra = {"features": torch.zeros(2, calibrator.num_features_)} if "features" in calibrator.needs else {}
     result = calibrator.transform(probe, **extra)
-    if result.shape != probe.shape:
+    if result.shape != (2, calibrator.num_classes_):
         raise ValueError(f"gives logits of shape {tuple(result.shape)} for {tuple(probe.shape)}")

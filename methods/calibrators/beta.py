@@ -1,19 +1,22 @@
 """Beta calibration, one-vs-rest."""
 
-import warnings
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
+from pydantic import Field
+from torch import Tensor
 
 from calbench.methods.base import register
 from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.calibrators._one_vs_rest import renormalised_log
+from calbench.methods.solvers.logistic import fit_logistic
+from calbench.methods.solvers.newton import optimal_temperature, power_of_ten
 from calbench.methods.solvers.nll import in_blocks
 
-TINY = 1e-12
+LOWEST = -100.0
+CHUNK_ELEMENTS = 2_000_000
+"""Samples times classes that are fitted at once."""
 
 
 @register("beta", label="Beta", paper="kull2017beta")
@@ -21,49 +24,61 @@ TINY = 1e-12
 class Beta(Calibrator):
     """q_k = sigmoid(a_k log p_k - b_k log(1 - p_k) + c_k), with a_k, b_k >= 0, minimising the log loss of each class.
 
-    One-vs-rest, renormalised; fitted by scikit-learn's logistic regression, again without the term whose coefficient
-    came out negative, as the authors do.
+    One-vs-rest, renormalised; of the convex problem of each class the optimum. Both logarithms are taken from the
+    logits, so that they are exact where p_k rounds to 0 or 1, and floored at -100. Where the optimal single
+    temperature is outside 0.1..10, p is softmax(z / ``unit_``), with ``unit_`` that temperature's power of ten.
 
     Kull, Silva Filho and Flach 2017.
     """
 
-    def fit(self, logits: Any, labels: Any) -> Self:
-        """Fit ``coefficients_`` (K, 3), of log p, -log(1 - p) and one, on logits (N, K) and labels (N,)."""
-        features = _features(logits).cpu().numpy()
-        targets = labels.cpu().numpy()
-        rows = [_fit_class(features[:, :, k].T, targets == k) for k in range(logits.shape[1])]
-        self.coefficients_ = torch.tensor(np.array(rows), dtype=torch.float64, device=logits.device)
+    max_classes: Annotated[int, Field(ge=2)] = 300
+
+    growth = "fits one curve per class"
+
+    def fit(self, logits: Any, labels: Any, sample_weight: Any = None) -> Self:
+        """Fit ``coefficients_`` (K, 3), of log p, -log(1 - p) and one, on logits (N, K), labels and weights (N,)."""
+        self.unit_ = power_of_ten(optimal_temperature(logits, labels, sample_weight))
+        features = _features(logits / self.unit_)
+        size = max(1, CHUNK_ELEMENTS // len(logits))
+        parts = []
+        for classes in torch.arange(logits.shape[1], device=logits.device).split(size):
+            parts.append(_fit_classes(features[:, :, classes], labels[:, None] == classes, sample_weight))
+        self.coefficients_ = torch.cat(parts)
         return self
 
     def transform(self, logits: Any) -> Any:
         """Log-probabilities (N, K), floored so that they are finite."""
         return in_blocks(self._map, logits)
 
-    def _map(self, logits: torch.Tensor) -> torch.Tensor:
+    def _map(self, logits: Tensor) -> Tensor:
         a, b, c = self.coefficients_.to(logits.device).unbind(dim=1)
-        log_p, minus_log_rest = _features(logits).unbind(dim=0)
+        log_p, minus_log_rest = _features(logits / self.unit_).unbind(dim=0)
         return renormalised_log(torch.sigmoid(a * log_p + b * minus_log_rest + c)).to(logits.dtype)
 
 
-def _features(logits: torch.Tensor) -> torch.Tensor:
+def _features(logits: Tensor) -> Tensor:
     """The logarithms log p and -log(1 - p) of every class, (2, N, K) float64."""
-    probabilities = logits.double().softmax(dim=1).clamp(TINY, 1 - TINY)
-    return torch.stack([probabilities.log(), -torch.log1p(-probabilities)])
+    log_p = logits.double().log_softmax(dim=1)
+    top = log_p.argmax(dim=1, keepdim=True)
+    rest_of_top = log_p.scatter(1, top, -torch.inf).logsumexp(dim=1, keepdim=True)
+    log_rest = torch.log1p(-log_p.exp()).scatter(1, top, rest_of_top)
+    return torch.stack([log_p.clamp_min(LOWEST), -log_rest.clamp_min(LOWEST)])
 
 
-def _fit_class(features: np.ndarray, hits: np.ndarray) -> list[float]:
-    """The coefficients a, b, c of one class, from features (N, 2) and whether each sample is of it (N,)."""
-    if hits.all() or not hits.any():
-        return [0.0, 0.0, 40.0 if hits[0] else -40.0]
-    used, weights = [0, 1], np.zeros(2)
-    while True:
-        model = LogisticRegression(C=1e6, max_iter=1000)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model.fit(features[:, used] if used else np.zeros((len(hits), 1)), hits)
-        found = model.coef_[0][: len(used)]
-        if (found >= 0).all():
-            weights[used] = found
-            return [*weights, float(model.intercept_[0])]
-        used = [index for index, value in zip(used, found, strict=True) if value > 0][:1]
-        weights[:] = 0
+def _fit_classes(features: Tensor, hits: Tensor, weights: Tensor | None) -> Tensor:
+    """The coefficients a, b, c (C, 3) of the least log loss with a, b >= 0, from features (2, N, C) and hits (N, C).
+
+    The loss is convex, so the optimum is the best of those with each set of terms whose coefficients are not negative.
+    """
+    best = torch.full((hits.shape[1],), torch.inf, dtype=torch.float64, device=hits.device)
+    coefficients = torch.zeros(hits.shape[1], 3, dtype=torch.float64, device=hits.device)
+    for used in ([0, 1], [0], [1], []):
+        found, loss = fit_logistic(features[used], hits, weights)
+        better = (found[:, :-1] >= 0).all(dim=1) & (loss < best)
+        best = torch.where(better, loss, best)
+        full = torch.zeros_like(coefficients)
+        full[:, [*used, 2]] = found
+        coefficients = torch.where(better[:, None], full, coefficients)
+        if used == [0, 1] and bool(better.all()):
+            break
+    return coefficients

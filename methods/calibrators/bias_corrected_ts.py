@@ -21,9 +21,9 @@ class BiasCorrectedTS(Calibrator):
     Alexandari, Kundaje and Shrikumar 2020, arXiv 1901.06852.
     """
 
-    def fit(self, logits: Any, labels: Any) -> Self:
-        """Fit ``inverse_temperature_`` and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""
-        found = fit_class_scaling(logits, labels, shared_scale=True)
+    def fit(self, logits: Any, labels: Any, sample_weight: Any = None) -> Self:
+        """Fit ``inverse_temperature_`` and ``bias_`` (K,) on logits (N, K), labels (N,) and weights (N,), or none."""
+        found = fit_class_scaling(logits, labels, sample_weight, shared_scale=True)
         if not found.converged:
             warnings.warn("bias-corrected-ts: stopped short of the optimum", ConvergenceWarning, stacklevel=3)
         self.inverse_temperature_, self.bias_ = float(found.weight), found.bias.to(logits.dtype)

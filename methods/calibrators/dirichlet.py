@@ -14,6 +14,12 @@ from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.solvers.matrix_fit import choose_strength, fit_matrix, scaled_identity
 from calbench.methods.solvers.newton import optimal_temperature, power_of_ten
 
+DIAGONAL = 1e-4
+"""Strength, per N, of the pull on the diagonal: a ten-thousandth of a sample."""
+
+UNBOUNDED = 5.0
+"""Times the weight of temperature scaling from which on a class's weight is a sign of separation."""
+
 
 @register("dirichlet", label="Dirichlet (ODIR)", paper="kull2019beyond")
 @dataclass
@@ -26,28 +32,42 @@ class Dirichlet(Calibrator):
     floor are made for temperatures near 1: where the optimal single temperature is outside 0.1..10, p is softmax(z /
     ``unit_``), with ``unit_`` that temperature's power of ten.
 
+    ODIR leaves the diagonal free, so that it would grow without bound for a class that the split separates. It is
+    pulled towards that of temperature scaling by 1e-4 / (2 N) sum_k (T W_kk - 1)^2, which changes no other fit.
+
     Kull et al. 2019, arXiv 1910.12656.
     """
 
     off_diagonal: Annotated[float, Field(ge=0)] | None = None
     intercept: Annotated[float, Field(ge=0)] | None = None
 
+    max_classes: Annotated[int, Field(ge=2)] = 1000
+
     needs = frozenset({"more-samples-than-classes"})
+    growth = "fits a matrix of K x K numbers"
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``weight_`` (K, K) and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""
         temperature = optimal_temperature(logits, labels)
         self.unit_ = power_of_ten(temperature)
         logits = logits / self.unit_
-        start = scaled_identity(logits, self.unit_ / temperature)
+        centre = self.unit_ / temperature
+        start = scaled_identity(logits, centre)
+        pull = {"diagonal": DIAGONAL / len(logits) / centre**2, "centre": centre}
         off_diagonal, intercept = self.off_diagonal, self.intercept
         if off_diagonal is None or intercept is None:
-            self.strength_ = choose_strength(logits, labels, log_probabilities, start)
+            self.strength_ = choose_strength(logits, labels, log_probabilities, start, **pull)
             off_diagonal = self.strength_ if off_diagonal is None else off_diagonal
             intercept = self.strength_ if intercept is None else intercept
-        solution = fit_matrix(logits, labels, log_probabilities, start, off_diagonal=off_diagonal, intercept=intercept)
+        penalties = {"off_diagonal": off_diagonal, "intercept": intercept} | pull
+        solution = fit_matrix(logits, labels, log_probabilities, start, **penalties)
         if not solution.converged:
             warnings.warn("dirichlet: stopped short of the optimum", ConvergenceWarning, stacklevel=3)
+        largest = float(solution.point.diagonal().max()) / centre
+        if largest > UNBOUNDED:
+            reason = f"its weight grew {largest:.0f}-fold, as far as the bound on it allows"
+            message = f"dirichlet: the calibration split separates a class, or nearly so: {reason}"
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
         matrix = solution.point.to(logits.dtype)
         self.weight_, self.bias_ = matrix[:, :-1].contiguous(), matrix[:, -1].clone()
         return self

@@ -16,6 +16,9 @@ from calbench.methods.calibrators._one_vs_rest import Curve, OneVsRest, step_cur
 class ENIR(OneVsRest):
     """q_k = an average of near-isotonic regressions of p_k, weighted by their ``score``. One-vs-rest; by netcal.
 
+    netcal sorts the samples by p_k, and its paths depend on the order of equal ones. They are handed over with those of
+    the class first, so that the order of the rows has no effect and a run of equal p_k is pooled.
+
     Naeini and Cooper 2016, arXiv 1511.05191.
     """
 
@@ -23,6 +26,8 @@ class ENIR(OneVsRest):
 
     def fit_curve(self, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
         """The steps of one class."""
+        order = np.lexsort((~hits, probabilities))
+        probabilities, hits = probabilities[order], hits[order]
         model = NetcalENIR(score_function=self.score)
         try:
             model.fit(probabilities, hits.astype(int))

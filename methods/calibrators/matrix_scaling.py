@@ -29,8 +29,11 @@ class MatrixScaling(Calibrator):
     off_diagonal: Annotated[float, Field(ge=0)] = 0.0
     intercept: Annotated[float, Field(ge=0)] = 0.0
 
+    max_classes: Annotated[int, Field(ge=2)] = 1000
+
     needs = frozenset({"more-samples-than-classes"})
     tune_grid = (("off_diagonal", (0.0, 1.0, 10.0, 100.0)),)
+    growth = "fits a matrix of K x K numbers"
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``weight_`` (K, K) and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""

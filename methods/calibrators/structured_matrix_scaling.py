@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from calbench.methods.base import register
@@ -19,6 +20,10 @@ class StructuredMatrixScaling(StructuredScaling):
     Strengths are K / N for the diagonal and b, K (K - 1) / N off the diagonal. By the package probmetrics (extra
     ``probmetrics``), with its defaults. Berta, Holzmüller, Jordan and Bach 2026.
     """
+
+    max_classes: Annotated[int, Field(ge=2)] = 1000
+
+    growth = "fits a matrix of K x K numbers"
 
     def fit_stage(self, package: ModuleType, probabilities: Any, labels: Any) -> tuple[Any, Tensor, Tensor]:
         """Fit the package's SMS."""

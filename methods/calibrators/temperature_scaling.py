@@ -14,10 +14,11 @@ from calbench.methods.solvers.newton import optimal_temperature
 class TemperatureScaling(Calibrator):
     """softmax(z / T), with T > 0 minimising the NLL of the calibration split.
 
-    The NLL is convex in 1/T, so the optimum is unique; it is reached by Newton's method to about six digits of T. With
-    ``criterion="ece"`` T is the one of 0.1, 0.2 ... 10.0 with the lowest ECE of 15 equal-width bins, the smallest on
-    ties (Mukhoti et al. 2020). Data that the model separates perfectly drive T to 0, data that it ranks worse than
-    chance to infinity: T is then bounded relative to the spread of the logits, and a `ConvergenceWarning` says so.
+    The NLL is convex in 1/T, so the optimum is unique; it is reached by Newton's method to about eight digits of T.
+    With ``criterion="ece"`` T is the one of 0.1, 0.2 ... 10.0 with the lowest ECE of 15 equal-width bins, the smallest
+    on ties (Mukhoti et al. 2020); for logits of another magnitude the grid is multiplied by a power of ten. Data that
+    the model separates perfectly drive T to 0, data that it ranks worse than chance to infinity: T is then bounded
+    relative to the gaps between logits, and a `ConvergenceWarning` says so.
 
     Guo et al. 2017, arXiv 1706.04599, section 4.2.
     """
@@ -26,10 +27,10 @@ class TemperatureScaling(Calibrator):
 
     keeps_accuracy = True
 
-    def fit(self, logits: Any, labels: Any) -> Self:
-        """Fit ``temperature_`` on calibration logits (N, K) and labels (N,)."""
+    def fit(self, logits: Any, labels: Any, sample_weight: Any = None) -> Self:
+        """Fit ``temperature_`` on calibration logits (N, K) and labels (N,), with weights (N,) or none."""
         fit = optimal_temperature if self.criterion == "nll" else lowest_ece_temperature
-        self.temperature_ = fit(logits, labels)
+        self.temperature_ = fit(logits, labels, sample_weight)
         return self
 
     def transform(self, logits: Any) -> Any:

@@ -23,9 +23,9 @@ class VectorScaling(Calibrator):
     Guo et al. 2017, arXiv 1706.04599, section 4.2.
     """
 
-    def fit(self, logits: Any, labels: Any) -> Self:
-        """Fit ``weight_`` and ``bias_`` (K,) on calibration logits (N, K) and labels (N,)."""
-        found = fit_class_scaling(logits, labels, shared_scale=False)
+    def fit(self, logits: Any, labels: Any, sample_weight: Any = None) -> Self:
+        """Fit ``weight_`` and ``bias_`` (K,) on logits (N, K), labels (N,) and weights (N,), or none."""
+        found = fit_class_scaling(logits, labels, sample_weight, shared_scale=False)
         if not found.converged:
             warnings.warn("vector-scaling: stopped short of the optimum", ConvergenceWarning, stacklevel=3)
         elif found.separates:

@@ -1,11 +1,11 @@
 """Maps that scale and shift the logits class by class, fitted to the optimum of the (convex) NLL."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from calbench.methods.solvers.lbfgs import Solution, ValueGradient, cholesky_solver, minimise
+from calbench.methods.solvers.lbfgs import Solution, Solve, ValueGradient, cholesky_solver, minimise
 from calbench.methods.solvers.newton import optimal_temperature
 from calbench.methods.solvers.nll import blocks
 
@@ -17,6 +17,18 @@ UNBOUNDED = 10.0
 
 STAGES = (6, 25, 50, 125)
 """Iterations between which the Hessian is taken anew."""
+
+MOST_DENSE = 1024
+"""Parameters up to which a Hessian is made; beyond, its blocks per class precondition, and memory grows as K."""
+
+FEW_ROWS = 8
+"""Of so many rows one takes part in the first fit, where there is no Hessian; its solution starts the fit on all."""
+
+ACCEPTED = 1e-5
+"""Nats above the minimum, as estimated, that are no reason for a warning."""
+
+ENOUGH = 1e-6
+"""Nats of the mean NLL above its minimum at which a fit without a Hessian ends."""
 
 SMALL = 2**17
 """Elements of the logits up to which arithmetic in float64 costs nothing that anybody would notice."""
@@ -40,12 +52,15 @@ class ClassScaling:
     separates: bool
 
 
-def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> ClassScaling:
+def fit_class_scaling(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, *, shared_scale: bool
+) -> ClassScaling:
     """The weights w and biases b that minimise the NLL of softmax(w * z + b), from the optimal temperature on.
 
     Args:
         logits: checked logits (N, K).
         labels: labels (N,).
+        weights: of the rows (N,) with a mean of one, or None.
         shared_scale: one w for all classes, instead of one each.
     """
     if logits.numel() <= SMALL:
@@ -53,17 +68,25 @@ def fit_class_scaling(logits: Tensor, labels: Tensor, *, shared_scale: bool) -> 
     num_classes = logits.shape[1]
     size = 1 if shared_scale else num_classes
     start = torch.zeros(size + num_classes, dtype=torch.float64, device=logits.device)
-    start[:size] = 1 / optimal_temperature(logits, labels)
-    own = _own_statistics(logits, labels, shared_scale)
+    sharpness = 1 / optimal_temperature(logits, labels, weights, stacklevel=5)
+    start[:size] = sharpness
+    if len(start) <= MOST_DENSE:
+        step = max(1, len(logits) // (HESSIAN_ROWS * len(start)))
+        solution = _minimise(_objective(logits, labels, weights, size), logits[::step], start, size)
+    else:
+        solution = _minimise_large(logits, labels, weights, start, size)
+    weight, bias = solution.point[:size], solution.point[size:]
+    separates = float(weight.max()) > UNBOUNDED * sharpness
+    return ClassScaling(weight, bias - bias.mean(), solution.converged, separates)
+
+
+def _objective(logits: Tensor, labels: Tensor, weights: Tensor | None, size: int) -> ValueGradient:
+    own = _own_statistics(logits, labels, weights, size)
 
     def function(point: Tensor) -> tuple[float, Tensor]:
-        return _value_and_gradient(logits, own, point, size)
+        return _value_and_gradient(logits, own, weights, point, size)
 
-    step = max(1, len(logits) // (HESSIAN_ROWS * len(start)))
-    solution = _minimise(function, logits[::step], start, size)
-    weight, bias = solution.point[:size], solution.point[size:]
-    separates = float(weight.max()) > UNBOUNDED * float(start[0])
-    return ClassScaling(weight, bias - bias.mean(), solution.converged, separates)
+    return function
 
 
 def _minimise(function: ValueGradient, rows: Tensor, start: Tensor, size: int) -> Solution:
@@ -77,15 +100,66 @@ def _minimise(function: ValueGradient, rows: Tensor, start: Tensor, size: int) -
     return solution
 
 
-def _own_statistics(logits: Tensor, labels: Tensor, shared_scale: bool) -> Tensor:
+def _minimise_large(logits: Tensor, labels: Tensor, weights: Tensor | None, start: Tensor, size: int) -> Solution:
+    """First on a sample of the rows, then on all, with the Hessian's blocks per class from the sample."""
+    few = logits[::FEW_ROWS]
+    few_weights = None if weights is None else weights[::FEW_ROWS] / weights[::FEW_ROWS].mean()
+    function = _objective(few, labels[::FEW_ROWS], few_weights, size)
+    rough = minimise(function, start, _block_solver(few, start, size), tolerance=1e-4, max_iterations=40)
+    function = _objective(logits, labels, weights, size)
+    point = rough.point if function(rough.point)[0] < function(start)[0] else start
+    for _ in range(3):
+        step = _block_solver(few, point, size)
+        solution = minimise(function, point, step, tolerance=ENOUGH, max_iterations=60)
+        if solution.converged:
+            break
+        point = solution.point
+    return replace(solution, converged=solution.converged or solution.excess <= ACCEPTED)
+
+
+def _block_solver(logits: Tensor, point: Tensor, size: int) -> Solve:
+    """Solve with the blocks of the Hessian in (w_k, b_k) of every class, E[p_k (1 - p_k) (z_k, 1) (z_k, 1)^T]."""
+    weight, bias = point[:size].to(logits.dtype), point[size:].to(logits.dtype)
+    sums = torch.zeros(3, logits.shape[1], dtype=torch.float64, device=logits.device)
+    for rows in blocks(logits):
+        block = logits[rows]
+        probabilities = torch.addcmul(bias, block, weight).softmax(dim=1)
+        variances = probabilities.mul_(1 - probabilities)
+        weighted = variances * block
+        sums += torch.stack([(weighted * block).sum(0), weighted.sum(0), variances.sum(0)])
+    squares, products, variances = sums / len(logits)
+    variances = variances + 1e-6 * variances.mean() + 1e-12
+    if size == 1:
+        scale = (squares - products.square() / variances).clamp_min(0).sum() + 1e-6 * squares.sum() + 1e-12
+        return lambda gradient: torch.cat([gradient[:1] / scale, gradient[1:] / variances])
+    squares = squares + 1e-6 * squares + 1e-12 * squares.mean() + 1e-300
+    determinant = (squares * variances - products.square()).clamp_min(1e-6 * squares * variances)
+
+    def solve(gradient: Tensor) -> Tensor:
+        of_weight, of_bias = gradient[:size], gradient[size:]
+        return torch.cat(
+            [
+                (variances * of_weight - products * of_bias) / determinant,
+                (squares * of_bias - products * of_weight) / determinant,
+            ]
+        )
+
+    return solve
+
+
+def _own_statistics(logits: Tensor, labels: Tensor, weights: Tensor | None, size: int) -> Tensor:
     """What the NLL needs of the labels: the sum of z_y (per class unless shared), then the count of each class."""
     num_classes = logits.shape[1]
-    own = logits.gather(1, labels[:, None]).squeeze(1).double()
+    counts = torch.ones(len(labels), dtype=torch.float64, device=logits.device) if weights is None else weights
+    own = counts * logits.gather(1, labels[:, None]).squeeze(1).double()
     sums = torch.zeros(num_classes, dtype=torch.float64, device=logits.device).index_add_(0, labels, own)
-    return torch.cat([sums.sum()[None] if shared_scale else sums, torch.bincount(labels, minlength=num_classes)])
+    classes = torch.bincount(labels, counts, minlength=num_classes)
+    return torch.cat([sums.sum()[None] if size == 1 else sums, classes])
 
 
-def _value_and_gradient(logits: Tensor, own: Tensor, point: Tensor, size: int) -> tuple[float, Tensor]:
+def _value_and_gradient(
+    logits: Tensor, own: Tensor, weights: Tensor | None, point: Tensor, size: int
+) -> tuple[float, Tensor]:
     """The mean NLL and its gradient in (w, b)."""
     weight, bias = point[:size].to(logits.dtype), point[size:].to(logits.dtype)
     value = -(own * torch.cat([weight, bias]).double()).sum()
@@ -94,10 +168,12 @@ def _value_and_gradient(logits: Tensor, own: Tensor, point: Tensor, size: int) -
         scores = torch.addcmul(bias, logits[rows], weight)
         peak = scores.amax(dim=1, keepdim=True)
         mass = scores.sub_(peak).exp_().sum(dim=1, keepdim=True)
-        value += (peak + mass.log()).double().sum()
-        probabilities = scores.div_(mass)
-        slope_b += probabilities.sum(dim=0)
-        weighted = probabilities.mul_(logits[rows]).sum(dim=0).double()
+        totals = (peak + mass.log()).double().squeeze(1)
+        value += totals.sum() if weights is None else totals @ weights[rows]
+        share = mass.reciprocal() if weights is None else (weights[rows, None] / mass).to(scores.dtype)
+        masses = scores.mul_(share)
+        slope_b += masses.sum(dim=0)
+        weighted = masses.mul_(logits[rows]).sum(dim=0).double()
         slope_w += weighted if size > 1 else weighted.sum()
     return float(value) / len(logits), torch.cat([slope_w, slope_b]) / len(logits)
 

@@ -13,7 +13,7 @@ GRID_SIZE = 100
 NUM_BINS = 15
 
 
-def lowest_ece_temperature(logits: Tensor, labels: Tensor) -> float:
+def lowest_ece_temperature(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
     """The T of 0.1, 0.2 ... 10.0 with the lowest ECE (15 equal-width bins), the smallest on ties.
 
     The published grid is made for logits whose temperature is near 1. Where the T of the least NLL lies outside of it,
@@ -22,13 +22,13 @@ def lowest_ece_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Mukhoti et al. 2020, arXiv 2002.09437, section 4.
     """
-    likely = optimal_temperature(logits, labels, stacklevel=5)
+    likely = optimal_temperature(logits, labels, weights, stacklevel=5)
     unit = power_of_ten(likely)
     if unit != 1:
         message = f"the T of the least NLL, {likely:.4g}, is outside the grid 0.1 ... 10: the grid is multiplied by"
         warnings.warn(f"criterion=ece: {message} {unit:g}", ConvergenceWarning, stacklevel=4)
         logits = logits / unit
-    best = int(ece_by_temperature(logits, labels).argmin()) + 1
+    best = int(ece_by_temperature(logits, labels, weights).argmin()) + 1
     temperature = best * unit / 10
     if best in (1, GRID_SIZE):
         side = "first" if best == 1 else "last"
@@ -37,10 +37,11 @@ def lowest_ece_temperature(logits: Tensor, labels: Tensor) -> float:
     return temperature
 
 
-def ece_by_temperature(logits: Tensor, labels: Tensor) -> Tensor:
+def ece_by_temperature(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """The ECE, as a fraction, of softmax(z / T) for T = 0.1, 0.2 ... 10.0: (100,) float64.
 
-    Equal-width bins (a, b]. Only the confidence depends on T, never the prediction.
+    Equal-width bins (a, b], with weights of the rows (N,) of mean one, or none. Only the confidence depends on T, never
+    the prediction.
     """
     device = logits.device
     edges = torch.linspace(0, 1, NUM_BINS + 1, dtype=torch.float64, device=device)[1:-1].to(logits.dtype)
@@ -52,7 +53,10 @@ def ece_by_temperature(logits: Tensor, labels: Tensor) -> Tensor:
         correct = (predicted.squeeze(1) == labels[rows]).to(logits.dtype)
         confidence = _confidences(block - peak)
         bins = torch.bucketize(confidence, edges) + cell
-        gaps += torch.bincount(bins.flatten(), (correct - confidence).flatten().double(), minlength=len(gaps))
+        residuals = (correct - confidence).double()
+        if weights is not None:
+            residuals *= weights[rows]
+        gaps += torch.bincount(bins.flatten(), residuals.flatten(), minlength=len(gaps))
     return gaps.view(GRID_SIZE, NUM_BINS).abs().sum(dim=1) / len(logits)
 
 

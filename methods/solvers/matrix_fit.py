@@ -38,6 +38,8 @@ def fit_matrix(
     *,
     off_diagonal: float,
     intercept: float,
+    diagonal: float = 0.0,
+    centre: float = 0.0,
     tolerance: float = TOLERANCE,
     stages: tuple[int, ...] | None = None,
 ) -> Solution:
@@ -52,6 +54,8 @@ def fit_matrix(
         start: [W | b] (K, K + 1) in float64 to start from.
         off_diagonal: strength of the penalty on W outside its diagonal.
         intercept: strength of the penalty on b.
+        diagonal: strength of diagonal / 2 sum_k (W_kk - centre)^2, which bounds W where a class is separable.
+        centre: of that penalty.
         tolerance: nats of the objective above its minimum at which to stop.
         stages: iterations between which the preconditioner is made anew; None for `STAGES`.
 
@@ -60,11 +64,13 @@ def fit_matrix(
     """
     num_classes = logits.shape[1]
     penalty = torch.full_like(start, 2 * off_diagonal / (num_classes * (num_classes - 1)))
-    penalty.diagonal().zero_()
+    penalty.diagonal().fill_(diagonal)
+    centres = torch.zeros_like(start)
+    centres.diagonal().fill_(centre)
     penalty[:, -1] = 2 * intercept / num_classes
 
     def function(point: Tensor) -> tuple[float, Tensor]:
-        return _value_and_gradient(logits, labels, inputs, penalty, point)
+        return _value_and_gradient(logits, labels, inputs, penalty, point, centres)
 
     point = start
     for iterations in stages or (STAGES if num_classes <= MANY_CLASSES else STAGES[:3]):
@@ -83,7 +89,9 @@ def scaled_identity(logits: Tensor, scale: float) -> Tensor:
     return point
 
 
-def choose_strength(logits: Tensor, labels: Tensor, inputs: Inputs, start: Tensor) -> float:
+def choose_strength(
+    logits: Tensor, labels: Tensor, inputs: Inputs, start: Tensor, *, diagonal: float = 0.0, centre: float = 0.0
+) -> float:
     """The strength of ODIR, both parts alike, with the lowest NLL on every fifth row after a fit on the others.
 
     From the strongest on, each fit starting where the last one ended, until the NLL rises.
@@ -94,7 +102,7 @@ def choose_strength(logits: Tensor, labels: Tensor, inputs: Inputs, start: Tenso
     stages = (10, 20) if len(start) <= MANY_CLASSES else (8,)
     best, chosen = float("inf"), STRENGTHS[0]
     for strength in STRENGTHS:
-        penalties = {"off_diagonal": strength, "intercept": strength}
+        penalties = {"off_diagonal": strength, "intercept": strength, "diagonal": diagonal, "centre": centre}
         solution = fit_matrix(fit_logits, fit_labels, inputs, start, **penalties, tolerance=1e-4, stages=stages)
         start = solution.point
         nll, _ = _value_and_gradient(logits[held_out], labels[held_out], inputs, nothing, start)
@@ -105,7 +113,7 @@ def choose_strength(logits: Tensor, labels: Tensor, inputs: Inputs, start: Tenso
 
 
 def _value_and_gradient(
-    logits: Tensor, labels: Tensor, inputs: Inputs, penalty: Tensor, point: Tensor
+    logits: Tensor, labels: Tensor, inputs: Inputs, penalty: Tensor, point: Tensor, centre: Tensor | float = 0.0
 ) -> tuple[float, Tensor]:
     precision = torch.float64 if len(point) <= MANY_CLASSES else logits.dtype
     weight, bias = point[:, :-1].T.to(precision), point[:, -1].to(precision)
@@ -119,8 +127,8 @@ def _value_and_gradient(
         residual[torch.arange(len(seen), device=seen.device), labels[rows]] -= 1
         gradient[:, :-1] += residual.T @ seen
         gradient[:, -1] += residual.sum(dim=0)
-    pulled = penalty * point
-    total = float(value) / len(logits) + float((pulled * point).sum()) / 2
+    pulled = penalty * (point - centre)
+    total = float(value) / len(logits) + float((pulled * (point - centre)).sum()) / 2
     return total, gradient / len(logits) + pulled
 
 

@@ -1,0 +1,1 @@
+"""calbench inside other packages, each optional: scikit-learn scorers, torchmetrics metrics, a Lightning callback."""
