@@ -150,7 +150,7 @@ EXCEPTIONS = {
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["temperature-scaling", "vector-scaling", "isotonic"])
+@pytest.mark.parametrize("name", ["temperature-scaling", "isotonic"])
 def test_scikit_learns_own_checks_pass_but_for_the_exceptions(name):
     results = check_estimator(make(name), on_fail=None, on_skip=None)
     failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
