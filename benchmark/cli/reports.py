@@ -78,7 +78,7 @@ def report_command(
     format_: str,
     table: str,
     order: str = DEFAULT_ORDER,
-    look: "Look | None" = None,
+    entries: tuple[str, ...] = (),
 ) -> int:
     """Write the reports of a suite, or print one table or format of it.
 
@@ -91,13 +91,13 @@ def report_command(
         format_: ``all`` and ``html`` write files; the others print.
         table: only one table: a layout of the suite, a layout's YAML file, ``overall``, or ``dataset-backbone``.
         order: the metric by which tables are ordered.
-        look: the entries that tables show, and their order.
+        entries: the entries that tables show, with the baseline; all by default.
 
     Raises:
         InputError: an unknown suite, table or metric.
     """
     loaded = external_results(results, baseline) if results else load_suite_results(suite, results_dir)
-    report = Report(loaded, metric=metric, order=order, entries=look.entries if look else ())
+    report = Report(loaded, metric=metric, order=order, entries=entries)
     if table:
         _print(_text(_table(report, table), report, format_))
     elif format_ == "terminal" or (results and format_ == "all"):

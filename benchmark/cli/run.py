@@ -259,29 +259,41 @@ def cache_accept(
 def report(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "",
     results_dir: ResultsDir = RunOptions.results_dir,
-    results: Annotated[Path | None, typer.Option(help="A tidy CSV of anybody's results instead of a suite.")] = None,
+    results: Annotated[Path | None, typer.Option(help="A tidy CSV file of results in place of a suite.")] = None,
     baseline: Annotated[str, typer.Option(help="With --results: the entry that reductions refer to.")] = "",
     metric: Annotated[str, typer.Option(help="The metric of the reductions.")] = "ece",
     format_: Annotated[
         Literal["all", "terminal", "markdown", "csv", "latex", "html"], typer.Option("--format", help="What to write.")
     ] = "all",
-    table: Annotated[str, typer.Option(help="One table of the suite's layouts alone.")] = "",
+    table: Annotated[
+        str, typer.Option(help="Print only this table: overall, overall-ece, or one of the suite's.")
+    ] = "",
+    order: Annotated[str, typer.Option(help="Order the tables by this metric: nll (default), or ece.")] = "nll",
+    entry: Annotated[
+        list[str], typer.Option("--entry", help="Show only this entry (repeatable) and the baseline.")
+    ] = (),
 ) -> int:
-    """Write the tables again from the results; nothing is computed."""
+    """Write the tables again from the results; nothing is trained or evaluated."""
     from calbench.benchmark.cli.reports import report_command
 
     if bool(suite) == bool(results):
         raise InputError("report: name a suite, or a file with --results")
-    return report_command(suite, results_dir, results, baseline, metric, format_, table)
+    return report_command(suite, results_dir, results, baseline, metric, format_, table, order, tuple(entry))
 
 
 @app.command()
 def plot(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "quick",
-    figure: Annotated[list[str], typer.Option("--figure", help="Draw this figure alone (repeatable).")] = (),
+    figure: Annotated[list[str], typer.Option("--figure", help="Draw only this figure (repeatable).")] = (),
+    entry: Annotated[list[str], typer.Option("--entry", help="Show this entry (repeatable), in this order.")] = (),
+    style: Annotated[Literal["column", "double"], typer.Option(help="One or two columns of a paper.")] = "column",
+    height: Annotated[float, typer.Option(min=0, max=20, help="Inches; 0 is what the content needs.")] = 0,
+    panels: Annotated[int, typer.Option(min=1, max=24, help="Most panels of one reliability figure.")] = 6,
     results_dir: ResultsDir = RunOptions.results_dir,
 ) -> int:
     """Draw the figures of a suite from its results, as PNG and PDF."""
     from calbench.benchmark.cli.reports import plot_command
+    from calbench.benchmark.report.figures.base import Look
 
-    return plot_command(suite, results_dir, list(figure))
+    look = Look(entries=tuple(entry), style=style, height=height or None, panels=panels)
+    return plot_command(suite, results_dir, list(figure), look)

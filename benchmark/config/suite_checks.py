@@ -48,6 +48,9 @@ class Checker:
         seeds = list(range(config.seeds)) if isinstance(config.seeds, int) else config.seeds
         suite = Suite(name, config, datasets, nets, entries, baseline.name, tuple(dict.fromkeys(seeds)), protocol)
         self._combinations(suite)
+        named = [part.spelled() for part in (*datasets, *nets)]
+        if not config.predictions:
+            self._at(("labels",), lambda: check_names("dataset or backbone", config.labels, named))
         return suite
 
     def _combinations(self, suite: Suite) -> None:

@@ -61,7 +61,8 @@ class SuiteConfig(BaseModel):
 
     ``keep: weights`` keeps the weights of every trained cell next to its predictions, for variants and diagnostics; it
     changes no prediction, and is no part of a cell's key. ``shift`` and ``ood`` ask for further splits, which every
-    cell predicts after its training. ``tune: 4`` tries four settings of every entry with options to tune and shows the
+    cell predicts after its training. ``labels`` are short names of datasets and backbones in tables and figures.
+    ``tune: 4`` tries four settings of every entry with options to tune and shows the
     one with the lowest NLL of the calibration split; see `calbench.benchmark.config.tuning`.
     """
 
@@ -83,6 +84,7 @@ class SuiteConfig(BaseModel):
     overrides: list[Override] = []
     tables: list[Any] = []
     reference: str | None = None
+    labels: dict[str, str] = {}
     smoke: dict[str, Any] = {}
 
 

@@ -277,7 +277,8 @@ def suite_declaration(suite: Suite, plan: list[Work]) -> Declaration:
         entries=[_entry_record(entry) for entry in suite.entries],
         seeds=list(suite.seeds),
         shown=_shown_metrics(suite),
-        smoke=suite.name.endswith("-smoke"),
+        smoke="-smoke" in suite.name,
+        labels=suite.config.labels,
     )
 
 

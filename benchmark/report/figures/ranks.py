@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calbench.benchmark.report.figures.base import INK, Drawing, figure_kind, short
+from calbench.benchmark.report.figures.base import INK, Drawing, figure_kind, short, wrapped
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.statistics import RankTests, rank_tests
 
@@ -39,7 +39,7 @@ def ranks(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     _draw(axes, view, shown, groups, levels)
     if tested:
         _ruler(axes, tests.critical_difference, len(tests.ranks))
-    figure.suptitle(drawing.title(_title(tests, tested, len(tests.ranks) - len(shown))), fontsize=7)
+    figure.suptitle(wrapped(drawing.title(_title(tests, tested, len(tests.ranks) - len(shown))), 58), fontsize=7)
     yield "", figure
 
 

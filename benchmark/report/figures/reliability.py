@@ -33,6 +33,11 @@ class Panel(NamedTuple):
     title: str
     diagram: DiagramRecord
 
+    def lines(self, width: int) -> str:
+        """The title in lines of at most `width` characters, then the ECE and the number of samples."""
+        count = sum(each.count for each in filled(self.diagram))
+        return f"{wrapped(self.title, width)}\nECE {ece_of(self.diagram):.1f} %, n = {count:,.0f}"
+
 
 def filled(diagram: DiagramRecord) -> list[BinRecord]:
     """The bins that have samples."""
@@ -67,8 +72,6 @@ def draw_reliability(axes: Axes, below: Axes, diagram: DiagramRecord) -> None:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=(0, (3, 2)))
     axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1])
     axes.tick_params(labelbottom=False)
-    axes.text(0.04, 0.96, f"ECE {ece_of(diagram):.1f} %\nn = {total:,.0f}", ha="left", va="top", fontsize=5,
-              transform=axes.transAxes)  # fmt: skip
     below.set(xlim=(0, 1), xticks=[0, 0.5, 1])
     below.yaxis.set_major_locator(MaxNLocator(1))
     axes.grid(axis="y", color=GRID)
@@ -160,7 +163,7 @@ def _grid(drawing: Drawing, shown: Sequence[Panel], title: str, count: int, colu
     rows = math.ceil(len(shown) / columns)
     width = drawing.look.width / columns
     letters = max(12, int(width * 17))
-    lines = max(wrapped(panel.title, letters).count("\n") + 1 for panel in shown)
+    lines = max(panel.lines(letters).count("\n") + 1 for panel in shown)
     figure = drawing.figure(0.55 + (0.85 * width + 0.3 + 0.1 * lines) * rows)
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[4, 1] * rows)
     for index, panel in enumerate(shown):
@@ -168,7 +171,7 @@ def _grid(drawing: Drawing, shown: Sequence[Panel], title: str, count: int, colu
         axes = figure.add_subplot(grid[2 * row, column])
         below = figure.add_subplot(grid[2 * row + 1, column])
         draw_reliability(axes, below, panel.diagram)
-        axes.set_title(wrapped(panel.title, letters), fontsize=6)
+        axes.set_title(panel.lines(letters), fontsize=6)
         axes.tick_params(labelleft=column == 0, labelsize=5)
         below.tick_params(labelbottom=index + columns >= len(shown), labelsize=5)
         if column == 0:

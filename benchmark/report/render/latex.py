@@ -7,6 +7,7 @@ import math
 import re
 import textwrap
 import unicodedata
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 PACKAGES = ("amssymb", "booktabs", "longtable", "multirow", "siunitx")
 LONG = 40
 """Rows above which a table may break over pages."""
+MOST, INTERVAL = 9, 1
+"""Columns of numbers that fit a page, less so many for each interval; only those with a priority are left out."""
 WIDE = 9
 """Columns from which they stand closer."""
 
@@ -84,8 +87,28 @@ def comment(report: "Report") -> str:
     return "".join(f"% {' '.join(line.split())}\n" for line in lines)
 
 
+def _narrowed(table: Table) -> Table:
+    """The table as wide as a page: columns of the highest priority number go, and the caption names them."""
+    room = MOST - INTERVAL * sum(column.interval for column in table.columns)
+    kept = list(range(len(table.columns)))
+    for index in sorted(kept, key=lambda i: (-table.columns[i].priority, -i)):
+        if len(kept) <= room or table.columns[index].priority == 0:
+            break
+        kept.remove(index)
+    if len(kept) == len(table.columns):
+        return table
+    gone = [column.title() for index, column in enumerate(table.columns) if index not in kept]
+    rows = tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in table.rows)
+    caption = f"{table.caption} Not shown: {'; '.join(gone)}.".strip()
+    return replace(table, columns=tuple(table.columns[i] for i in kept), rows=rows, caption=caption)
+
+
 def latex(table: Table, label: str | None = None) -> str:
-    """The table as a float with caption and label, or as a longtable where it is longer than a page."""
+    """The table as a float with caption and label, or as a longtable where it is longer than a page.
+
+    Where there are more columns than fit, the less important ones are left out, and the caption names them.
+    """
+    table = _narrowed(table)
     label = re.sub(r"[^A-Za-z0-9:-]+", "-", label or f"tab:{table.key}")
     caption = rf"\caption{{{_caption(table)}}}\label{{{label}}}"
     spec = "".join(["l" * len(table.row_heads), *(_spec(table, i) for i in range(len(table.columns)))])
