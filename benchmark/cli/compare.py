@@ -1,4 +1,4 @@
-"""The command that sets a run beside published numbers, or sums up what published numbers say by themselves."""
+"""The command that compares a run with published numbers, or sums up published numbers on their own."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +10,8 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import RunOptions
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from calbench.benchmark.report.tables.table import Table
 
 app = typer.Typer()
@@ -28,21 +30,21 @@ def compare(
     results_dir: ResultsDir = RunOptions.results_dir,
     format_: Annotated[Format, typer.Option("--format", help="How to print the table.")] = "terminal",
 ) -> int:
-    """Set a finished run beside published numbers: ours, theirs, difference, and whether theirs lies in our interval.
+    """Compare a finished run with published numbers: ours, theirs, difference, whether theirs is in our interval.
 
-    Without SUITE, what the published numbers say by themselves: how often, over all cells and not the best alone, the
+    Without SUITE, sum up the published numbers on their own: how often, over all cells and not only the best, the
     method is better and worse, and by how much.
     """
     if suite and (method or drop_suspect):
         raise InputError("compare: --method and --drop-suspect sum up a reference; leave out the suite")
     if suite:
-        return _beside(suite, reference, results_dir, format_)
+        return _with_published(suite, reference, results_dir, format_)
     if not reference:
         raise InputError("compare: name a suite that was run, or published numbers with --reference")
-    return _alone(reference, method, drop_suspect, format_)
+    return _published_only(reference, method, drop_suspect, format_)
 
 
-def _beside(suite: str, reference: str, results_dir: str, format_: Format) -> int:
+def _with_published(suite: str, reference: str, results_dir: str, format_: Format) -> int:
     from calbench.benchmark.cli.reports import load_suite_results
     from calbench.benchmark.report.report import Report
     from calbench.benchmark.report.tables.reference import reference_table
@@ -56,7 +58,7 @@ def _beside(suite: str, reference: str, results_dir: str, format_: Format) -> in
     return 0
 
 
-def _alone(reference: str, method: str, drop_suspect: bool, format_: Format) -> int:
+def _published_only(reference: str, method: str, drop_suspect: bool, format_: Format) -> int:
     from calbench.benchmark.report.tables.reference import summary_table
     from calbench.benchmark.results.reference import describe, gains, load_reference, summary
 
@@ -64,16 +66,31 @@ def _alone(reference: str, method: str, drop_suspect: bool, format_: Format) -> 
     if not method and reference.endswith(".csv"):
         raise InputError("compare: name the method to sum up with --method")
     method = method or describe(reference).method
-    found = gains(published, method)
-    suspect = int(found["suspect"].sum())
+    pairs = gains(published, method)
+    doubtful = pairs[pairs["suspect"]]
     if drop_suspect:
-        found = found[~found["suspect"]]
-        if found.empty:
+        pairs = pairs[~pairs["suspect"]]
+        if pairs.empty:
             raise InputError(f"compare: every cell with {method!r} looks suspect")
-    notes = [f"{suspect} suspect cells are {'left out' if drop_suspect else 'among these'}."] if suspect else []
-    table = summary_table(summary(found), method, ", ".join(published["source"].unique()))
+    notes = _suspect_notes(doubtful, drop_suspect)
+    table = summary_table(summary(pairs), method, ", ".join(published["source"].unique()))
     _print(table, format_, notes + _cautions(reference))
     return 0
+
+
+LISTED = 20
+"""Suspect cells that are listed one by one."""
+
+
+def _suspect_notes(cells: "pd.DataFrame", dropped: bool) -> list[str]:
+    """How many cells look wrong in the source, and which."""
+    if cells.empty:
+        return []
+    lines = [f"{len(cells)} suspect cells are {'left out' if dropped else 'among these'}:"]
+    for row in cells.head(LISTED).to_dict("records"):
+        where = f"{row['dataset']} / {row['backbone']}, {row['base']}, then {row['then']}"
+        lines.append(f"  {where}: {row['metric']} {row['without']:g} without the method, {row['with']:g} with it")
+    return lines + ([f"  and {len(cells) - LISTED} more"] if len(cells) > LISTED else [])
 
 
 def _cautions(reference: str) -> list[str]:
@@ -91,7 +108,7 @@ def _print(table: "Table", format_: Format, notes: list[str]) -> None:
     if format_ == "terminal":
         console = Console(highlight=False)
         console.print(terminal_table(table))
-        for note in [table.caption, *notes]:
+        for note in notes:
             console.print(note, markup=False, style="dim", soft_wrap=True)
     elif format_ == "markdown":
         print(markdown(table), "".join(f"- {escape(note)}\n" for note in notes), sep="\n", end="")

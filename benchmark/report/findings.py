@@ -24,7 +24,7 @@ def findings(results: Results) -> list[str]:
         results: of a suite.
 
     Returns:
-        No sentence where there is nothing to compare.
+        No sentence if there is nothing to compare.
     """
     table = _compared(results)
     if table.empty:

@@ -64,7 +64,7 @@ class Report:
 
     @cached_property
     def digest(self) -> str:
-        """A short hash of the results, written into figures and documents: those of other results are told by it."""
+        """A short hash of the results, in figures and documents, so that those of other results are recognised."""
         tables = (self.results.table, self.results.comparisons)
         text = "".join(table.to_csv(index=False, float_format="%.9g") for table in tables)
         return hashlib.sha256(f"{self.run.suite} {self.run.created} {text}".encode()).hexdigest()[:16]

@@ -24,7 +24,7 @@ from calbench.benchmark.results.tables import as_numbers
 from calbench.benchmark.statistics import aggregate
 
 REFERENCE_COLUMNS = ["source", "dataset", "backbone", "entry", "metric", "value", "suspect", "note"]
-"""Columns of published numbers, one a row; ``suspect`` is true where the source looks wrong, ``note`` says why."""
+"""Columns of published numbers, one per row; ``suspect`` where the source looks wrong, ``note`` is the reason."""
 
 SUMMARY_COLUMNS = [
     "dataset", "metric", "then", "cells", "better", "worse", "equal", "baseline_mean", "mean", "ratio_of_means",
@@ -56,7 +56,7 @@ class Suspect(BaseModel):
 
 
 class Description(BaseModel):
-    """The YAML file beside a CSV of published numbers.
+    """The YAML file next to a CSV of published numbers.
 
     Attributes:
         title: what they are.
@@ -68,7 +68,7 @@ class Description(BaseModel):
         values: the columns of values.
         names: calbench's name for every name in each of the columns above.
         method: whose gains `summary` is about.
-        aliases: a part of an entry, and the part of ours that may stand beside it where its own was not run.
+        aliases: a part of an entry, and the part of ours that it may be compared with if its own was not run.
         cautions: what to bear in mind.
         suspect: rows that look wrong in the source.
     """
@@ -140,9 +140,9 @@ def _own_file(path: Path) -> pd.DataFrame:
 
 def _row(description: Description, record: dict[str, Any], values: Values, value: float) -> dict[str, Any]:
     def ours(column: str) -> str:
-        names, found = description.names[column], str(record[column])
-        check_names(f"{column} in the description of {description.source}", [found], names)
-        return names[found]
+        names, name = description.names[column], str(record[column])
+        check_names(f"{column} in the description of {description.source}", [name], names)
+        return names[name]
 
     parts = [*(ours(column) for column in description.entry), values.then]
     metric = values.metric or (ours(description.metric) if description.metric in record else description.metric)
@@ -182,7 +182,7 @@ def entry_parts(entry: str) -> tuple[str, ...]:
 
 
 def align(reference: pd.DataFrame, name: str | Path, entries: Collection[str]) -> pd.DataFrame:
-    """Say which of our entries each published number stands beside.
+    """Find the entry of ours that each published number is compared with.
 
     Args:
         reference: of `load_reference`.
@@ -194,18 +194,18 @@ def align(reference: pd.DataFrame, name: str | Path, entries: Collection[str]) -
         was, and with a column ``published_entry``.
     """
     aliases = {} if Path(name).suffix == ".csv" else describe(str(name)).aliases
-    found = {entry: _standing_for(entry, aliases, entries) for entry in reference["entry"].unique()}
-    return reference.assign(published_entry=reference["entry"], entry=reference["entry"].map(found))
+    ours = {entry: _counterpart(entry, aliases, entries) for entry in reference["entry"].unique()}
+    return reference.assign(published_entry=reference["entry"], entry=reference["entry"].map(ours))
 
 
-def _standing_for(entry: str, aliases: dict[str, str], entries: Collection[str]) -> str:
+def _counterpart(entry: str, aliases: dict[str, str], entries: Collection[str]) -> str:
     choices = [(part, aliases[part]) if part in aliases else (part,) for part in entry_parts(entry)]
     names = (entry_name(" + ".join(parts)) for parts in itertools.product(*choices))
     return next((name for name in names if name in entries), entry)
 
 
 def gains(reference: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Every published cell with `method`, beside the same one without it.
+    """Every published cell with `method`, paired with the same one without it.
 
     Args:
         reference: of `load_reference`.
@@ -247,15 +247,15 @@ def gains(reference: pd.DataFrame, method: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary(found: pd.DataFrame) -> pd.DataFrame:
-    """What `gains` come to, over all cells and not the best alone.
+def summary(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The sum of `gains` over all cells, not only the best ones.
 
     Returns:
         A row per dataset, metric and calibrators that follow, with `SUMMARY_COLUMNS`: cells where the method is better,
         worse and equal; means; relative reductions as ratio of means, mean of ratios and median, and their range.
     """
     rows = []
-    ordered = found.sort_values(["dataset", "metric"], kind="stable")
+    ordered = pairs.sort_values(["dataset", "metric"], kind="stable")
     for (dataset, metric, then), part in ordered.groupby(["dataset", "metric", "then"], sort=False):
         where = {"dataset": dataset, "backbone": part["backbone"] + " / " + part["base"], "metric": metric}
         sides = [pd.DataFrame(where | {"entry": side, "value": part[side]}) for side in ("without", "with")]

@@ -34,6 +34,7 @@ def build(
     oracle=True,
     compare=True,
     shifts=(),
+    labels_of=None,
     **changes,
 ) -> Results:
     """Results with all their parts.
@@ -72,7 +73,11 @@ def build(
                          value * 0.9, value * 1.1))  # fmt: skip
     table = pd.DataFrame(rows, columns=RESULT_COLUMNS[:12]).reindex(columns=RESULT_COLUMNS)
     comparisons = compared(table, len(seeds)) if compare else pd.DataFrame(columns=COMPARISON_COLUMNS)
-    run = record(datasets, backbones, entries, recipes, seeds, cells, checkpoints, labels or {}) | changes
+    run = (
+        record(datasets, backbones, entries, recipes, seeds, cells, checkpoints, labels or {})
+        | changes
+        | {"labels": labels_of or {}}
+    )
     return Results(
         table, comparisons, parse(RunRecord, run, "run"), parse_all(DiagramRecord, diagrams(rng, table, seeds), "d"),
         parse_all(CurveRecord, curves(rng, cells, checkpoints), "c"),

@@ -1,4 +1,4 @@
-"""The critical-difference diagram of Demšar (2006): average ranks on an axis, bars over those not told apart."""
+"""The critical-difference diagram of Demšar (2006): average ranks on an axis, bars over equal ones."""
 
 from collections.abc import Iterator, Sequence
 

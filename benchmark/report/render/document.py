@@ -11,7 +11,7 @@ def main_tex(report: Report, tables: list[str], figures: list[tuple[str, str]]) 
 
     Args:
         report: what it is about.
-        tables: names of the files under ``tables``, besides the leaderboard.
+        tables: names of the files under ``tables``, in addition to the leaderboard.
         figures: stem and caption of each file under ``figures``.
     """
     run = report.run

@@ -22,7 +22,7 @@ LONG = 40
 MOST, INTERVAL = 9, 1
 """Columns of numbers that fit a page, less so many for each interval; only those with a priority are left out."""
 WIDE = 9
-"""Columns from which they stand closer."""
+"""Columns of numbers from which the gaps are smaller."""
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",

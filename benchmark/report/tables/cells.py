@@ -20,7 +20,7 @@ def value_cell(stat: Stat) -> Cell:
 
 
 def interval_cell(stat: Stat) -> Cell:
-    """As `value_cell`, in a column that shows intervals: where there is none, a footnote gives the reason."""
+    """As `value_cell`, in a column that shows intervals: a footnote has the reason of a missing one."""
     cell = value_cell(stat)
     return cell if cell.has_interval else replace(cell, notes=_reason(stat.interval_reason))
 
@@ -100,7 +100,7 @@ def reference_cell(cell: Cell) -> Cell:
 
 
 def position(value: float | None, better: str | None) -> float:
-    """The sort key of a value: lower is better, and infinite where there is none."""
+    """The sort key of a value: lower is better, and infinite if it is missing."""
     return float("inf") if value is None else float(cost(value, better))
 
 

@@ -68,7 +68,7 @@ def layout_table(views: Views, layout: Layout, reference: pd.DataFrame | None = 
 
 
 def _caption(view: View, layout: Layout) -> str:
-    """The caption, and which metric the table is of where no head says so."""
+    """The caption, and which metric the table is of if no head names it."""
     info = view.metric(layout.metrics[0])
     unit = f" ({info.unit})" if info.unit else ""
     shown = "" if "metric" in (*layout.rows, *layout.column_dimensions) else f"Values: {info.label}{unit}."
@@ -117,7 +117,7 @@ def families(view: View, entry: str) -> dict[str, str]:
 
 
 class _Pairs:
-    """Finds, for an entry, the value of the one that differs from it in `Layout.pair` alone."""
+    """Finds, for an entry, the value of the one that differs from it only in `Layout.pair`."""
 
     def __init__(self, view: View, layout: Layout) -> None:
         self.view, self.pair = view, layout.pair
@@ -210,7 +210,7 @@ class _Value:
 
 
 def _kept(cell: Cell, layout: Layout) -> Cell:
-    """The cell with those marks alone that the layout wants."""
+    """The cell with only those marks that the layout asks for."""
     marks = tuple(mark for mark in cell.marks if mark in layout.marks)
     return Cell(**(vars(cell) | {"marks": marks, "bold": cell.bold and "bold" in layout.marks}))
 
@@ -235,9 +235,9 @@ def _column(view: View, layout: Layout, key: tuple) -> Column:
 
 
 def _label(view: View, layout: Layout, dimension: str, value: str) -> str:
-    given = layout.labels.get(dimension, {})
-    if value in given:
-        return given[value]
+    labels = layout.labels.get(dimension, {})
+    if value in labels:
+        return labels[value]
     if dimension == "metric":
         return view.metric(value).label
     return view.labels.get(value, value) if dimension == "entry" else value

@@ -1,4 +1,4 @@
-"""Published numbers beside ours, and what published numbers say by themselves, as tables."""
+"""Tables of published numbers: next to ours, and summed up on their own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,10 +49,10 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
     if not rows:
         raise InputError("the results and the reference have no dataset, backbone, entry and metric in common")
     columns = (
-        Column("ours", ("ours",), interval=True),
-        Column("published", ("published",)),
-        Column("difference", ("difference",), signed=True),
-        Column("inside", ("published lies in our interval",)),
+        Column("ours", ("ours",), interval=True, help="Our mean over seeds, with its 95 % interval"),
+        Column("published", ("published",), help="As printed in the source"),
+        Column("difference", ("ours - published",), signed=True, priority=1, help="Ours minus the published value"),
+        Column("inside", ("published in our interval",), help="Whether the published value lies in our interval"),
     )
     sources = ", ".join(dict.fromkeys(map(str, reference["source"])))
     heads = ("dataset", "backbone", "entry", "metric")
@@ -66,7 +66,7 @@ def _notes(record: dict) -> tuple[str, ...]:
 
 
 def _verdict(rows: list[Row]) -> str:
-    """How many published values lie in our intervals, of those where there is one."""
+    """How many published values lie in our intervals, of those cells that have one."""
     inside = [row.cells[3].text for row in rows if row.cells[3].text]
     if not inside:
         return "Our values have no intervals."
@@ -81,16 +81,18 @@ def summary_table(summary: pd.DataFrame, method: str, source: str) -> Table:
         method: whose gains they are.
         source: where the numbers were published.
     """
-    heads = {"ratio_of_means": "ratio of means", "mean_of_ratios": "mean of ratios", "median": "median"}
+    reductions = (
+        ("ratio_of_means", "ratio of means", 1), ("mean_of_ratios", "mean of ratios", 2), ("median", "median", 2),
+        ("smallest", "min", 3), ("largest", "max", 3),
+    )  # fmt: skip
+    counts = (("cells", 0), ("better", 0), ("worse", 0), ("equal", 4))
+    means = (("baseline_mean", "without"), ("mean", "with"))
     columns = (
-        *(Column(name, (name,), decimals=0) for name in ("cells", "better", "worse", "equal")),
+        *(Column(name, (name,), decimals=0, priority=priority) for name, priority in counts),
+        *(Column(key, ("mean", name), better="lower", priority=5) for key, name in means),
         *(
-            Column(key, ("mean", name), better="lower")
-            for key, name in (("baseline_mean", "without"), ("mean", "with"))
-        ),
-        *(
-            Column(key, ("relative reduction", name), "%", "higher", 0, signed=True)
-            for key, name in (heads | {"smallest": "min", "largest": "max"}).items()
+            Column(key, ("relative reduction", name), "%", "higher", 0, signed=True, priority=priority)
+            for key, name, priority in reductions
         ),
     )
     rows = []

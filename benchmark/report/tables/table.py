@@ -12,7 +12,7 @@ from calbench.benchmark.config.table_layout import Mark
 MARKS: dict[Mark, tuple[str, str]] = {
     "calibrated": ("≈0", "not distinguishable from perfect calibration (within the noise floor's 95th percentile)"),
     "same": ("~", "not significantly different from the baseline"),
-    "baseline-in-noise": ("in noise", "no reduction is given where the baseline is within its own noise"),
+    "baseline-in-noise": ("in noise", "no reduction: the baseline is within its own noise"),
     "accuracy-loss": ("▼", "accuracy significantly below the baseline's"),
     "partial": ("†", "average over fewer cells than the others: not comparable with them, and not ranked"),
     "suspect": ("?", "a published value that looks wrong in its source"),
@@ -70,7 +70,7 @@ class Column:
         decimals: digits after the point.
         signed: show a plus sign.
         interval: show the interval after the value.
-        priority: columns of a lower one are kept longer where there is little room; 0 always.
+        priority: columns of a lower one are kept longer in a narrow terminal or page; 0 always.
         help: one sentence that explains the column.
     """
 
@@ -95,7 +95,7 @@ class Column:
         return " ".join(part for part in (name, self.unit and f"({self.unit})", self.arrow) if part)
 
     def number(self, value: float | None) -> str:
-        """`value` with this column's digits; ``–`` where there is none."""
+        """`value` with this column's digits; ``–`` if it is missing."""
         return number(value, self.decimals, self.signed)
 
 
@@ -137,7 +137,7 @@ class Table:
         return [f"{sign}: {meaning}" for mark, (sign, meaning) in MARKS.items() if mark in used]
 
     def numeric(self, index: int) -> bool:
-        """Whether a column holds numbers (and at most some words among them), not words alone."""
+        """Whether a column holds numbers (and at most some words among them), not only words."""
         return any(row.cells[index].value is not None for row in self.rows)
 
     def letters(self, cell: Cell) -> list[str]:
@@ -161,7 +161,7 @@ class Table:
 
 
 def number(value: float | None, decimals: int, signed: bool = False) -> str:
-    """A number with a true minus sign and no negative zero; ``–`` where there is none."""
+    """A number with a true minus sign and no negative zero; ``–`` if it is missing."""
     if value is None or not math.isfinite(value):
         return "–"
     rounded = round(value, decimals) + 0.0

@@ -366,6 +366,6 @@ def _keys(frame: pd.DataFrame) -> Iterator[Key]:
 
 
 def _known(column: pd.Series) -> list[float | None]:
-    """Numbers as pandas may have kept them, text included; None where there is none or it is not finite."""
+    """Numbers as pandas may have kept them, text included; None where it is missing or not finite."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return [v if ok else None for v, ok in zip(values.tolist(), np.isfinite(values).tolist(), strict=True)]

@@ -1,0 +1,131 @@
+"""Figures: choices of entries and size, temperatures, bars of ranks, and files that belong to the results."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calbench.benchmark.config.entry import parse_entry
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.report.figures.base import Look, draw
+from calbench.benchmark.report.figures.ranks import bar_levels, cliques
+from calbench.benchmark.report.figures.temperatures import quantiles
+from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.write import write_figures, write_reports
+from calbench.benchmark.results.record import short_label
+from calbench.benchmark.results.records import HistogramRecord
+
+
+@pytest.fixture(scope="module")
+def small(builder):
+    return builder(datasets=("digits",), backbones=("vit-micro",), oracle=False)
+
+
+def drawn(results, name, **look):
+    return [each.figure for each in draw(Report(results), [name], Look(**look))]
+
+
+def test_entries_are_chosen_and_ordered_by_name_or_label(small):
+    chosen = ("calattn", "cross-entropy + TS", "focal")
+    (figure,) = drawn(small, "ece-intervals", entries=chosen)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(chosen)
+    with pytest.raises(InputError, match="unknown entry 'x'"):
+        drawn(small, "ece-intervals", entries=("x",))
+
+
+def test_two_columns_are_wider_and_a_height_is_kept(small):
+    (one,), (two,) = (drawn(small, "ece-intervals", style=style) for style in ("column", "double"))
+    assert one.get_size_inches()[0] == pytest.approx(3.3)
+    assert two.get_size_inches()[0] == pytest.approx(6.9)
+    (high,) = drawn(small, "ece-intervals", height=4.5)
+    assert high.get_size_inches()[1] == pytest.approx(4.5)
+
+
+def test_reliability_has_six_panels_at_most_with_ece_and_n(builder):
+    entries = ["cross-entropy", *(f"m{i}" for i in range(9))]
+    results = builder(datasets=("digits",), backbones=("v",), entries=entries, seeds=(0,), oracle=False)
+    (figure,) = drawn(results, "reliability")
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert len(titles) == 6
+    assert titles[0].startswith("cross-entropy\nECE ")
+    diagram = next(d for d in results.diagrams if d.entry == "cross-entropy")
+    bins = [b for b in diagram.bins if b.count]
+    total = sum(b.count for b in bins)
+    ece = 100 * sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / total
+    assert titles[0].endswith(f"ECE {ece:.1f} %, n = {total:,.0f}")
+    assert "6 of 10 entries" in figure.get_suptitle()
+
+
+def test_bins_of_few_samples_are_hatched(small):
+    (figure,) = drawn(small, "reliability", panels=1)
+    few = [b for b in small.diagrams[0].bins if 0 < b.count < 10]
+    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch()]
+    assert len(hatched) == len(few) > 0
+
+
+def test_every_temperature_is_shown_on_a_log_axis(small):
+    (figure,) = drawn(small, "temperatures")
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["calattn"]
+
+
+def test_quantiles_of_a_histogram_are_those_of_its_samples():
+    rng = np.random.default_rng(0)
+    samples = rng.lognormal(size=100_000)
+    counts, edges = np.histogram(samples, bins=2000)
+    histogram = HistogramRecord(edges=tuple(edges), counts=tuple(map(float, counts)))
+    assert quantiles(histogram, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(samples, [0.1, 0.5, 0.9]), rel=0.02)
+    assert np.isnan(quantiles(HistogramRecord(edges=(0.0, 1.0), counts=(0,)))).all()
+
+
+def test_reductions_do_not_saturate(builder):
+    results = builder(datasets=("digits",), backbones=("a", "b"), oracle=False)
+    rows = (results.comparisons["entry"] == "focal") & (results.comparisons["metric"] == "ece")
+    results.comparisons.loc[rows, "reduction"] = [-150.0, -1500.0]
+    (figure,) = drawn(results, "reductions")
+    image = figure.axes[0].images[0]
+    colours = [tuple(image.cmap(image.norm(value))) for value in (-150.0, -1500.0, 80.0)]
+    assert len(set(colours)) == 3
+    assert float(image.norm(0.0)) == pytest.approx(0.5)
+
+
+def test_bars_of_ranks_never_share_an_end():
+    import pandas as pd
+
+    groups = cliques(pd.Series([1.0, 1.5, 2.0, 2.5, 6.0, 6.5]), 1.1)
+    assert groups == [(0, 2), (1, 3), (4, 5)]
+    assert bar_levels(groups) == [0, 1, 0]
+
+
+def test_figures_of_other_results_are_removed(small, tmp_path):
+    write_figures(small, tmp_path, ["ece-intervals"])
+    write_reports(small, tmp_path, ["csv"])
+    kept = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert kept == {"ece-intervals-digits-vit-micro.png", "ece-intervals-digits-vit-micro.pdf"}
+    (tmp_path / "main.tex").write_text("of other results")
+    other = replace(small, run=small.run.model_copy(update={"title": "Another: é ß"}))
+    write_reports(other, tmp_path, ["csv"])
+    assert not list((tmp_path / "figures").iterdir())
+    assert not (tmp_path / "main.tex").exists()
+    write_figures(other, tmp_path, ["ece-intervals"])
+    assert len(list((tmp_path / "figures").iterdir())) == 2, "a title with accents does not hide the digest"
+
+
+@pytest.mark.parametrize(
+    ("entry", "label"),
+    [
+        ("temperature-scaling", "TS"),
+        ("temperature-scaling(criterion=ece)", "TS (ECE)"),
+        ("focal", "Focal"),
+        ("focal(gamma=2)", "Focal (gamma 2)"),
+    ],
+)
+def test_labels_name_the_options_that_differ(entry, label):
+    method = parse_entry(entry).methods[-1]
+    assert short_label(method) == label
+
+
+def test_short_labels_of_datasets_and_backbones(builder):
+    results = builder(datasets=("digits",), oracle=False, labels_of={"vit-micro": "ViT"})
+    assert Report(results).table("digits-vit-micro").title == "digits / ViT"
