@@ -99,7 +99,8 @@ def _columns(whole: _Overall) -> tuple[Column, ...]:
                 Column("nll_reduction", ("NLL improvement",), "%", "higher", 1, signed=True, priority=2,
                        help="The same relative to the baseline's mean NLL"),
             ]  # fmt: skip
-        columns.append(Column("nll", ("NLL",), nll.unit, "lower", digits, priority=5, help="Mean over cells"))
+        else:
+            columns.append(Column("nll", ("NLL",), nll.unit, "lower", digits, help="Mean over cells"))
     if view.knows("brier"):
         brier = view.metric("brier")
         columns.append(Column("brier", (brier.label,), brier.unit, "lower", min(brier.decimals, 3), priority=3,
