@@ -104,7 +104,7 @@ def test_figures_of_other_results_are_removed(small, tmp_path):
     kept = {path.name for path in (tmp_path / "figures").iterdir()}
     assert kept == {"ece-intervals-digits-vit-micro.png", "ece-intervals-digits-vit-micro.pdf"}
     (tmp_path / "main.tex").write_text("of other results")
-    other = replace(small, run=small.run.model_copy(update={"title": "Another: é ß"}))
+    other = replace(small, run=small.run.model_copy(update={"title": "Another: é ß", "created": "2026-11-22"}))
     write_reports(other, tmp_path, ["csv"])
     assert not list((tmp_path / "figures").iterdir())
     assert not (tmp_path / "main.tex").exists()
