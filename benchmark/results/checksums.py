@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 AFFECTS_RESULTS = False
 CHECKSUMS = "checksums"
@@ -23,7 +23,7 @@ def checksums(run: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, s
 def edited(run: Mapping[str, Any], files: Mapping[str, bytes]) -> tuple[str, ...]:
     """The files that are not as the run wrote them; none for results without checksums (of earlier versions)."""
     written = run.get(CHECKSUMS)
-    if not isinstance(written, Mapping) or not written:
+    if not isinstance(written, dict) or not written:
         return ()
-    now = checksums(run, files)
-    return tuple(name for name in now if now[name] != written.get(name))
+    now, before = checksums(run, files), cast("dict[str, object]", written)
+    return tuple(name for name in now if now[name] != before.get(name))

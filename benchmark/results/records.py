@@ -1,6 +1,7 @@
 """Typed, frozen records of a run: what ``run.json``, ``diagrams.json`` and ``curves.json`` hold, checked on reading."""
 
 import math
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -307,9 +308,14 @@ def parse_all(kind: type[R], values: Any, where: str) -> list[R]:
         InputError: as of `parse`, with the place in the list.
     """
     try:
-        return TypeAdapter(list[kind]).validate_python(values)
+        return _lists(kind).validate_python(values)
     except ValidationError as error:
         raise InputError(_first_problem(error, where)) from None
+
+
+@cache
+def _lists(kind: type[R]) -> TypeAdapter[list[R]]:
+    return TypeAdapter(list[kind])  # pyright: ignore[reportInvalidTypeForm]
 
 
 def _first_problem(error: ValidationError, where: str) -> str:

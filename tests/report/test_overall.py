@@ -104,7 +104,9 @@ def test_debiased_errors_are_shown_and_reduced(builder):
 
 
 def test_a_missing_interval_has_its_reason(builder):
-    results = changed(builder(), "focal", "ece", low=np.nan, high=np.nan, interval_reason="one sample only")
+    results = builder()
+    results.comparisons = results.comparisons.assign(interval_reason="")
+    changed(results, "focal", "ece", low=np.nan, high=np.nan, interval_reason="one sample only")
     table = Report(results).table("digits-vit-micro")
     assert cell(table, "focal", "ece").notes == ("one sample only",)
     assert "one sample only" in table.footnotes
@@ -131,7 +133,7 @@ def test_at_80_columns_whole_columns_go_and_are_named(results):
     narrow, wide = printed(summary, 80), printed(summary, 200)
     assert "Columns left out at this width: " in narrow
     assert "left out" not in wide.replace("Reductions leave out", "")
-    assert "Brier" in " ".join(narrow.partition("left out at this width:")[2].split())
+    assert "Accuracy (%)" in " ".join(narrow.partition("left out at this width:")[2].split())
 
 
 def test_numbers_of_a_column_end_at_one_place():

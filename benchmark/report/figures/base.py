@@ -8,7 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -166,7 +166,7 @@ def _free(stem: str, taken: set[str]) -> str:
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """The common look, for the time of a block; a glyph that the font lacks is drawn as a box, without a warning."""
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
+    with mpl.rc_context(cast("Any", STYLE)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield
 
@@ -175,7 +175,7 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure, `height` inches high and one column wide."""
     figure = Figure(figsize=(width, min(height, MAX_HEIGHT)))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.02, wspace=0.02)
+    figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02, hspace=0.02, wspace=0.02)
     return figure
 
 

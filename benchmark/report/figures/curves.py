@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -69,7 +70,7 @@ def _course(drawing: Drawing, title: str, curves: dict[str, CurveRecord]) -> Fig
     return figure
 
 
-def _stroke(index: int) -> tuple[str, str]:
+def _stroke(index: int) -> tuple[str, Literal["-", "--"]]:
     return PALETTE[index % len(PALETTE)], "-" if index < len(PALETTE) else "--"
 
 

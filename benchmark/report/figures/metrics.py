@@ -135,7 +135,7 @@ def _interval_rows(axes: Axes, view: View, pair: tuple[str, str], entries: list[
         stat = stats[entry]
         colour, marker = look[entry]
         axes.errorbar(
-            stat.value, row, xerr=_reach(stat), color=colour, marker=marker, markersize=3.5, elinewidth=0.9,
+            [stat.value or 0.0], [row], xerr=_reach(stat), color=colour, marker=marker, markersize=3.5, elinewidth=0.9,
             linestyle="none",
         )  # fmt: skip
     baseline = view.stat(*pair, view.baseline or "", "ece").value

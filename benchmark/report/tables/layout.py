@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from calbench.benchmark.config.table_layout import Layout, Mark, Quantity, parse_layout
+from calbench.benchmark.config.table_layout import Dimension, Layout, Mark, Quantity, parse_layout
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.metrics.base import relative_reduction
 from calbench.benchmark.report.tables.cells import change_cell, reduction_cell
@@ -59,8 +59,8 @@ def layout_table(views: Views, layout: Layout, reference: pd.DataFrame | None = 
         heads = key if isinstance(key, tuple) else (key,)
         labels = tuple(_label(view, layout, name, str(v)) for name, v in zip(layout.rows, heads, strict=True))
         filled = tuple(cell if isinstance(cell, Cell) else Cell(text="") for cell in cells)
-        kind = kinds[key] if "entry" in layout.rows else "entry"
-        rows.append(Row(tuple(map(str, heads)), labels, filled, kind))
+        is_baseline = "entry" in layout.rows and kinds[key] == "baseline"
+        rows.append(Row(tuple(map(str, heads)), labels, filled, "baseline" if is_baseline else "entry"))
     title = layout.title or layout.name
     return Table(
         layout.name, title, tuple(layout.rows), columns, tuple(rows), _caption(view, layout), smoke=view.run.smoke
@@ -194,7 +194,7 @@ class _Value:
             return Cell(notes=tuple(self.view.reasons(*self.key[:3])) or ("not in the results",))
         marks: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
         if self.key[3] == "accuracy" and stat.differs and (stat.change or 0) < 0:
-            marks += ("accuracy-loss",)
+            marks = (*marks, "accuracy-loss")
         return Cell(stat.value, stat.low, stat.high, marks=marks, bold=bool(stat.tied_with_best))
 
     def _difference(self, stat: Stat) -> Cell:
@@ -234,7 +234,7 @@ def _column(view: View, layout: Layout, key: tuple) -> Column:
     )
 
 
-def _label(view: View, layout: Layout, dimension: str, value: str) -> str:
+def _label(view: View, layout: Layout, dimension: Dimension, value: str) -> str:
     labels = layout.labels.get(dimension, {})
     if value in labels:
         return labels[value]

@@ -61,7 +61,7 @@ def protocol_lines(view: View) -> list[str]:
             f"Improvements and relative reductions refer to {view.baseline}. Over several cells, reductions are shown "
             "as ratio of means, mean of ratios and median, which can differ in sign."
         )
-    if view.comparisons["low"].isna().all():
+    if not view.tested:
         lines.append("These results have no bootstrap replicates, so nothing is tested and nothing is bold.")
     else:
         lines.append("Brackets: 95 % intervals. Bold: the best, and every entry not significantly worse than it.")

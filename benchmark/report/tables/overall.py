@@ -170,10 +170,10 @@ def _improvement_cell(whole: _Overall, entry: str) -> Cell:
     if not math.isfinite(change):
         return Cell()
     known = math.isfinite(low) and math.isfinite(high)
-    marks: tuple[Mark, ...] = ("same",) if known and low <= 0 <= high else ()
+    same: tuple[Mark, ...] = ("same",) if known and low <= 0 <= high else ()
     reason = str(summary.get("change_reason") or "")
-    notes = (reason,) if reason and not known and whole.view.comparisons["low"].notna().any() else ()
-    marks += whole.partial(int(summary.get("cells", 0)))
+    notes = (reason,) if reason and not known and whole.view.tested else ()
+    marks = (*same, *whole.partial(int(summary.get("cells", 0))))
     return Cell(-change, -high if known else None, -low if known else None, marks=marks, notes=notes)
 
 
@@ -204,7 +204,7 @@ def _accuracy_change(whole: _Overall, entry: str) -> Cell:
     stats = whole.stats(entry, "accuracy")
     mean = mean_over_cells([(d, s.change, s.change_low, s.change_high) for d, s in stats])
     lost: tuple[Mark, ...] = ("accuracy-loss",) if any(loses(stat) for _, stat in stats) else ()
-    return Cell(mean.value, mean.low, mean.high, marks=lost + whole.partial(len(stats)))
+    return Cell(mean.value, mean.low, mean.high, marks=(*lost, *whole.partial(len(stats))))
 
 
 def _absent(whole: _Overall, entry: str) -> tuple[str, ...]:

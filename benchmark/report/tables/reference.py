@@ -36,8 +36,7 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
         if stat.value is None or pd.isna(record["value"]):
             continue
         theirs = float(record["value"])
-        known = stat.low is not None and stat.high is not None
-        inside = "" if not known else "yes" if stat.low <= theirs <= stat.high else "no"
+        inside = "" if stat.low is None or stat.high is None else "yes" if stat.low <= theirs <= stat.high else "no"
         marks: tuple[Mark, ...] = ("suspect",) if record["suspect"] else ()
         cells = (
             Cell(stat.value, stat.low, stat.high),

@@ -149,7 +149,7 @@ class Table:
         records = []
         numeric = [self.numeric(index) for index in range(len(self.columns))]
         for row in self.rows:
-            record: dict[str, object] = dict(zip(self.row_heads, row.names, strict=True)) | {"kind": row.kind}
+            record: dict[str, object] = {**dict(zip(self.row_heads, row.names, strict=True)), "kind": row.kind}
             for column, cell, is_number in zip(self.columns, row.cells, numeric, strict=True):
                 record[column.key] = cell.value if is_number else cell.text
                 if column.interval:

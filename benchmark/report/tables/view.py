@@ -109,6 +109,11 @@ class View:
         return frame[at_split & at_rule]
 
     @cached_property
+    def tested(self) -> bool:
+        """Whether any comparison has an interval."""
+        return any(stat.low is not None for stat in self._compared_stats().values())
+
+    @cached_property
     def stats(self) -> dict[Key, Stat]:
         """Every known value; where no comparison is stored, the plain mean over the seeds, without an interval."""
         compared = self._compared_stats()
