@@ -72,6 +72,7 @@ def test_further_splits_are_no_part_of_a_key(tiny, tmp_path):
     assert keys[0] < keys[1]
 
 
+@pytest.mark.slow
 def test_a_further_corruption_is_predicted_from_kept_weights_without_training(tiny, run, tmp_path, monkeypatch):
     run(tiny, settings=[SHIFT, "keep=weights"])
     store = Store(tmp_path / "results")
@@ -86,6 +87,7 @@ def test_a_further_corruption_is_predicted_from_kept_weights_without_training(ti
     assert len(run(tiny, settings=[more, "keep=weights"]).table) == len(results.table)
 
 
+@pytest.mark.slow
 def test_a_cell_trained_without_its_weights_says_so_in_one_line_with_the_remedy(tiny, run):
     run(tiny)
     results = run(tiny, settings=[SHIFT])
@@ -104,6 +106,7 @@ def test_splits_are_predicted_in_the_pass_of_training_where_weights_are_not_kept
     assert all("weights" not in store.manifest(key) for key in store.cells())
 
 
+@pytest.mark.slow
 def test_held_out_classes_and_other_datasets_are_out_of_distribution(tiny, run):
     results = run(tiny, settings=[OOD, "training.epochs=6"])
     assert set(results.table.dataset) == {"digits-without-3-5"}
@@ -125,6 +128,7 @@ def test_held_out_classes_and_other_datasets_are_out_of_distribution(tiny, run):
     assert any("held out of training" in line for line in results.run["protocol_text"])
 
 
+@pytest.mark.slow
 def test_calibrators_can_be_fitted_on_a_shifted_calibration_split(tiny, run):
     clean = run(tiny, settings=[SHIFT, "keep=weights"], entries=["temperature-scaling"])
     fitted_on = SHIFT.replace("}", ", fit-on: gaussian-noise-5}")
@@ -170,6 +174,7 @@ def test_bad_options_are_refused_before_anything_trains(tiny, setting, message):
     assert f"--set {setting.partition('=')[0]}" in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_set_whose_files_are_missing_leaves_the_cell_done_and_is_tried_again(tiny, run, tmp_path, monkeypatch):
     broken = "calbench.benchmark.data.extra_splits.corrupt"
     monkeypatch.setattr(broken, lambda *a, **k: (_ for _ in ()).throw(InputError("files of the set are missing")))
@@ -182,6 +187,7 @@ def test_a_set_whose_files_are_missing_leaves_the_cell_done_and_is_tried_again(t
     assert "shift-severity-5" in set(again.table.split)
 
 
+@pytest.mark.slow
 def test_a_damaged_split_is_predicted_again_and_the_cell_stays(tiny, run, tmp_path):
     settings = [SHIFT, "keep=weights"]
     run(tiny, settings=settings, entries=["cross-entropy"])
