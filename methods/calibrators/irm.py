@@ -27,7 +27,8 @@ class MultiClassIsotonic(Calibrator):
     normalisation that the paper has, so that its rows do not sum to one; this is the paper's. A sample whose label has
     g = 0 costs about 20 nats: an NLL far above the Brier score's verdict comes from few such samples.
 
-    Zhang, Kailkhura and Han 2020, arXiv 2003.07329. Sorting N K numbers takes some 20 s at 50,000 x 1,000.
+    Zhang, Kailkhura and Han 2020, arXiv 2003.07329. The fit sorts N K numbers: 5 s at
+    10,000 x 1,000.
     """
 
     keeps_accuracy = True

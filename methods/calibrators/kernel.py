@@ -11,6 +11,7 @@ from torch.nn import functional
 from calbench.methods.base import register
 from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.calibrators._one_vs_rest import renormalised_log
+from calbench.methods.calibrators._top import warn_of_lost_accuracy
 from calbench.methods.solvers.neighbours import thinned
 from calbench.methods.solvers.nll import split_rows
 
@@ -42,6 +43,8 @@ class Kernel(Calibrator):
         known = thinned(len(logits))
         self.reference_, self.labels_ = _probabilities(logits[known]), labels[known].clone()
         self.bandwidth_ = self.bandwidth if self.bandwidth is not None else self._choose()
+        self.num_classes_ = logits.shape[1]
+        warn_of_lost_accuracy(self.spec.name, self.transform(logits[known]), logits[known], labels[known])
         return self
 
     def transform(self, logits: Any) -> Any:

@@ -1,7 +1,7 @@
 """The scaling-binning calibrator, one-vs-rest."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field
@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from calbench.methods.base import register
 from calbench.methods.calibrators._one_vs_rest import Curve, OneVsRest
+from calbench.methods.calibrators._top import warn_of_lost_accuracy
 
 TINY = 1e-12
 
@@ -31,6 +32,12 @@ class ScalingBinning(OneVsRest):
     bins: Annotated[int, Field(ge=1)] = 10
     split: bool = True
     tune_grid = (("bins", (5, 10, 20, 40)),)
+
+    def fit(self, logits: Any, labels: Any) -> Self:
+        """Fit the steps on calibration logits (N, K) and labels (N,); warns where they cost accuracy."""
+        super().fit(logits, labels)
+        warn_of_lost_accuracy(self.spec.name, self.transform(logits), logits, labels)
+        return self
 
     def fit_curve(self, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
         """The steps of one class."""

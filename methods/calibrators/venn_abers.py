@@ -20,7 +20,7 @@ class VennAbers(Calibrator):
 
     u_0 <= u_1 bound the probability of class k; q_k is the choice that is minimax under log loss.
     One-vs-rest, renormalised. All u_0 and u_1 of a class come from one pass over its sorted calibration samples, in
-    time linear in N: some 3 s at 5,000 x 100, minutes at 50,000 x 1,000 (the pass is in Python).
+    time linear in N: some 3 s at 5,000 x 100 (the pass is in Python).
 
     Vovk, Petej and Fedorova 2015, arXiv 1511.00213, algorithms 1 to 4; one-vs-rest as CalArena compares it.
     """

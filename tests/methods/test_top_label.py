@@ -258,3 +258,9 @@ def test_centred_isotonic_regression_joins_the_middles_of_its_blocks():
     knots, values = CenteredIsotonic().fit_curve(np.array([0.1, 0.2, 0.4, 0.6]), np.array([False, True, False, True]))
     np.testing.assert_allclose(knots, [0.1, 0.3, 0.6])
     np.testing.assert_allclose(values, [0, 0.5, 1])
+
+
+def test_lost_accuracy_is_warned_of():
+    logits, labels = planted(600, 40)
+    with pytest.warns(UserWarning, match="scaling-binning: it lowers the accuracy on its own calibration split from"):
+        registry.create("scaling-binning").fit(logits, labels)
