@@ -43,7 +43,10 @@ class Finding:
 
 def findings(store: "Store", key: str) -> list[Finding]:
     """Read every file of a cell and report what is damaged, half-written or of another version."""
-    return [*_of_predictions(store, key), *_of_others(store, key)]
+    found = list(_of_predictions(store, key))
+    if any(finding.remedy == CELL for finding in found):  # nothing that was made from the predictions is left then
+        return found
+    return [*found, *_of_others(store, key)]
 
 
 def _of_predictions(store: "Store", key: str) -> Iterator[Finding]:
