@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import yaml
@@ -20,7 +20,7 @@ from calbench.benchmark.config.references import reference_files
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.benchmark.metrics.base import cost, relative_reduction
-from calbench.benchmark.results.tables import as_numbers
+from calbench.benchmark.results.tables import as_numbers, rows_of
 from calbench.benchmark.statistics import aggregate
 
 REFERENCE_COLUMNS = ["source", "dataset", "backbone", "entry", "metric", "value", "suspect", "note"]
@@ -119,7 +119,7 @@ def load_reference(name: str | Path) -> pd.DataFrame:
     rows = [
         _row(description, record, values, record[column])
         for column, values in description.values.items()
-        for record in raw.to_dict("records")
+        for record in rows_of(raw)
         if _matches(record, values.where)
     ]
     return pd.DataFrame(rows, columns=REFERENCE_COLUMNS).dropna(subset=["value"]).reset_index(drop=True)
@@ -220,8 +220,8 @@ def gains(reference: pd.DataFrame, method: str) -> pd.DataFrame:
         InputError: no entry has `method`, or none has a counterpart.
     """
     keys = ["source", "dataset", "backbone", "metric"]
-    known = {(*(row[k] for k in keys), entry_parts(row["entry"])): row for row in reference.to_dict("records")}
-    rows = []
+    known = {(*(row[k] for k in keys), entry_parts(row["entry"])): row for row in rows_of(reference)}
+    rows: list[dict[str, Any]] = []
     for (*where, parts), row in known.items():
         places = [i for i, part in enumerate(parts) if method in (part, part.partition("(")[0])]
         if not places or row["metric"] not in metric_registry:
@@ -254,9 +254,10 @@ def summary(pairs: pd.DataFrame) -> pd.DataFrame:
         A row per dataset, metric and calibrators that follow, with `SUMMARY_COLUMNS`: cells where the method is better,
         worse and equal; means; relative reductions as ratio of means, mean of ratios and median, and their range.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     ordered = pairs.sort_values(["dataset", "metric"], kind="stable")
-    for (dataset, metric, then), part in ordered.groupby(["dataset", "metric", "then"], sort=False):
+    for key, part in ordered.groupby(["dataset", "metric", "then"], sort=False):
+        dataset, metric, then = (str(name) for name in cast("tuple[object, ...]", key))
         where = {"dataset": dataset, "backbone": part["backbone"] + " / " + part["base"], "metric": metric}
         sides = [pd.DataFrame(where | {"entry": side, "value": part[side]}) for side in ("without", "with")]
         whole = aggregate(pd.concat(sides), metric=metric, baseline="without").set_index("entry").loc["with"]

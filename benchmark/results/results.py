@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -82,10 +82,11 @@ class Results:
         folder = Path(folder).expanduser()
         if not (folder / "run.json").is_file():
             raise InputError(f"no results in {folder.name}: run the suite first")
-        run = _read_json(folder / "run.json")
-        found = run.get("format") if isinstance(run, dict) else None
-        if found != FORMAT or isinstance(found, bool):
-            raise InputError(f"{folder.name}/run.json: results of format {found!r}; this version reads {FORMAT}")
+        content = _read_json(folder / "run.json")
+        run: dict[str, Any] = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+        version: Any = run.get("format")
+        if version is True or version != FORMAT:
+            raise InputError(f"{folder.name}/run.json: results of format {version!r}; this version reads {FORMAT}")
         changed = edited(run, {name: _bytes(folder / name) for name in _CHECKED_FILES})
         fields = visible_data({name: value for name, value in run.items() if name != CHECKSUMS})
         record = parse(RunRecord, fields, tables.shown(folder / "run.json"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -69,11 +70,16 @@ def as_numbers(values: pd.Series, where: str, name: str = "the value") -> pd.Ser
         InputError: a cell holds something else; the message starts with `where` and names the line.
     """
     numbers = pd.to_numeric(values, errors="coerce").astype(float)
-    wrong = values.index[values.notna() & numbers.isna()]
-    if len(wrong):
-        line = values.index.get_loc(wrong[0]) + 2  # the head is the first
-        raise InputError(f"{where}, line {line}: {name} {values[wrong[0]]!r} is not a number")
+    wrong = [place for place, bad in enumerate((values.notna() & numbers.isna()).tolist()) if bad]
+    if wrong:
+        line = wrong[0] + 2  # the head is the first
+        raise InputError(f"{where}, line {line}: {name} {values.tolist()[wrong[0]]!r} is not a number")
     return numbers
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as dicts by column name."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def shown(path: Path) -> str:

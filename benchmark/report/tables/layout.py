@@ -52,7 +52,7 @@ def layout_table(views: Views, layout: Layout, reference: pd.DataFrame | None = 
         )
     wide = long.pivot(index=list(layout.rows), columns=[*layout.column_dimensions, "quantity"], values="cell")
     wide = wide.sort_index(axis=0).sort_index(axis=1)
-    columns = tuple(_column(view, layout, key) for key in wide.columns)
+    columns = tuple(_column(view, layout, tuple(map(str, key))) for key in wide.columns)
     kinds = long.drop_duplicates(list(layout.rows)).set_index(list(layout.rows))["kind"]
     rows = []
     for key, cells in zip(wide.index, wide.to_numpy(), strict=True):

@@ -7,7 +7,8 @@ import pandas as pd
 
 from calbench.benchmark.core.schema import NOISE_FLOOR, ORACLE
 from calbench.benchmark.report.tables import cells as make
-from calbench.benchmark.report.tables.overall import overall_table, reductions_table
+from calbench.benchmark.report.tables.overall import overall_table
+from calbench.benchmark.report.tables.reductions import reductions_table
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
 from calbench.benchmark.report.tables.view import Stat, View
 from calbench.benchmark.results.records import MetricRecord

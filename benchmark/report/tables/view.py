@@ -1,7 +1,7 @@
 """Reading `Results` for reports: the value of each cell, what is known of it, and why it is missing."""
 
-from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Container, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,49 +17,9 @@ from calbench.benchmark.core.schema import (
     as_flag,
 )
 from calbench.benchmark.metrics.base import registry, relative_reduction
+from calbench.benchmark.report.tables.stat import FLAGS, KEY_COLUMNS, NUMBERS, TEXTS, Key, Stat, keys_of, known_numbers
 from calbench.benchmark.results.records import CellRecord, EntryRecord, MetricRecord, RunRecord
 from calbench.benchmark.results.results import Results
-
-
-@dataclass(frozen=True)
-class Stat:
-    """One metric of one entry on one dataset and backbone, over its seeds; None where a thing is not known."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    change: float | None = None
-    change_low: float | None = None
-    change_high: float | None = None
-    reduction: float | None = None
-    reduction_low: float | None = None
-    reduction_high: float | None = None
-    debiased: float | None = None
-    noise_floor: float | None = None
-    noise_floor_95: float | None = None
-    detectable: float | None = None
-    p_adjusted: float | None = None
-    differs: bool | None = None
-    tied_with_best: bool | None = None
-    calibrated: bool | None = None
-    interval_reason: str = ""
-    change_reason: str = ""
-    reduction_reason: str = ""
-    seeds: int = 0
-
-    @property
-    def error(self) -> float | None:
-        """What comparisons use: the debiased error (not below 0) of a calibration error, the value of others."""
-        return self.value if self.debiased is None else max(self.debiased, 0.0)
-
-
-Key = tuple[str, str, str, str]
-"""Dataset, backbone, entry, metric."""
-
-_KEY = ["dataset", "backbone", "entry", "metric"]
-_NUMBERS = [field.name for field in fields(Stat) if field.type == float | None]
-_FLAGS = [field.name for field in fields(Stat) if field.type == bool | None]
-_TEXTS = [field.name for field in fields(Stat) if field.type is str]
 
 
 @dataclass
@@ -121,23 +81,23 @@ class View:
 
     def _compared_stats(self) -> dict[Key, Stat]:
         frame = self.comparisons
-        columns = [_known(frame[name]) for name in _NUMBERS]
-        columns += [[as_flag(value) for value in frame[name].tolist()] for name in _FLAGS]
-        columns += [["" if pd.isna(text) else str(text) for text in frame[name].tolist()] for name in _TEXTS]
+        columns = [known_numbers(frame[name]) for name in NUMBERS]
+        columns += [[as_flag(value) for value in frame[name].tolist()] for name in FLAGS]
+        columns += [["" if pd.isna(text) else str(text) for text in frame[name].tolist()] for name in TEXTS]
         seeds = pd.to_numeric(frame["seeds"], errors="coerce").fillna(0).astype(int).tolist()
-        stats = zip(_keys(frame), zip(*columns, seeds, strict=True), strict=True)
+        stats = zip(keys_of(frame), zip(*columns, seeds, strict=True), strict=True)
         return {key: Stat(*values) for key, values in stats if values[0] is not None}
 
     def _plain_stats(self, known: Container[Key]) -> dict[Key, Stat]:
         shown = ("value", "low", "high")
         table = self.table.assign(**{n: pd.to_numeric(self.table[n], errors="coerce").astype(float) for n in shown})
         table = table[np.isfinite(table["value"])]
-        means = table.groupby(_KEY, sort=False).agg(
+        means = table.groupby(KEY_COLUMNS, sort=False).agg(
             value=("value", "mean"), low=("low", "first"), high=("high", "first"), seeds=("value", "size")
         )
         base_values = means["value"].to_dict()
         stats = {}
-        for key, value, low, high, seeds in zip(means.index, *(_known(means[n]) for n in means), strict=True):
+        for key, value, low, high, seeds in zip(means.index, *(known_numbers(means[n]) for n in means), strict=True):
             if key in known:
                 continue
             base = base_values.get((key[0], key[1], self.baseline, key[3]))
@@ -364,13 +324,3 @@ def main_checkpoint(results: Results) -> str | None:
 
 def _unique(names: Iterable[Hashable]) -> list:
     return list(dict.fromkeys(names))
-
-
-def _keys(frame: pd.DataFrame) -> Iterator[Key]:
-    return zip(*(frame[name].tolist() for name in _KEY), strict=True)
-
-
-def _known(column: pd.Series) -> list[float | None]:
-    """Numbers as pandas may have kept them, text included; None where it is missing or not finite."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    return [v if ok else None for v, ok in zip(values.tolist(), np.isfinite(values).tolist(), strict=True)]

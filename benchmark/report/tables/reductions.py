@@ -1,0 +1,114 @@
+"""Every aggregate of the relative reductions over all datasets and backbones, by its name, with wins and ranks."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from calbench.benchmark.config.table_layout import Mark
+from calbench.benchmark.report.tables.cells import BASELINE, BLANK, IN_NOISE, loses
+from calbench.benchmark.report.tables.table import Cell, Column, Table
+from calbench.benchmark.report.tables.view import View
+from calbench.benchmark.report.tables.whole import Whole, absent, by_entry, noise_line
+from calbench.benchmark.statistics import aggregate, rank_tests
+
+_REDUCTIONS = {
+    "ratio_of_means": "ratio of means", "mean_of_ratios": "mean of ratios", "median": "median", "worst": "worst case",
+}  # fmt: skip
+
+
+def reductions_table(view: View, metric: str = "ece", order: str = "nll") -> Table:
+    """Every aggregate of the relative reductions, how often an entry is worse, its wins and average rank.
+
+    Args:
+        view: the values.
+        metric: the calibration error.
+        order: the metric by which the entries are ordered.
+    """
+    whole = Whole(view, metric, order)
+    info = view.metric(metric)
+    options: dict[str, Any] = {"metric": metric, "baseline": view.baseline, "better": info.better}
+    summary = by_entry(aggregate(view.table, expected=len(view.pairs), **options))
+    kept = view.table[[pair in set(whole.measurable) for pair in _pairs(view.table)]]
+    reductions = by_entry(aggregate(kept, expected=len(whole.measurable), **options)) if len(kept) else {}
+    columns = _reduction_columns(whole)
+    rows = []
+    for entry in whole.ranked:
+        cells = _reduction_cells(whole, entry, summary.get(entry, {}), reductions.get(entry, {}))
+        rows.append(whole.row(entry, cells, columns))
+    caption = " ".join(part for part in (noise_line(whole), _rank_line(view.table, options)) if part)
+    title = f"{info.reduction_label}s over all datasets and backbones"
+    return Table(f"overall-{metric}", title, ("entry",), columns, tuple(rows), caption, smoke=view.run.smoke)
+
+
+def _pairs(table: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(table["dataset"].astype("str"), table["backbone"].astype("str"), strict=True))
+
+
+def _reduction_columns(whole: Whole) -> tuple[Column, ...]:
+    columns = [
+        Column(key, (label,), "%", "higher", 1, signed=True, priority=priority)
+        for (key, label), priority in zip(_REDUCTIONS.items(), (0, 1, 3, 2), strict=True)
+    ]
+    columns.append(Column("worse", ("worse on",), priority=1, help="Cells on which the error is above the baseline's"))
+    if whole.view.knows("accuracy"):
+        lost = "Cells on which accuracy is significantly below the baseline's"
+        columns.append(Column("accuracy_losses", ("accuracy lost on",), priority=3, help=lost))
+    columns.append(Column("win_rate", ("wins",), "%", "higher", 0, priority=4,
+                          help="Share of comparisons with other entries of the same cell that are won"))  # fmt: skip
+    columns.append(Column("average_rank", ("average rank",), "", "lower", 1, priority=4, help="1 is best"))
+    columns.append(Column("cells", ("cells",), priority=5, help="Cells that have a value"))
+    return tuple(columns)
+
+
+def _reduction_cells(
+    whole: Whole, entry: str, summary: Mapping[str, Any], reductions: Mapping[str, Any]
+) -> dict[str, Cell]:
+    count, planned = len(whole.stats(entry, whole.metric)), len(whole.view.pairs)
+    cells = {
+        "win_rate": _number(summary.get("win_rate"), whole.partial(count)),
+        "average_rank": _number(summary.get("average_rank")),
+        "cells": Cell(text=f"{count} of {planned}", notes=absent(whole, entry)),
+        "accuracy_losses": _losses(whole, entry),
+    }
+    if entry == whole.view.baseline and count:
+        return cells | dict.fromkeys([*_REDUCTIONS, "worse"], BLANK) | {"ratio_of_means": BASELINE}
+    compared = int(summary.get("cells", 0))
+    worse = summary.get("worse", math.nan)
+    cells["worse"] = Cell(text=f"{int(worse)} of {compared}") if compared and math.isfinite(worse) else Cell()
+    paired = int(reductions.get("cells", 0))
+    marks: tuple[Mark, ...] = ("partial",) if 0 < paired < len(whole.measurable) else ()
+    if not whole.measurable:
+        return cells | dict.fromkeys(_REDUCTIONS, IN_NOISE)
+    return cells | {key: _number(reductions.get(key), marks) for key in _REDUCTIONS}
+
+
+def _losses(whole: Whole, entry: str) -> Cell:
+    changes = [stat for _, stat in whole.stats(entry, "accuracy") if stat.change is not None]
+    if entry == whole.view.baseline and changes:
+        return BLANK
+    losses = sum(loses(stat) for stat in changes)
+    marks: tuple[Mark, ...] = ("accuracy-loss",) if losses else ()
+    return Cell(text=f"{losses} of {len(changes)}", marks=marks) if changes else Cell()
+
+
+def _number(value: float | None, marks: tuple[Mark, ...] = ()) -> Cell:
+    return Cell(float(value), marks=marks) if value is not None and math.isfinite(value) else Cell()
+
+
+def _rank_line(table: pd.DataFrame, options: Mapping[str, Any]) -> str:
+    """The tests of average ranks; empty where there are too few cells for them."""
+    try:
+        tests = rank_tests(table, **options)
+    except ValueError:
+        return ""
+    if tests.reason:
+        return f"Average ranks are not tested: {tests.reason}."
+    nemenyi = (
+        f"Average ranks over {tests.blocks} datasets differ at the {tests.alpha:g} level if they are more than "
+        f"{tests.critical_difference:.2f} apart (Nemenyi)."
+    )
+    if math.isnan(tests.friedman_p):
+        return nemenyi
+    return f"Friedman test (H0: equal ranks): p = {tests.friedman_p:.2g}. {nemenyi}"
