@@ -80,7 +80,7 @@ def shift_boxes(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     view, table = drawing.view, drawing.report.results.table
     if "split" not in table:
         return
-    table = table[(table["metric"] == "ece") & table["checkpoint"].eq(view.checkpoint)]
+    table = table[(table["metric"] == "ece") & table["checkpoint"].eq(view.checkpoint or "")]
     found = table["split"].astype(str).str.extract(_ONE)
     table = table.assign(corruption=found["corruption"], severity=found["severity"]).dropna(subset=["severity"])
     shown = drawing.entries[:LINES_LIMIT]

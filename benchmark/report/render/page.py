@@ -38,7 +38,7 @@ def page(report: Report) -> str:
     columns = pair_table(main, *main.pairs[0], uniform=True).columns if main.pairs else ()
     overall = report.summary if main.entries and main.pairs else None
     script, css = _file("page.js"), _file("page.css")
-    marks = [mark for mark in MARKS if any(mark in c.marks for item in rows for c in item.row.cells)]
+    occurring = {mark for item in rows for cell in item.row.cells for mark in cell.marks}
     return (
         _environment()
         .get_template("page.html.j2")
@@ -59,7 +59,7 @@ def page(report: Report) -> str:
             filters=_filters(views),
             entries=[(entry, main.labels[entry]) for entry in main.entries],
             marks=MARKS,
-            used=[MARKS[mark] for mark in marks],
+            used=[meaning for mark, meaning in MARKS.items() if mark in occurring],
             wide=WIDE_PRIORITY,
             raw=RAW_FILES,
             provenance=_provenance(run),
