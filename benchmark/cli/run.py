@@ -60,8 +60,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it costs.")] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
+    from calbench.benchmark.execution.produce import RANK
     from calbench.benchmark.execution.runner import run_suite
-    from calbench.benchmark.execution.work import RANK
 
     options = RunOptions(
         results_dir=results_dir,

@@ -171,6 +171,9 @@ def _typed(values: pd.Series, column: Column) -> pd.Series:
         return values.astype(object).where(values.notna(), "")
     if column.kind == "number" and column.name != "value":  # readers check values, line by line
         return pd.to_numeric(values, errors="coerce").astype(float)
+    if column.kind == "count":  # whole numbers stay whole where none is missing
+        numbers = pd.to_numeric(values, errors="coerce")
+        return numbers.astype(int) if numbers.notna().all() else numbers.astype(float)
     if column.kind == "flag":
         return pd.Series([as_flag(value) for value in values.tolist()], index=values.index, dtype=object)
     return values

@@ -16,7 +16,8 @@ from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.local import BUSY_PAUSE, Event
 from calbench.benchmark.execution.plan import Work
-from calbench.benchmark.execution.work import Context, Outcome, failed, process
+from calbench.benchmark.execution.produce import Context
+from calbench.benchmark.execution.work import Outcome, failed, process
 from calbench.benchmark.store.store import Store
 
 CONNECT_SECONDS = "10s"

@@ -19,9 +19,9 @@ from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_CO
 from calbench.benchmark.evaluation.entries import Evaluation, evaluation_names
 from calbench.benchmark.evaluation.tuning import stored_names
 from calbench.benchmark.execution.choice import Trial, Trials
+from calbench.benchmark.execution.evaluate import oracle_name
 from calbench.benchmark.execution.extra_splits import extra_names
 from calbench.benchmark.execution.plan import Work
-from calbench.benchmark.execution.work import oracle_name
 from calbench.benchmark.results.record import declaration, entry_record, run_record
 from calbench.benchmark.results.records import CurveRecord, Declaration, DiagramRecord, EntryRecord, parse_all, plain
 from calbench.benchmark.results.results import Results

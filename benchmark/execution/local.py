@@ -15,7 +15,8 @@ from typing import Any
 import joblib
 
 from calbench.benchmark.execution.plan import Work
-from calbench.benchmark.execution.work import Context, failed, process
+from calbench.benchmark.execution.produce import Context
+from calbench.benchmark.execution.work import failed, process
 from calbench.benchmark.execution.worker import PRELOADED, start
 from calbench.benchmark.store.store import Store
 

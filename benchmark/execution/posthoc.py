@@ -10,8 +10,8 @@ from calbench.benchmark.config.suite import Suite, SuiteConfig
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import option_defaults, option_fields
 from calbench.benchmark.execution.collect import collect
+from calbench.benchmark.execution.evaluate import evaluate_entries
 from calbench.benchmark.execution.plan import Work
-from calbench.benchmark.execution.work import evaluate_entries
 from calbench.benchmark.predictions.predictions import Predictions
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.memory import MemoryStore

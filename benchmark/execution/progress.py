@@ -13,7 +13,7 @@ from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.text import visible
 from calbench.benchmark.execution.plan import Work
-from calbench.benchmark.execution.work import RANK
+from calbench.benchmark.execution.produce import RANK
 
 
 class Reporter:

@@ -16,12 +16,13 @@ from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.evaluation.tuning import stored_names
 from calbench.benchmark.execution.collect import TO_EVALUATE, collect, inputs_digest, standing_results
 from calbench.benchmark.execution.cost import Cost, Estimate, Probe
+from calbench.benchmark.execution.evaluate import oracle_name
 from calbench.benchmark.execution.extra_splits import extra_names
 from calbench.benchmark.execution.local import default_jobs, run_processes, run_serial
 from calbench.benchmark.execution.options import RunOptions
 from calbench.benchmark.execution.plan import Work, make_plan
+from calbench.benchmark.execution.produce import RANK, WORLD, Context
 from calbench.benchmark.execution.progress import Reporter
-from calbench.benchmark.execution.work import RANK, WORLD, Context, oracle_name
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.store import Store
 from calbench.datasets import Dataset

@@ -9,8 +9,8 @@ from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution import cluster
 from calbench.benchmark.execution.options import RunOptions
+from calbench.benchmark.execution.produce import Context
 from calbench.benchmark.execution.runner import plan_suite
-from calbench.benchmark.execution.work import Context
 
 
 class Future:

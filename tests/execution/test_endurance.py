@@ -146,8 +146,8 @@ def test_a_lost_scheduler_ends_the_run_and_fails_no_cell(tiny, tmp_path):
     pytest.importorskip("distributed")
     from calbench.benchmark.core.errors import InputError
     from calbench.benchmark.execution.cluster import run_dask
+    from calbench.benchmark.execution.produce import Context
     from calbench.benchmark.execution.runner import plan_suite
-    from calbench.benchmark.execution.work import Context
 
     address = tmp_path / "scheduler.json"
     where = ["--scheduler-file", address]

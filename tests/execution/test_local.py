@@ -11,8 +11,8 @@ import pytest
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.execution.local import run_processes
 from calbench.benchmark.execution.plan import make_plan
+from calbench.benchmark.execution.produce import Context
 from calbench.benchmark.execution.runner import RunOptions, plan_suite, run_suite, status
-from calbench.benchmark.execution.work import Context
 from calbench.benchmark.store.store import Store
 
 SUICIDE = """\

@@ -4,7 +4,7 @@ import pytest
 
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.registry import Plugin
-from calbench.benchmark.execution import runner, work
+from calbench.benchmark.execution import evaluate, runner, work
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.training import trainer as training
 
@@ -12,7 +12,7 @@ from calbench.benchmark.training import trainer as training
 def test_a_second_run_computes_nothing(tiny, run, monkeypatch, statuses):
     first = run(tiny)
     monkeypatch.setattr(work, "produce", None)
-    monkeypatch.setattr(work, "evaluate_entry", None)
+    monkeypatch.setattr(evaluate, "evaluate_entry", None)
     second = run(tiny)
     assert statuses(second) == ["done", "done"]
     assert first.table.equals(second.table)
