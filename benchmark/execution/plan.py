@@ -9,6 +9,7 @@ from calbench.benchmark.config.derived_cell import EnsembleCell, VariantCell
 from calbench.benchmark.config.entry import Entry, Recipe, parse_entry
 from calbench.benchmark.config.extra_splits import Extra, SetPrints, extra_splits
 from calbench.benchmark.config.suite import Suite
+from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.variants import Variant
 from calbench.datasets import Dataset
@@ -41,7 +42,9 @@ class _Group:
         return not self.first.derivation
 
 
-def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str], shifted: SetPrints | None = None) -> list[Work]:
+def make_plan(
+    suite: Suite, fingerprint: Callable[[Dataset], str], shifted: SetPrints | None = None, device: str = "auto"
+) -> list[Work]:
     """List the cells that `suite` needs, each once, seed by seed so that an early stop leaves whole tables.
 
     A cell that is derived from others comes after them.
@@ -50,6 +53,7 @@ def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str], shifted: SetP
         suite: the checked suite.
         fingerprint: gives a dataset's content hash; called once per dataset.
         shifted: gives the content hash of a published shifted set, and its classes if they are a part of the dataset's.
+        device: where the cells will be trained: on a GPU the precision ``auto`` is resolved before it enters the keys.
     """
     groups: dict[str, _Group] = {}
     for entry in (one for row in suite.entries for one in row.evaluated):
@@ -62,7 +66,7 @@ def make_plan(suite: Suite, fingerprint: Callable[[Dataset], str], shifted: SetP
     for seed in suite.seeds:
         for dataset in suite.datasets:
             for backbone in suite.backbones:
-                place = _Place(suite, dataset, prints[id(dataset)], backbone, extras)
+                place = _Place(suite, dataset, prints[id(dataset)], backbone, extras, device)
                 works += place.works(groups.values(), seed)
                 pooled += place.ensembles(groups.values(), seed)
     return works + pooled + _from_files(suite, groups)
@@ -86,16 +90,28 @@ def _extras(
     return {(id(dataset), name): made[id(dataset), reads[name]] for dataset in suite.datasets for name in reads}
 
 
+def _with_precision(training: TrainingConfig, device: str) -> TrainingConfig:
+    """`training` with the precision that ``auto`` means on a GPU; on a CPU ``auto`` is float32 everywhere."""
+    if training.precision != "auto" or device == "cpu":
+        return training
+    import torch
+
+    if not torch.cuda.is_available():
+        return training
+    precision = "bf16" if torch.cuda.is_bf16_supported() else "float32"
+    return training.model_copy(update={"precision": precision})
+
+
 class _Place:
     """The cells of one dataset and backbone."""
 
     def __init__(
         self, suite: Suite, dataset: Dataset, fingerprint: str, backbone: Backbone,
-        extras: Mapping[tuple[int, str], Extra],
+        extras: Mapping[tuple[int, str], Extra], device: str,
     ) -> None:  # fmt: skip
         self.suite, self.dataset, self.fingerprint, self.backbone = suite, dataset, fingerprint, backbone
         self.extras = extras
-        self.training = suite.training_for(dataset, backbone)
+        self.training = _with_precision(suite.training_for(dataset, backbone), device)
 
     def cell(self, recipe: Recipe, seed: int) -> Cell:
         protocol = self.suite.protocol

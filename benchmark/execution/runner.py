@@ -65,7 +65,7 @@ def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
     def shifted(one: ShiftedSet, dataset: Dataset) -> tuple[str, tuple[int, ...] | None]:
         return one.fingerprint(dataset, root), one.classes(dataset, root)
 
-    return make_plan(suite, fingerprint, shifted)
+    return make_plan(suite, fingerprint, shifted, options.device)
 
 
 def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, probe: Probe | None = None) -> Status:

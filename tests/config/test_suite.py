@@ -165,3 +165,17 @@ def test_overrides_hold_where_they_match(write):
     text = GOOD + "training: {lr: 0.1}\noverrides:\n  - {backbone: vit-micro, dataset: digits, training: {lr: 0.2}}\n"
     suite = load_suite(write(text))
     assert suite.training_for(suite.datasets[0], suite.backbones[0]).lr == 0.2
+
+
+@pytest.mark.parametrize(("bf16", "precision"), [(True, "bf16"), (False, "float32")])
+def test_on_a_gpu_the_precision_auto_is_resolved_before_it_enters_the_key(write, monkeypatch, bf16, precision):
+    import torch
+
+    suite = load_suite(write(GOOD))
+    on_cpu = make_plan(suite, lambda dataset: "print", device="cpu")[0].cell
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    on_gpu = make_plan(suite, lambda dataset: "print")[0].cell
+    assert on_gpu.training.precision == precision
+    assert on_gpu.key != on_cpu.key
+    assert make_plan(suite, lambda dataset: "print", device="cpu")[0].cell.key == on_cpu.key
