@@ -99,7 +99,7 @@ def test_another_fingerprint_is_another_cell(write):
         ("seeds: [0, 1]", "seeds: 0", "line 7: seeds: Input should be a valid list; or Input should be greater"),
         ("seeds: [0, 1]", "seeds: 1\nseeds: 2", "mine.yaml, line 8: 'seeds' is given twice"),
         ("seeds: [0, 1]", "training: {lr: 1, lr: 2}", "line 7: 'lr' is given twice"),
-        ("seeds: [0, 1]", "reference: nope", "line 7: unknown reference 'nope'; known: calattn2026"),
+        ("seeds: [0, 1]", "reference: nope", "line 7: unknown reference 'nope'; known: abet2024"),
         ("seeds: [0, 1]", "overrides: [{training: {epoch: 3}}]", "line 7: unknown training option 'epoch' (did you"),
         ("seeds: [0, 1]", "protocol: {bootstrap: 3}", "line 7: protocol: bootstrap: Value error, expected 0 (no"),
         ("seeds: [0, 1]", "sedes: [0]", "unknown option 'sedes' (did you mean 'seeds'?)"),
