@@ -1,4 +1,4 @@
-"""The registry of datasets, a file each; every module of this folder is imported here."""
+"""The registry of datasets, one file per family; all modules of this folder are imported here."""
 
 from calbench.benchmark.core.discovery import import_declarations
 from calbench.datasets._split import stratified_split, stratified_subset

@@ -1,4 +1,4 @@
-"""Datasets at a path of the user's: the path stays out of names, cache keys and every artefact."""
+"""Datasets at a path that the user gives; the path is kept out of names, cache keys and results."""
 
 from abc import ABC
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class LocalDataset(Dataset, ABC):
         return f"{self.spec.name}({shown})"
 
     def identity(self) -> dict[str, Any]:
-        """As of every component, without path and title: the fingerprint stands for the content."""
+        """As for every component, without path and title: the fingerprint identifies the content."""
         plain = super().identity()
         plain["options"] = {k: v for k, v in plain["options"].items() if k not in ("path", "title")}
         return plain

@@ -1,4 +1,4 @@
-"""Stratified splits: the same on every machine for the same labels and seed."""
+"""Stratified splits that are the same on every machine for the same labels and seed."""
 
 import numpy as np
 import torch

@@ -1,6 +1,6 @@
-"""What every dataset is: images, labels, K classes; a training pool and a test split.
+"""The base class of datasets: images and labels of K classes, in a training pool and a test split.
 
-The calibration split is carved from the training pool by the protocol, the same way for every dataset.
+The protocol takes the calibration split from the training pool, the same way for every dataset.
 """
 
 from abc import ABC, abstractmethod
@@ -82,7 +82,7 @@ class Dataset(Component, ABC):
         """A short hash of the content, cheap to take; part of every cache key."""
 
     def num_samples(self, root: Path) -> tuple[int, int]:
-        """How many images the training pool and the test split hold; a subclass that knows loads nothing for it.
+        """The numbers of images in the training pool and the test split; a subclass may know them without loading.
 
         Raises:
             InputError: files are missing or damaged; the message says what to do.

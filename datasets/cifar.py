@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their Python version, with corrupted and foreign test images if asked for."""
+"""CIFAR-10 and CIFAR-100 (Python version), optionally with corrupted and out-of-distribution test images."""
 
 import hashlib
 from abc import ABC
@@ -45,7 +45,7 @@ class CIFAR(Dataset, ABC):
     out_of_distribution: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the options, and that the foreign datasets are registered ones of as many channels."""
+        """Check the options, and that the out-of-distribution datasets are registered and have as many channels."""
         super().__post_init__()
         for name in self.out_of_distribution:
             if registry[name].channels != self.channels:

@@ -1,4 +1,4 @@
-"""ImageNet-1K from a folder of the user's, streamed."""
+"""ImageNet-1K, streamed from a local folder."""
 
 from dataclasses import dataclass
 from functools import cached_property

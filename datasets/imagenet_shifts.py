@@ -1,4 +1,4 @@
-"""Shifted test sets of ImageNet in folders of the user's: -C, V2, -A, -R and -Sketch."""
+"""Shifted test sets of ImageNet in local folders: ImageNet-C, V2, -A, -R and -Sketch."""
 
 from abc import ABC
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class FolderShift(ShiftedSet, ABC):
     path: Path
 
     def identity(self) -> dict[str, Any]:
-        """As of every component, without the path: the fingerprint stands for the content."""
+        """As for every component, without the path: the fingerprint identifies the content."""
         plain = super().identity()
         return plain | {"options": {k: v for k, v in plain["options"].items() if k != "path"}}
 
@@ -34,7 +34,7 @@ class FolderShift(ShiftedSet, ABC):
         return self.spec.name
 
     def split_names(self) -> list[str]:
-        """One split, without a name of its own."""
+        """One split, which has no name."""
         return [""]
 
     def load(self, name: str, dataset: Dataset, root: Path) -> Split:

@@ -1,4 +1,4 @@
-"""Classes that overlap by construction, with the true posterior in closed form."""
+"""A synthetic dataset of overlapping classes, with the true class posterior in closed form."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Overlap(Dataset):
     """Class prototypes plus Gaussian noise: x = mu_k + noise * N(0, I), k uniform over the classes.
 
     The prototypes mu_k are the class means of the training pool of a registered dataset, pixels in 0..1. With
-    probability `label_noise` the label is drawn anew from all K classes, so the true posterior is
+    probability `label_noise` the label is resampled from all K classes, so the true posterior is
     ``(1 - label_noise) softmax_k(-|x - mu_k|^2 / (2 noise^2)) + label_noise / K``, exact for every image.
 
     At the default noise the Bayes accuracy on digits' prototypes is 85 %. After Chidambaram and Ge (2024), whose
@@ -56,7 +56,7 @@ class Overlap(Dataset):
         return registry.create(self.prototypes)
 
     def load(self, root: Path) -> Splits:
-        """Draw both splits; the prototypes' dataset is read from `root`."""
+        """Generate both splits; the prototypes' dataset is read from `root`."""
         means = class_means(self._source.load(root).train, self.num_classes)
         # A stream for each split: the test images stay the same whatever the number of training images.
         streams = [np.random.default_rng(seed_for(self.seed, "overlap", split)) for split in ("train", "test")]

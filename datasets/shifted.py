@@ -1,4 +1,4 @@
-"""Published test sets that are shifted from a dataset's own: corrupted, collected anew, drawn in another style."""
+"""Published shifted test sets of a dataset: corrupted images, newly collected ones, other styles."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path

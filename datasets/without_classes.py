@@ -1,4 +1,4 @@
-"""A dataset with some of its classes taken out; their test images are out of distribution, and near."""
+"""A dataset with some classes held out; their test images are near out-of-distribution data."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

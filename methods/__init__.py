@@ -1,4 +1,4 @@
-"""The registry of calibration methods: losses, augmentations, heads and calibrators, a folder per kind and a file each.
+"""The registry of calibration methods: losses, augmentations, heads and calibrators; one folder per kind.
 
 The folders import all their modules, so a new file is all that a new method takes.
 """

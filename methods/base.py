@@ -1,7 +1,7 @@
-"""What every method is: an objective, an augmentation, a head or a calibrator.
+"""The base classes of calibration methods: objectives (losses), augmentations, heads and calibrators.
 
-One class, one file, one ``@register``; dataclass fields are the options. Modules of this package know nothing of the
-engine.
+A method is one class in one file with one ``@register``; its dataclass fields are its options. This package does not
+import the engine.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Registry
 
 Need = Literal["features", "hard-labels", "whole-batch", "temperature", "binary", "more-samples-than-classes"]
-"""``whole-batch``: the loss is no mean over samples, so a batch cannot be split; ``temperature``: of the head."""
+"""``whole-batch``: the loss is not a mean over samples, so a batch cannot be split; ``temperature``: of the head."""
 
 Kind = Literal["objective", "augmentation", "head", "calibrator"]
 
@@ -23,7 +23,7 @@ class Method(Component):
     """Base of all methods: where it acts, what it needs and what it keeps.
 
     ``tune_grid`` are options with the values that a tuned entry tries (``tune`` of a suite), four or more in all. It is
-    no part of a cell's key, which has the value that was used.
+    not part of a cell's key, which contains the value that was used.
     """
 
     kind: ClassVar[Kind]
@@ -55,10 +55,10 @@ class Representation:
 
 @dataclass
 class Outputs:
-    """What the loss sees of a batch.
+    """The inputs of the loss for one batch.
 
     Attributes:
-        logits: the final logits, after the head where there is one (N, K).
+        logits: the final logits (N, K), after the head if the recipe has one.
         raw_logits: the classifier's logits before the head (N, K); the same tensor without a head.
         temperature: the head's temperature per sample (N,), or None.
         features: the pooled features (N, D), or None where the caller has none.
@@ -126,8 +126,8 @@ class Augmentation(Method, ABC):
 class Head(Method, ABC):
     """A module trained with the backbone that changes the logits from the representation.
 
-    ``own_logits`` says whether the head computes the logits from the features by itself: then the backbone's classifier
-    is not used. Other heads divide its logits.
+    ``own_logits``: whether the head computes the logits from the features itself; then the backbone's classifier is not
+    used. Other heads divide its logits.
     """
 
     kind = "head"
@@ -158,6 +158,6 @@ class HeadModule(nn.Module, ABC):
 
 
 def require(condition: bool, reason: str) -> None:
-    """Raise an `InputError` with `reason` unless `condition` holds."""
+    """Raise an `InputError` with `reason` unless `condition` is true."""
     if not condition:
         raise InputError(reason)

@@ -1,6 +1,6 @@
-"""The registry of backbones, a file each; every module of this folder is imported here, and none of them imports timm.
+"""The registry of backbones (networks), one file per family; this imports all modules of the folder, but not timm.
 
-``timm:NAME`` spells any model of timm: `create` makes it the registered backbone ``timm`` with the option `model`.
+``timm:NAME`` is any model of timm: `create` makes it the registered backbone ``timm`` with the option `model`.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ _TIMM = "timm:"
 
 
 def create(name: str, **options: Any) -> Backbone:
-    """Make the backbone that a suite spells.
+    """Make the backbone that a suite names.
 
     Args:
         name: a registered name, or ``timm:`` and the name of a model of timm.

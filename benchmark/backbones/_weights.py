@@ -1,4 +1,4 @@
-"""Models made by timm's own factory, with weights from its hub cache, from the network or from a local checkpoint."""
+"""Models from timm's factory, with weights from its hub cache, a download or a local checkpoint."""
 
 import functools
 import hashlib
@@ -40,7 +40,7 @@ def pretrained_config(name: str) -> Any:
 
 
 def checkpoint_digest(path: str) -> str:
-    """A hash of the bytes of a checkpoint, which stands for it in cache keys.
+    """A hash of the bytes of a checkpoint, which represents it in cache keys.
 
     Raises:
         InputError: there is no such file.
@@ -75,8 +75,8 @@ def create_model(name: str, *, pretrained: bool, checkpoint: str | None, **optio
         return make()
     try:
         return timm.create_model(name, pretrained=True, **options)
-    except Exception as error:  # the hub's client has errors of its own, which differ between its versions
-        make()  # says so where the options are at fault
+    except Exception as error:  # the hub client's error types differ between its versions
+        make()  # raises if the options are at fault
         raise InputError(_advice(name, error)) from error
 
 

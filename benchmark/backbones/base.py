@@ -1,6 +1,6 @@
-"""What every backbone is: a network from one forward pass of which come tokens, pooled features and logits.
+"""The base class of backbones: networks whose forward pass returns logits, pooled features and tokens.
 
-Nothing here imports timm: a run that finds everything cached never pays for it.
+Nothing here imports timm, so a run whose results are all cached does not pay for that import.
 """
 
 from abc import ABC, abstractmethod
@@ -33,18 +33,18 @@ class Backbone(Component, ABC):
         Args:
             num_classes: K.
             channels: of the images.
-            image_size: of the dataset's images; a backbone with an input size of its own takes that instead, and
-                `data_config` says so.
+            image_size: of the dataset's images, in pixels; a backbone with a fixed input size uses that size instead,
+                see `data_config`.
 
         Returns:
             A module that maps images (N, C, S, S) to a `calbench.methods.Representation`.
 
         Raises:
-            InputError: options that do not fit together, or pretrained weights that cannot be had.
+            InputError: incompatible options, or pretrained weights that are not available.
         """
 
     def without_weights(self, dataset: Dataset) -> Self:
-        """The same network for the same input, without given weights: to time it, say."""
+        """The same network for the same input, randomly initialised, for example to time it."""
         return self
 
     def data_config(self, dataset: Dataset) -> DataConfig:

@@ -27,7 +27,7 @@ class CNN32(Backbone):
         """Make the timm model."""
 
     def info(self, dataset: Dataset) -> BackboneInfo:
-        """Pooled features alone."""
+        """The pooled features only."""
         return BackboneInfo(self.spec.name, self.width, has_cls_token=False, has_patch_tokens=False)
 
     def build(self, num_classes: int, channels: int, image_size: int) -> nn.Module:
@@ -82,11 +82,11 @@ class ResNet50(CNN32):
 @register("resnet110-32", label="ResNet-110", paper="he2016resnet")
 @dataclass
 class ResNet110(CNN32):
-    """ResNet-110, of which the literature has two.
+    """ResNet-110, in the two versions of the literature.
 
     ``he2016``: He's for CIFAR, as Guo (2017) uses it: three stages of 18 basic blocks, 16, 32 and 64 planes, 1.7
-    million parameters; 1 x 1 convolutions stand in the two shortcuts that change the shape. ``mukhoti2020``: Mukhoti's
-    released code calls bottleneck blocks (3, 4, 26, 3) with 64 to 512 planes so.
+    million parameters; the two shortcuts that change the shape are 1 x 1 convolutions. ``mukhoti2020``: the
+    network of that name in Mukhoti's code, bottleneck blocks (3, 4, 26, 3) with 64 to 512 planes.
     """
 
     variant: Literal["he2016", "mukhoti2020"] = "he2016"

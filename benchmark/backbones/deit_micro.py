@@ -15,9 +15,9 @@ class DeiTMicro(ViTMicro):
 
     There is no teacher here, so the second token learns from the labels, as the first does. The logits are the mean of
     both heads, in training as in evaluation: the objective then acts on the very function that is evaluated and
-    calibrated (with a loss on each head the mean of the two would be trained by nobody). It is what timm does when a
+    calibrated (with one loss per head, no loss would train the mean of the two). It is what timm does when a
     DeiT is trained without distillation. The pooled features are the mean of both tokens after the final norm; the
-    [CLS] token is the first alone.
+    [CLS] token is the first of them.
     """
 
     def build(self, num_classes: int, channels: int, image_size: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Models from timm's factory: any of them as ``timm:NAME``, and what the named ones share."""
+"""Models from timm's factory: any of them as ``timm:NAME``, and the base of those with a name in calbench."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
@@ -151,7 +151,7 @@ class TimmModel(TimmNetwork):
         return backbone
 
     def spelled(self) -> str:
-        """The name as a suite spells it."""
+        """The name as written in a suite."""
         options = {key: value for key, value in self.changed_options().items() if key != "model"}
         changed = one_name(", ".join(f"{key}={value}" for key, value in options.items()))
         return f"timm:{self.model}({changed})" if changed else f"timm:{self.model}"

@@ -1,1 +1,1 @@
-"""From a dataset to batches: splits, input configuration, transforms, in-memory and streamed batches."""
+"""From datasets to batches: splits, input configuration, transforms, in-memory and streamed batches."""

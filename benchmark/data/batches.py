@@ -1,4 +1,4 @@
-"""Batches of images as the network gets them, made on the device.
+"""Batches of images as network input, normalised and augmented on the device.
 
 Sets that fit in memory lie on the device as they are stored (uint8, mostly) and are cropped, flipped, resized and
 normalised there, a batch at a time; sets that do not fit stream through `calbench.benchmark.data.streaming`.
@@ -80,16 +80,16 @@ class TrainBatches:
 
     The last batch may be smaller than the others; a single sample left over joins the batch before it, since batch
     normalisation and Mixup need two. Everything random is drawn from `generator` at the start of an epoch, so the
-    state of the generator between epochs says where the sequence stands.
+    state of the generator between epochs determines the rest of the sequence.
 
     Args:
         split: the images and labels.
         config: the network's input.
-        batch_size: samples a batch.
-        augment: whether to crop and mirror as `config` says (streamed sets: random resized crops).
+        batch_size: samples per batch.
+        augment: whether to crop and mirror, as set in `config` (streamed sets: random resized crops).
         generator: a CPU generator.
         device: where the batches go.
-        workers: processes that read a streamed set; None for one a core, eight at most.
+        workers: processes that read a streamed set; None for one per core, at most eight.
         shard: (index, count): this process's part where several share every batch.
     """
 
@@ -132,7 +132,7 @@ class TrainBatches:
         return self._resident_epoch(chunks) if self.resident else self._streamed_epoch(chunks)
 
     def _resident_epoch(self, chunks: list[Tensor]) -> Iterator[Batch]:
-        # Drawn for all samples at once and indexed by sample: the same whatever the number of shards.
+        # Sampled for all samples at once and indexed by sample, so that the number of shards does not matter.
         offsets, mirrored = self._draw(len(self.split))
         for chunk in chunks:
             chosen = chunk.to(self.device, non_blocking=True)
@@ -166,9 +166,9 @@ class EvalBatches:
     Args:
         split: the images and labels.
         config: the network's input.
-        batch_size: samples a batch.
+        batch_size: samples per batch.
         device: where the batches go.
-        workers: processes that read a streamed set; None for one a core, eight at most.
+        workers: processes that read a streamed set; None for one per core, at most eight.
     """
 
     def __init__(

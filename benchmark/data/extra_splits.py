@@ -1,4 +1,4 @@
-"""The images of further splits: corrupted, published as shifted, or of other datasets."""
+"""Loads the images of further test splits: corrupted, published as shifted, or out-of-distribution."""
 
 import dataclasses
 from functools import singledispatch

@@ -1,4 +1,4 @@
-"""The data of a cell: the calibration split carved from the training pool, and what is evaluated."""
+"""Loads the data of a cell: training and test images, and the calibration split taken from the training pool."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -18,7 +18,7 @@ CROP_AREA = (0.08, 1.0)
 class TrainView(Dataset):
     """Random resized crops, mirrored at random: uint8 (C, S, S) of one size from images of any size.
 
-    The crop of a sample depends on the epoch's `seed` and its index alone, so it is the same for any number of workers.
+    The crop of a sample depends only on the epoch's `seed` and its index, so it is the same for any number of workers.
     """
 
     def __init__(self, images: Any, config: DataConfig, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Predictions of further splits: right after training, or later from kept weights, one split at a time."""
+"""Predictions of further splits, one at a time: right after training, or later from kept weights."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace

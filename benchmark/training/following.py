@@ -1,4 +1,4 @@
-"""The metrics that checkpoint rules follow, taken of the calibration split after every epoch."""
+"""The metrics by which checkpoint rules choose an epoch, computed on the calibration split after every epoch."""
 
 from calbench.benchmark import metrics
 from calbench.benchmark.config.training import FOLLOWED

@@ -1,4 +1,4 @@
-"""A backbone and the head of a recipe as one module, from one forward pass."""
+"""A backbone and the head of a recipe as one module with a single forward pass."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Optimisers and schedules: timm's, from the options of a suite."""
+"""timm's optimisers and learning-rate schedules, from the options of a suite."""
 
 import torch
 from timm.optim import create_optimizer_v2

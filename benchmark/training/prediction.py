@@ -1,4 +1,4 @@
-"""Predictions of a network: of the splits of a running cell, or of any split with the weights that a cell kept."""
+"""Predictions of a network: on the splits of a running cell, or on any split with stored weights."""
 
 from collections.abc import Mapping
 
@@ -62,7 +62,7 @@ def load_classifier(cell: Cell, store: Store, rule: CheckpointRule, devices: Dev
     """The network of a finished cell, with the weights that a checkpoint rule evaluated, in evaluation mode.
 
     Args:
-        cell: a trained cell, whose suite says ``keep: weights``, or one without training, whose network is built again.
+        cell: a trained cell, whose suite has ``keep: weights``, or one without training, whose network is built again.
         store: where it is.
         rule: one of ``cell.checkpoints``.
         devices: where the network goes.
@@ -85,7 +85,7 @@ def predict_splits(cell: Cell, store: Store, splits: Mapping[str, Split], device
     """Predict further splits with the kept weights of a finished cell, without training.
 
     Args:
-        cell: a trained cell, whose suite says ``keep: weights``.
+        cell: a trained cell, whose suite has ``keep: weights``.
         store: where it is.
         splits: images and labels by the name of the split, such as ``shift-fog-3``.
         device: ``auto``, ``cpu`` or ``cuda``.

@@ -1,4 +1,4 @@
-"""The random streams of training: a function of seed and epoch, and states that can be saved within an epoch."""
+"""Random streams of training: determined by seed and epoch, with states that can be saved within an epoch."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Nested Python data with tensors in it, as safetensors: what a running cell saves.
+"""Saves and loads the state of a running cell: nested Python data with tensors, as safetensors.
 
 `torch.save` would be shorter; its zip files of pickles can expand without bound when another's results folder is read.
 """

@@ -1,4 +1,4 @@
-"""Training one cell: seeded, resumable at every epoch, one forward pass a batch."""
+"""Training one cell: seeded, resumable at every epoch, one forward pass per batch."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def train_cell(
         on_epoch: called after every epoch with the number of epochs and the metrics of this one.
 
     Returns:
-        The predictions, what the manifest says of the run, and the weights that each checkpoint rule evaluates.
+        The predictions, the manifest's entries about the run, and the weights that each checkpoint rule evaluates.
 
     Raises:
         CellError: the training diverged.
@@ -155,7 +155,7 @@ class Trainer:
                     states = random_states(self.generator)
                     self.partial = {"steps": step + 1, "total": total, "random": states}
                     raise stopping.Stopped
-            elif step == done - 1:  # batches draw at their start; what came after it is as it was at the stop
+            elif step == done - 1:  # batches sample at their start; restore the states saved at the stop
                 set_random_states(self.partial["random"], self.generator)
         self.partial = None
         self.epoch += 1
@@ -189,7 +189,7 @@ class Trainer:
         return loss
 
     def _backward(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
-        """Gradients of a batch, in micro-batches where the memory does not hold it whole."""
+        """Gradients of a batch, in micro-batches if the whole batch exceeds the memory."""
         while True:
             try:
                 return self._accumulate(images, targets, size)
@@ -213,7 +213,7 @@ class Trainer:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The model that is evaluated: the moving average of the weights where there is one."""
+        """The model that is evaluated: with the moving average of the weights, if the suite asks for it."""
         return self.model if self.average is None else self.average.module
 
     def _predict(self, split: str) -> SplitPredictions:
@@ -235,7 +235,7 @@ class Trainer:
         return Predictions(splits)
 
     def record(self) -> dict[str, Any]:
-        """What the manifest says of the run."""
+        """The manifest's entries about the run."""
         head, info = self.cell.recipe.head, self.cell.backbone.info(self.cell.dataset)
         return {
             "history": self.history,

@@ -1,7 +1,7 @@
-"""Networks judged as they come, without training: the calibration split is part of the test images.
+"""Evaluating pretrained networks without training: the calibration split is part of the test images.
 
-A pretrained network has seen the training images, so a calibration split of them would look too good. The test images
-are split instead, stratified by class.
+A pretrained network was trained on the training images, so a calibration split of them would be too optimistic. The
+test images are split instead, stratified by class.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def evaluated_splits(cell: Cell, root: Path) -> dict[str, Split]:
 def predict_untrained(
     cell: Cell, data_root: Path, device: str, on_split: OnSplit = lambda done, total: None
 ) -> tuple[Predictions, dict[str, Any]]:
-    """Predict the splits of a cell with its backbone as it comes: pretrained, from a checkpoint, or at random.
+    """Predict the splits of a cell with its backbone as it is: pretrained, from a checkpoint, or randomly initialised.
 
     Args:
         cell: whose training has no epochs.
@@ -48,7 +48,7 @@ def predict_untrained(
         on_split: called after every split.
 
     Returns:
-        The predictions, the same for every checkpoint rule, and what the manifest says of them.
+        The predictions, the same for every checkpoint rule, and the manifest's entries about them.
 
     Raises:
         InputError: the weights or the images are not there; the message says what to do.

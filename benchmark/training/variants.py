@@ -29,7 +29,7 @@ def predict_variants(
     """Predict splits with the kept weights of a cell under variants.
 
     Args:
-        cell: a trained cell, whose suite says ``keep: weights``.
+        cell: a trained cell, whose suite has ``keep: weights``.
         rule: the checkpoint rule whose weights are used.
         variants: at most one of them with several passes; applied in order.
         splits: images and labels by name.

@@ -1,1 +1,1 @@
-"""Files behind datasets: downloads, archives, pickles, folders of images."""
+"""Files of datasets: downloads, archives, pickles, folders of images."""

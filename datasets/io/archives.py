@@ -1,4 +1,4 @@
-"""Unpacking of archives that are not trusted: no path outside the target, no links, no devices."""
+"""Safe unpacking of untrusted archives: no path outside the target folder, no links, no devices."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ Member = tuple[str, IO[bytes]]
 def safe_extract(archive: Path, folder: Path) -> None:
     """Unpack the regular files of a tar (of any compression) or zip archive into `folder`.
 
-    The files are written to a new folder beside and moved into place once all is well, so that a refused or damaged
+    The files are written to a temporary folder and moved into place when all are complete, so that a refused or damaged
     archive leaves nothing behind. Modes, owners and times of the archive are not kept.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Fingerprints of files by their content; each file is read once, and again only when it has changed."""
+"""Fingerprints of files by their content; a file is read again only when it has changed."""
 
 import contextlib
 import hashlib
@@ -112,7 +112,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         connection.close()
         raise
-    except sqlite3.DatabaseError:  # damaged: made anew
+    except sqlite3.DatabaseError:  # damaged: recreate it
         connection.close()
         path.unlink(missing_ok=True)
         connection = sqlite3.connect(path, timeout=10)

@@ -1,4 +1,4 @@
-"""One image file as 8-bit RGB, whatever its mode; what cannot be shown so is refused with the file's name."""
+"""Decodes an image file of any mode to 8-bit RGB; a file that cannot be converted is refused by name."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def decode(path: Path, size: int | None = None, *, upright: bool = True) -> Tens
     Args:
         path: a BMP, JPEG, PNG, PPM or WebP file.
         size: pixels of the square to which the image is resized (its shorter side, then the central square).
-        upright: turn the image as its EXIF orientation says.
+        upright: turn the image according to its EXIF orientation.
 
     Raises:
         InputError: the file is no image of these formats, is damaged, animated, or larger than `MAX_PIXELS`.

@@ -1,4 +1,4 @@
-"""Files of public datasets: fetched once, checked against their published checksums at every load."""
+"""Downloads files of public datasets once, and checks them against their published checksums at every load."""
 
 import hashlib
 import os
@@ -50,7 +50,7 @@ def ensure_unpacked(root: Path, dataset: str, archive: RemoteFile, files: Sequen
     """Return the paths of `files` under `root`, unpacking `archive` (fetched if need be) where one is missing.
 
     Raises:
-        InputError: the archive cannot be fetched, or does not hold the files that it should.
+        InputError: the archive cannot be fetched, or lacks some of the expected files.
     """
     paths = [root / file.path for file in files]
 

@@ -1,4 +1,4 @@
-"""Images in folders: listing, streaming, and a cache of the decoded pixels."""
+"""Folders of images: listing, streaming, and a cache of the decoded pixels."""
 
 import hashlib
 import inspect

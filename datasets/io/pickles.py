@@ -1,4 +1,4 @@
-"""CIFAR's pickles, read without the power of pickle."""
+"""Reads CIFAR's pickles without executing code from them."""
 
 from pathlib import Path
 from typing import Any

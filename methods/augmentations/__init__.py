@@ -1,4 +1,4 @@
-"""Augmentations that mix training samples, a file each."""
+"""Augmentations that mix training samples, one file per method."""
 
 from calbench.benchmark.core.discovery import import_declarations
 

@@ -1,4 +1,4 @@
-"""What the mixing augmentations share: Dirichlet weights that a torch generator decides, and convex combinations."""
+"""Shared code of the mixing augmentations: Dirichlet weights from a torch generator, and convex combinations."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ def mix_points(
 ) -> tuple[Tensor, Tensor]:
     """Combine every sample with `points` - 1 others of the batch, with the same Dirichlet weights for the whole batch.
 
-    torch's distributions take no generator, so NumPy draws the weights, seeded by one draw from `generator`.
+    torch's distributions take no generator, so NumPy samples the weights, seeded by one number from `generator`.
 
     Args:
         images: (N, C, H, W) float.

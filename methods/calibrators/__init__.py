@@ -1,4 +1,4 @@
-"""Post-hoc calibrators, a file each."""
+"""Post-hoc calibrators, one file per method."""
 
 from calbench.benchmark.core.discovery import import_declarations
 

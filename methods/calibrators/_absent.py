@@ -1,4 +1,4 @@
-"""Classes without a calibration row: they keep what temperature scaling gives them, and the fit names them."""
+"""Classes without calibration samples: they keep their temperature-scaled probability, and `fit` warns."""
 
 import warnings
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def present_classes(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def warn_of_absent(name: str, present: Tensor, classes: list, kept_apart: bool, stacklevel: int) -> None:
-    """Name the classes that are not among `present`, and say what becomes of them."""
+    """Warn which classes are not among `present`, and how they are calibrated."""
     there = set(present.tolist())
     absent = [str(label) for number, label in enumerate(classes) if number not in there]
     shown = ", ".join(absent[:MOST_NAMED])
@@ -34,9 +34,10 @@ def warn_of_absent(name: str, present: Tensor, classes: list, kept_apart: bool, 
 
 
 def with_absent(logits: Tensor, present: Tensor, temperature: float, transform: Callable[[Tensor], Tensor]) -> Tensor:
-    """Log-probabilities (N, K) of a map that was fitted on the classes `present` only.
+    """Log-probabilities (N, K) of a calibrator that was fitted on the classes `present` only.
 
-    The others keep their probability under softmax(z / T); those present share the rest as the map says.
+    The others keep their probability under softmax(z / T); those present share the rest in the proportions of
+    `transform`.
 
     Args:
         logits: (N, K).

@@ -1,4 +1,4 @@
-"""What callers pass to a calibrator, checked and converted: scores, labels of any kind, weights and features."""
+"""Checks and converts the arguments of calibrators: scores, labels of any kind, weights and features."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def _numeric(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def labels_of(labels: Any, classes: Any, num_rows: int, num_classes: int) -> tuple[Tensor, np.ndarray]:
-    """Labels as column numbers (N,) int64, and the class that each column of the logits stands for (K,).
+    """Labels as column numbers (N,) int64, and the class of each column of the logits (K,).
 
     Whole numbers in 0..K-1 are columns. Other labels (names, or numbers of which there are exactly K) are matched to
     the columns in sorted order, as scikit-learn does, or in the order of `classes`.

@@ -1,4 +1,4 @@
-"""The base of post-hoc calibrators: scikit-learn estimators on logits, NumPy or torch in and the same kind out."""
+"""The base of post-hoc calibrators: scikit-learn estimators on logits that accept and return NumPy or torch arrays."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -22,7 +22,7 @@ _ABOUT_INPUTS = ("num_classes_", "classes_", "n_features_in_", "feature_names_in
 
 
 class Calibrator(Method, ClassifierMixin, TransformerMixin, BaseEstimator, ABC):
-    """A map from logits to calibrated logits, fitted on the calibration split.
+    """A function from logits to calibrated logits, fitted on the calibration split.
 
     A subclass is a dataclass of options that implements `fit` and `transform`. Both see torch tensors on the device of
     the input, whatever the caller passed: logits (N, K) in float32 or float64, checked to be finite; labels (N,) int64
@@ -35,7 +35,7 @@ class Calibrator(Method, ClassifierMixin, TransformerMixin, BaseEstimator, ABC):
     of any kind (see `fit`), and scikit-learn's ``X`` and ``y`` for logits and labels.
 
     Attributes:
-        fits_each_class: whether the map has values of its own for every class. Then it is fitted on the classes that
+        fits_each_class: whether the calibrator has parameters for each class. Then it is fitted on the classes that
             have a calibration row; the others keep the probability that temperature scaling gives them. By default
             what does not keep the accuracy.
         growth: what grows with the number of classes, for the message that refuses more than ``max_classes``, where
@@ -69,15 +69,15 @@ class Calibrator(Method, ClassifierMixin, TransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def fit(self, logits: Any, labels: Any) -> Self:
-        """Fit the map on calibration logits (N, K) and labels (N,); returns self.
+        """Fit on calibration logits (N, K) and labels (N,); returns self.
 
         Labels are columns, 0..K-1, or K names (or other numbers) that are matched to the columns in sorted order; the
         keyword ``classes`` gives the K labels in another order, or where some have no row.
 
         Raises:
             TypeError: an argument that is missing or that this calibrator does not take.
-            ValueError: non-finite logits, labels out of range, lengths that differ; the message says which row.
-            InputError: the method cannot work on data of this shape; the message says why.
+            ValueError: non-finite logits, labels out of range, lengths that differ; the message names the row.
+            InputError: the method cannot work on data of this shape; the message gives the reason.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What the calibrators on pooled features share: features in a unit of their own, and their number checked."""
+"""Shared code of the calibrators on pooled features: features are rescaled, and their number is checked."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The base of calibrators that divide the logits by a temperature per sample, from a small network."""
+"""The base of calibrators that divide the logits by a temperature per sample, predicted by a small network."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ class NetworkCalibrator(Calibrator):
     """softmax(z / T(x)), T(x) = ``scale_`` times the output of ``network_``.
 
     ``scale_`` is the optimal single temperature. The network sees logits in that unit and starts near the constant 1,
-    so that training starts from temperature scaling at any magnitude of the logits; the maps that it can reach are
-    those of a network on the raw logits. Logits more than `FLOOR` below the row's largest (masked classes, outliers)
-    are raised to that before the network sees them: they carry no probability, and would drown the others.
+    so that training starts from temperature scaling at any magnitude of the logits; the functions that it can
+    represent are those of a network on the raw logits. Logits more than `FLOOR` below the row's largest (masked
+    classes, outliers) are raised to that before the network sees them: they carry no probability, and would drown the
+    others.
     """
 
     hidden: Annotated[int, Field(ge=1)] = 128

@@ -1,7 +1,7 @@
-"""The thin adapter for binary calibrators of other libraries: one map per class, renormalised.
+"""The adapter for binary calibrators of other libraries: one fitted curve per class, renormalised.
 
-Every such map is a function of one probability. What the library fits is kept as arrays: steps or straight pieces
-between knots. So a fitted map needs neither the library nor pickle, works on any device and in blocks.
+Each curve is a function of one probability. What the library fits is kept as arrays (steps or straight pieces between
+knots), so a fitted calibrator needs neither the library nor pickle, and works on any device and in blocks.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ FitCurve = Callable[[np.ndarray, np.ndarray], Curve]
 
 @dataclass
 class OneVsRest(Calibrator):
-    """The base of one-vs-rest maps: q_k = map_k(p_k), divided by their sum.
+    """The base of one-vs-rest calibrators: q_k = curve_k(p_k), divided by their sum.
 
     ``knots_`` (K, M) and ``values_`` hold the curve of every class: steps, values (K, M + 1), right-closed cells
     between the knots; or, for ``linear`` ones, straight pieces through (knot, value), values (K, M).
@@ -105,7 +105,7 @@ def _constant(hit: bool, linear: bool) -> Curve:
 
 
 def _cells(knots: Tensor, points: Tensor) -> Tensor:
-    """The number of knots (K, M) below each of `points` (K, N); ONNX has no search, so a recorded map counts."""
+    """The number of knots (K, M) below each of `points` (K, N); ONNX has no search, so an export counts instead."""
     if tracing():
         return (points[:, :, None] > knots[:, None, :]).sum(dim=2)
     return torch.searchsorted(knots, points)

@@ -1,4 +1,4 @@
-"""Fitted calibrators as files: numbers and options in JSON, arrays in safetensors, nothing that can run code."""
+"""Saves and loads fitted calibrators: numbers and options in JSON, arrays in safetensors, no executable code."""
 
 import json
 import math
@@ -134,7 +134,7 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 
 
 def _restore(calibrator: Calibrator, record: dict[str, Any], arrays: dict[str, Tensor], where: Path) -> None:
-    """Set the fitted values, and see that the whole of them makes a working map."""
+    """Set the fitted values, and check that together they make a working calibrator."""
     modules: dict[str, dict[str, Tensor]] = {name: {} for name in record["modules"]}
     for name, value in record["fitted"].items():
         setattr(calibrator, name, value)

@@ -19,7 +19,7 @@ class StructuredScaling(Calibrator):
     """softmax(M x + b) of x = log((1 - u) softmax(z / T) + u / K), as probmetrics fits it.
 
     Its first stage is a temperature, mixed with the uniform distribution at u = 1 / (N + 1); then a ridge-regularised
-    matrix, fitted from the identity. What it fits is kept as arrays, so a fitted map needs the package no more.
+    matrix, fitted from the identity. The fit is kept as arrays, so a fitted calibrator does not need the package.
     """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What the calibrators of the top-label confidence share: the confidence, and probabilities that have a new one."""
+"""Shared code of the top-label calibrators: the confidence, and probabilities with the calibrated confidence."""
 
 import math
 import warnings
@@ -52,7 +52,7 @@ def with_confidence(logits: Tensor, confidence: Tensor) -> Tensor:
 
 
 def keep_argmax(result: Tensor, logits: Tensor) -> Tensor:
-    """`result` (N, K) of a non-decreasing map of `logits`, with ties that rounding made broken as before."""
+    """`result` (N, K) of a non-decreasing function of `logits`, with ties from rounding broken as before."""
     top = logits.argmax(dim=1, keepdim=True)
     others = result.scatter(1, top, -torch.inf).amax(dim=1, keepdim=True)
     above = torch.nextafter(others, torch.full_like(others, math.inf))
@@ -74,7 +74,7 @@ class TopLabel(Calibrator):
     keeps_accuracy = True
 
     def fit(self, logits: Any, labels: Any) -> Self:
-        """Fit the map of the confidence on calibration logits (N, K) and labels (N,)."""
+        """Fit the calibrator of the confidence on calibration logits (N, K) and labels (N,)."""
         self.fit_confidence(log_confidences(logits), logits.argmax(dim=1) == labels)
         return self
 

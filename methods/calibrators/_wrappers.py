@@ -1,4 +1,4 @@
-"""What `fit` and `transform` of every calibrator are wrapped in: checked tensors in, the caller's kind out."""
+"""Wrappers of every calibrator's `fit` and `transform`: inputs become checked tensors, outputs the caller's type."""
 
 import functools
 import inspect
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from calbench.methods.calibrators._base import Calibrator
 
 _INSIDE: ContextVar[frozenset[int]] = ContextVar("inside", default=frozenset())
-"""The calibrators whose `fit` or map runs in this context: calls among their own methods are not checked again."""
+"""The calibrators whose `fit` or `transform` is running: calls between their methods are not checked again."""
 
 ALIASES = {"X": "logits", "y": "labels"}
 ROUNDING = 16
-"""Relative roundings, and absolute ones, by which two equal logits may differ after a map."""
+"""Relative and absolute rounding errors by which two equal logits may differ after a transform."""
 
 ABSENT = ("present_", "absent_temperature_")
 """The fitted values of a calibrator some of whose classes have no calibration row."""
@@ -112,9 +112,9 @@ def _without_features(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _with_argmax_of(logits: Tensor, result: Tensor) -> Tensor:
-    """`result` (N, K) of a map that keeps the argmax, where rounding made another class tie with it or pass it.
+    """`result` (N, K) with the argmax of `logits`, where rounding made another class tie with it or exceed it.
 
-    Two logits that differ by the last bit may be equal after a division. A true change of the order is left alone.
+    Two logits that differ by the last bit may be equal after a division. A true change of the order is not corrected.
     """
     top = logits.argmax(dim=1)
     rows = (result.argmax(dim=1) != top).nonzero().flatten()
@@ -186,7 +186,7 @@ def _check_size(calibrator: "Calibrator", num_classes: int) -> None:
 
 
 def _check_shape(calibrator: "Calibrator", rows: int, num_classes: int) -> None:
-    """Refuse what a calibrator says it cannot work on."""
+    """Raise an `InputError` for shapes that the calibrator declares unsupported."""
     name = calibrator.spec.name
     if "more-samples-than-classes" in calibrator.needs and rows <= num_classes:
         raise InputError(f"{name} needs more samples than classes: got {rows} samples and {num_classes} classes")

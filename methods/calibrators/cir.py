@@ -15,7 +15,7 @@ class CenteredIsotonic(OneVsRest):
     """q_k = the straight pieces through (mean p_k, mean [y = k]) of the blocks of the isotonic regression of class k.
 
     Isotonic regression is flat within a block; here each block becomes one point at the mean of its p_k, so that the
-    map increases strictly between the first and the last block and is constant outside. One-vs-rest, renormalised.
+    curve increases strictly between the first and the last block and is constant outside. One-vs-rest, renormalised.
 
     Oron and Flournoy 2017, arXiv 1701.05964.
     """

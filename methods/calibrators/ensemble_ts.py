@@ -23,8 +23,8 @@ class EnsembleTS(Calibrator):
     """w1 softmax(z / T) + w2 softmax(z) + w3 / K, w on the simplex; T and w minimise the NLL of the calibration split.
 
     T and w are fitted jointly, from the optimal single temperature on, so that the NLL is never above that of
-    temperature scaling; the authors fix T there and fit w alone. The uniform part has at most 99 % of the weight: at
-    100 %, the optimum where the model ranks no better than chance, no class would be predicted.
+    temperature scaling; the authors fix T at its value there and fit only w. The uniform part has at most 99 % of the
+    weight: at 100 %, the optimum where the model ranks no better than chance, no class would be predicted.
 
     Zhang, Kailkhura and Han 2020, arXiv 2003.07329.
     """

@@ -23,9 +23,9 @@ class FeatureClipping(FeatureCalibrator):
 
     W is the classifier of the network. Predictions do not carry it, so it is recovered from features and logits of the
     calibration split by least squares, exactly where N > D and a linear classifier reads the features; elsewhere (a
-    head that changes logits, N < D) the fit warns. The map is z + W (clip(f) - f), so that without clipping it is the
-    identity whatever W is. c is one of 100 quantiles of max_d |f_d| over the samples, or infinite: for an
-    underconfident model it does nothing. The accuracy can change.
+    head that changes logits, N < D) the fit warns. The calibrated logits are z + W (clip(f) - f), so that
+    without clipping they are z whatever W is. c is one of 100 quantiles of max_d |f_d| over the samples, or infinite:
+    for an underconfident model it does nothing. The accuracy can change.
 
     Tao, Dong and Xu 2025, arXiv 2410.19796; the released code tries c = 0.01, 0.02 ... by the ECE.
     """

@@ -16,7 +16,7 @@ from calbench.methods.calibrators._one_vs_rest import Curve, OneVsRest, step_cur
 class HistogramBinning(OneVsRest):
     """q_k = the share of class k among the calibration samples whose p_k falls in the same of ``bins`` equal bins.
 
-    An empty bin maps to its centre. One-vs-rest, renormalised; fitted by netcal.
+    An empty bin predicts its centre. One-vs-rest, renormalised; fitted by netcal.
 
     Zadrozny and Elkan 2001.
     """

@@ -28,9 +28,9 @@ BLOCK_ELEMENTS = 4_000_000
 class Kernel(Calibrator):
     """q_k = sum_i [y_i = k] k_h(p; p_i) / sum_i k_h(p; p_i), k_h Dirichlet densities with alpha = p_i / h + 1.
 
-    The Nadaraya-Watson estimate of E[y | p] on the simplex. The paper takes it inside a calibration error; as a
-    calibrator it stands in CalArena, with Scott's rule for h. Without a given ``bandwidth`` h is the one of 1e-4 ... 1
-    with the lowest NLL of left-out samples. Calibration samples are kept, 10,000 at most, and a transform compares with
+    The Nadaraya-Watson estimate of E[y | p] on the simplex. The paper uses it in a calibration error;
+    CalArena uses it as a calibrator, with Scott's rule for h. If ``bandwidth`` is not set, h is the value in 1e-4 ... 1
+    with the lowest leave-out NLL. Calibration samples are kept, 10,000 at most, and a transform compares with
     all of them. With many classes few samples are near, and accuracy is lost.
 
     Popordanoska, Sayer and Blaschko 2022, arXiv 2210.07810.

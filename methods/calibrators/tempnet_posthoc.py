@@ -21,10 +21,10 @@ class TempNetPosthoc(NetworkCalibrator):
     """softmax(z / tau(z)), with tau from the temperature network, minimising tau CE(z / tau) + (rho - log K) tau.
 
     On frozen logits the labels drop out of the gradient of tau: the loss asks for samples of entropy log K - rho.
-    Without a given ``rho`` it is therefore log K minus the NLL at the optimal single temperature, the mean entropy of
+    If ``rho`` is not set, it is therefore log K minus the NLL at the optimal single temperature, the mean entropy of
     a calibrated model. ``tau_min`` and ``tau_max`` bound the temperature relative to that optimal one, from which
-    training starts. The network sees the l2-normalised logits only. So it helps where samples differ in difficulty as
-    their logits' directions tell, and can harm elsewhere, with few classes above all: then `fit` warns.
+    training starts. The network sees the l2-normalised logits only. So it helps where the direction of the
+    logits predicts the difficulty of a sample, and can harm otherwise, mainly with few classes: then `fit` warns.
 
     Qiu et al. 2024, arXiv 2404.04575.
     """

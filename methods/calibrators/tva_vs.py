@@ -19,9 +19,9 @@ from calbench.methods.solvers.newton import optimal_temperature
 class TopVersusAllVS(Calibrator):
     """softmax(w * z + b), minimising -[correct] log q - [wrong] log(1 - q), q = max_k p_k, plus a ridge on w and b.
 
-    The ridge is weight / K sum_k ((T w_k - 1)^2 + b_k^2), T the optimal temperature: the binary loss does not say which
-    other class a wrong prediction belongs to, and without the ridge w and b of rare classes drift. It is this package's
-    form of the paper's regularisation. Whether a prediction is correct is taken anew at every step.
+    The ridge is weight / K sum_k ((T w_k - 1)^2 + b_k^2), T the optimal temperature: the binary loss does not depend on
+    which other class a wrong prediction belongs to, and without the ridge w and b of rare classes drift. It is this
+    package's form of the paper's regularisation. Whether a prediction is correct is re-evaluated at every step.
 
     Le Coz, Herbin and Adjed 2024, arXiv 2411.02988.
     """

@@ -1,4 +1,4 @@
-"""Heads trained with the backbone, a file each."""
+"""Heads trained with the backbone, one file per method."""
 
 from calbench.benchmark.core.discovery import import_declarations
 

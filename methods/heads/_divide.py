@@ -1,4 +1,4 @@
-"""What the heads share: a temperature computed in full precision, and logits divided by it."""
+"""Shared code of the heads: a temperature computed in full precision, and logits divided by it."""
 
 from contextlib import AbstractContextManager, nullcontext
 

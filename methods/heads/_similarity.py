@@ -1,4 +1,4 @@
-"""What abet and godin share: logits from the similarity of the features to class vectors, and a learned temperature."""
+"""Shared code of abet and godin: logits from the similarity of features to class vectors, and a learned temperature."""
 
 from typing import Literal
 

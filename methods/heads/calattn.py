@@ -21,8 +21,8 @@ class CalAttn(Head):
 
     Liang et al. 2026, arXiv 2508.08547. h is the [CLS] token after the final norm, the mean of the patch tokens, or
     both concatenated; where a backbone has no [CLS] (Swin, CNN), ``cls`` reads the pooled feature. The default
-    objective is cross-entropy-brier(weight=0.1). The scale is not identified between s and the classifier: "s is near
-    1" alone says nothing.
+    objective is cross-entropy-brier(weight=0.1). The scale is not identified between s and the classifier, so
+    that s near 1 carries no information.
 
     ``stop_gradient`` detaches h, and nothing else: the loss still trains the MLP, and it still trains the backbone and
     the classifier through the logits in logits / s, but not through h in s(h). So the representation is not shaped by
@@ -47,7 +47,7 @@ class CalAttn(Head):
         return registry.create("cross-entropy-brier", weight=0.1)
 
     def note(self, backbone: BackboneInfo) -> str | None:
-        """Say where the pooled feature stands in for the [CLS] token."""
+        """A remark where the pooled feature replaces the [CLS] token."""
         if self.tokens == "cls" and not backbone.has_cls_token:
             return f"calattn reads the pooled feature of {backbone.name}, which has no [CLS] token"
         return None

@@ -15,7 +15,7 @@ from calbench.methods.heads._divide import divide_by
 class RelaxedSoftmax(Head):
     """logits x alpha with alpha = softplus(w . h + b) + 1e-6, h the pooled feature, trained with the backbone.
 
-    Neumann et al. 2018. alpha comes from one more linear output beside the classifier's and starts at 1 (w = 0). The
+    Neumann et al. 2018. alpha comes from one more linear output next to the classifier's and starts at 1 (w = 0). The
     temperature reported is 1 / alpha. The default objective is cross-entropy. The head of that name in the CalAttn code
     has a hidden layer and divides; here that is calattn.
     """

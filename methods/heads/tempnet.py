@@ -22,7 +22,7 @@ class TempNet(Head):
     logits detached: the loss trains the backbone through z / tau, not through tau(z).
 
     The default objective is tempnet-dro with this head's `rho`; with any other objective `rho` has no effect.
-    ``rho=None`` stands for 0.9 log K (see tempnet-dro).
+    ``rho=None`` means 0.9 log K (see tempnet-dro).
     """
 
     rho: Annotated[float, Field(ge=0)] | None = None

@@ -1,4 +1,4 @@
-"""Training losses (objectives), a file each."""
+"""Training losses (objectives), one file per loss."""
 
 from calbench.benchmark.core.discovery import import_declarations
 

@@ -1,4 +1,4 @@
-"""What the training losses share: log-probabilities in full precision, and targets that are labels or distributions."""
+"""Shared code of the training losses: log-probabilities in full precision; labels or class distributions as targets."""
 
 from collections.abc import Callable
 

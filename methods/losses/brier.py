@@ -13,7 +13,7 @@ from calbench.methods.losses._functions import brier_score, log_probabilities
 class Brier(Objective):
     """sum_k (p_k - t_k)^2, t the one-hot label or the given distribution.
 
-    Brier 1950. For a distribution t this differs from the expectation over labels drawn from t by a constant alone, so
+    Brier 1950. For a distribution t this differs from the expectation over labels sampled from t only by a constant, so
     the gradient is the same.
     """
 

@@ -16,7 +16,7 @@ class ConfidencePenalty(Objective):
     """-log p_y - beta H(p), H(p) = -sum_k p_k log p_k.
 
     Pereyra et al. 2017, arXiv 1701.06548, with beta 0.1. Code that averages p log p over samples and
-    classes has a beta K times smaller than it says. A distribution t as target gives -sum_k t_k log p_k - beta H(p).
+    classes has a beta K times smaller than its option. A distribution t as target gives -sum_k t_k log p_k - beta H(p).
     """
 
     beta: Annotated[float, Field(ge=0)] = 0.1

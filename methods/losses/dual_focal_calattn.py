@@ -1,4 +1,4 @@
-"""What the code of CalAttn calls dual focal loss."""
+"""The loss that the code of CalAttn calls dual focal loss."""
 
 from dataclasses import dataclass
 from typing import Annotated

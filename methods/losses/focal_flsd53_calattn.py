@@ -1,4 +1,4 @@
-"""What the code of CalAttn calls FLSD-53."""
+"""The loss that the code of CalAttn calls FLSD-53."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the code of CalAttn calls MMCE."""
+"""The loss that the code of CalAttn calls MMCE."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""PolyLoss: the first term of the polynomial of cross-entropy weighted anew."""
+"""PolyLoss: cross-entropy with a reweighted first term of its polynomial expansion."""
 
 from dataclasses import dataclass
 

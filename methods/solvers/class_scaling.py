@@ -1,4 +1,4 @@
-"""Maps that scale and shift the logits class by class, fitted to the optimum of the (convex) NLL."""
+"""Scaling and shifting the logits class by class, fitted to the optimum of the (convex) NLL."""
 
 from dataclasses import dataclass, replace
 
@@ -13,25 +13,25 @@ HESSIAN_ROWS = 20
 """Rows per parameter, at most, that the Hessian is estimated from."""
 
 UNBOUNDED = 10.0
-"""Times the inverse of the optimal temperature from which on a class's weight tells of separation, not of scale."""
+"""A class weight above this multiple of 1/T (T the optimal temperature) indicates separation, not scale."""
 
 STAGES = (6, 25, 50, 125)
-"""Iterations between which the Hessian is taken anew."""
+"""Numbers of iterations after which the Hessian is recomputed."""
 
 MOST_DENSE = 1024
 """Parameters up to which a Hessian is made; beyond, its blocks per class precondition, and memory grows as K."""
 
 FEW_ROWS = 8
-"""Of so many rows one takes part in the first fit, where there is no Hessian; its solution starts the fit on all."""
+"""Without a Hessian the first fit uses every `FEW_ROWS`-th row; its solution starts the fit on all rows."""
 
 ACCEPTED = 1e-5
-"""Nats above the minimum, as estimated, that are no reason for a warning."""
+"""Estimated excess over the minimum, in nats, up to which there is no warning."""
 
 ENOUGH = 1e-6
 """Nats of the mean NLL above its minimum at which a fit without a Hessian ends."""
 
 SMALL = 2**17
-"""Elements of the logits up to which arithmetic in float64 costs nothing that anybody would notice."""
+"""Elements of the logits up to which the cost of float64 arithmetic is negligible."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ def _objective(logits: Tensor, labels: Tensor, weights: Tensor | None, size: int
 
 
 def _minimise(function: ValueGradient, rows: Tensor, start: Tensor, size: int) -> Solution:
-    """A few iterations with the Hessian of the start, the rest with those of where they led."""
+    """Minimise in stages; each stage uses the Hessian at its starting point as preconditioner."""
     for iterations in STAGES:
         step = cholesky_solver(_hessian(rows, start, size))
         solution = minimise(function, start, step, max_iterations=iterations)

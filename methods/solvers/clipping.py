@@ -1,4 +1,4 @@
-"""The bound of a clipping with the lowest ECE or NLL."""
+"""The clipping bound with the lowest ECE or NLL."""
 
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -10,7 +10,7 @@ from calbench.methods.solvers.ece_grid import NUM_BINS
 from calbench.methods.solvers.nll import blocks, mean_nll
 
 NO_BOUND = 3.0e38
-"""Stands for no clipping: a number that JSON can hold and no float32 exceeds."""
+"""The bound that means no clipping: valid in JSON, and almost the largest float32."""
 
 
 def best_bound(

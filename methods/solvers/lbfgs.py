@@ -12,7 +12,7 @@ ValueGradient = Callable[[Tensor], tuple[float, Tensor]]
 Solve = Callable[[Tensor], Tensor]
 MEMORY = 12
 ROUNDING = 1e-7
-"""Expected excess over the minimum below which a step that gains nothing means that float32 resolves no more."""
+"""Below this expected excess over the minimum, a step without gain means the limit of float32 precision is reached."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ def minimise(
             return Solution(point, value, True, -slope / 2)
         if value < enough:
             return Solution(point, value, False, -slope / 2)
-        # Unit steps end a fit; where the curvature grows along the way, the last step tells how far to reach.
+        # The fit ends with unit steps; where the curvature grows along the path, the last step length is a good start.
         found = _line_search(function, point, value, slope, direction, min(1.0, 2 * step))
         if found is None:
             return Solution(point, value, -slope / 2 <= ROUNDING, -slope / 2)

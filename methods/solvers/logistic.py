@@ -1,4 +1,4 @@
-"""Many logistic regressions at once, a class each, by damped Newton steps in float64."""
+"""Many logistic regressions at once, one per class, by damped Newton steps in float64."""
 
 import torch
 from torch import Tensor

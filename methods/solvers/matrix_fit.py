@@ -12,16 +12,16 @@ from calbench.methods.solvers.nll import blocks
 
 Inputs = Callable[[Tensor], Tensor]
 STAGES = (10, 20, 40, 80, 150)
-"""Iterations between which the preconditioner is made anew; beyond `MANY_CLASSES` the first three alone."""
+"""Numbers of iterations after which the preconditioner is rebuilt; only the first three beyond `MANY_CLASSES`."""
 
 TOLERANCE = 1e-9
 """Nats of the objective above its minimum at which to stop."""
 
 ACCEPTED = 1e-6
-"""Nats of the objective above its minimum, as estimated, that are no reason for a warning: far below any noise."""
+"""Estimated excess of the objective over its minimum, in nats, up to which there is no warning; far below any noise."""
 
 SEPARATED = 1e-2
-"""Nats below which the map separates the calibration split: its optimum lies at infinity, and the fit ends."""
+"""An NLL, in nats, below which the calibration split is separated: the optimum is at infinity, and the fit ends."""
 
 MANY_CLASSES = 128
 """Classes beyond which arithmetic in float64 and a Hessian block for every row of the matrix would take too long."""
@@ -57,7 +57,7 @@ def fit_matrix(
         diagonal: strength of diagonal / 2 sum_k (W_kk - centre)^2, which bounds W where a class is separable.
         centre: of that penalty.
         tolerance: nats of the objective above its minimum at which to stop.
-        stages: iterations between which the preconditioner is made anew; None for `STAGES`.
+        stages: numbers of iterations after which the preconditioner is rebuilt; None for `STAGES`.
 
     Returns:
         The solution, whose point is [W | b] (K, K + 1) in float64.

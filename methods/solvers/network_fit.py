@@ -1,4 +1,4 @@
-"""Fitting a small network on frozen predictions: seeded, deterministic, and stopped by rows held out of the fit."""
+"""Fitting a small network on frozen predictions: seeded, deterministic, with early stopping on held-out rows."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def fit_network(
 
 
 def _batches(rows: Tensor, batch_size: int, steps: int) -> Iterator[Tensor]:
-    """`steps` batches of `rows`, shuffled anew on every pass."""
+    """`steps` batches of `rows`, reshuffled on every pass."""
     done = 0
     while done < steps:
         for batch in rows[torch.randperm(len(rows)).to(rows.device)].split(batch_size):

@@ -1,4 +1,4 @@
-"""The temperature of the least NLL, reached by Newton's method."""
+"""The temperature with the lowest NLL, by Newton's method."""
 
 import math
 import warnings

@@ -22,14 +22,14 @@ def blocks(logits: Tensor) -> Iterator[slice]:
 
 
 def in_blocks(function: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
-    """`function` of the rows of `logits`, block by block; of all at once while a map is traced or exported."""
+    """`function` of the rows of `logits`, block by block; of all rows at once during tracing or export."""
     if tracing():
         return function(logits)
     return torch.cat([function(logits[rows]) for rows in blocks(logits)])
 
 
 def split_rows(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """`tensors` of one length in parts of `rows` rows; whole while a map is traced or exported."""
+    """`tensors` of one length in parts of `rows` rows; unsplit while a calibrator is traced or exported."""
     if tracing():
         return iter([tensors])
     return zip(*(tensor.split(max(1, rows)) for tensor in tensors), strict=True)

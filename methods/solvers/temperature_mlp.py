@@ -1,4 +1,4 @@
-"""The temperature of CalAttn, shared by the head trained with the backbone and the post-hoc maps like it."""
+"""CalAttn's temperature network, shared by the head trained with the backbone and its post-hoc calibrators."""
 
 import math
 from typing import Self

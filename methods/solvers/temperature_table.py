@@ -1,4 +1,4 @@
-"""The log-probability of the label at any temperature, from a table: many fits of temperatures on the same logits."""
+"""A table of the label's log-probability by temperature, to fit many temperatures on the same logits quickly."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What every modifier is, and a backbone with modifiers."""
+"""The base class of modifiers, and a backbone with modifiers."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace

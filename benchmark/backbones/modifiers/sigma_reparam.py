@@ -22,7 +22,7 @@ class SigmaReparam(Modifier):
     W. The entropy of attention is bounded below by a function that falls with the spectral norm of the product of query
     and key weights, so bounding that norm keeps attention from collapsing onto single keys. gamma starts at sigma(W),
     where the network is the plain one (the paper starts at 1). The classifier stays plain: several initialisations
-    start it at zero, where there is no direction to scale.
+    start it at zero, which has no direction to scale.
 
     Args:
         keep_norms: keep the layer norms inside the blocks; the paper also trains without them. Without them the

@@ -1,4 +1,4 @@
-"""Selective self-attention: queries and values with a temperature of their token."""
+"""Selective self-attention: queries and values are scaled by a temperature per token."""
 
 from dataclasses import dataclass
 
