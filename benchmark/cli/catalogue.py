@@ -1,4 +1,4 @@
-"""What is declared, for people: every registry by its noun, and each declaration as one line or as a card."""
+"""Text of the commands list and show: all registered methods, datasets, metrics ..., as a line or a card each."""
 
 import inspect
 from dataclasses import asdict, is_dataclass
@@ -68,6 +68,6 @@ def _type_name(annotation: Any) -> str:
 
 
 def _fields_of(bound: Any) -> list[tuple[str, Any]]:
-    """Name and value of a bound such as ``Gt(gt=0)``; what is no bound has none."""
+    """Name and value of a bound such as ``Gt(gt=0)``; other constraints have none."""
     found = asdict(bound) if is_dataclass(bound) else {}
     return [(name, value) for name, value in found.items() if name in _SIGNS]

@@ -21,7 +21,9 @@ Format = Literal["terminal", "markdown", "latex", "csv"]
 
 @app.command()
 def compare(
-    suite: Annotated[str, typer.Argument(metavar="[SUITE]", help="A suite that was run; none: the reference.")] = "",
+    suite: Annotated[
+        str, typer.Argument(metavar="[SUITE]", help="A suite with results; without it, the reference.")
+    ] = "",
     reference: Annotated[str, typer.Option(help="Published numbers: a name such as calattn2026, or a CSV file.")] = "",
     method: Annotated[str, typer.Option(help="Without SUITE: the method whose gains are summed up.")] = "",
     drop_suspect: Annotated[

@@ -1,4 +1,4 @@
-"""The command ``diagnose``: what the attention of a suite's trained networks says about their confidence."""
+"""The command ``diagnose``: relate the attention of a suite's trained networks to their confidence."""
 
 import shlex
 import sys

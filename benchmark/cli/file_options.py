@@ -1,4 +1,4 @@
-"""The options with which files of predictions are read, and what is shown of the reading."""
+"""Command-line options for reading prediction files, and messages about how a file was read."""
 
 import functools
 import inspect
@@ -54,7 +54,7 @@ def _source(
         str | None, typer.Option("--id", help="Name of the column by which labels and predictions are matched.")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option("--classes", help="The classes as the labels name them, in the order of the columns.")
+        str | None, typer.Option("--classes", help="Class names, as used in the labels, in the order of the columns.")
     ] = None,
     labels_from: Annotated[
         int | None, typer.Option("--labels-from", min=0, help="Number of the first class in the labels; 0 by default.")
@@ -63,11 +63,11 @@ def _source(
         bool, typer.Option("--normalize", help="Divide every row of probabilities by its sum: per cent, rounded.")
     ] = False,
 ) -> Source:
-    """What the options say of how to read a file."""
+    """The options as a `Source` to read."""
     if logits and probabilities:
         raise InputError("--logits and --probabilities exclude each other")
     if normalize and logits:
-        raise InputError("--normalize is for probabilities, and --logits says that these are logits")
+        raise InputError("--normalize is for probabilities, but --logits declares logits")
     kind = "logits" if logits else "probabilities" if probabilities else None
     names_of_classes = tuple(name.strip() for name in classes.split(",")) if classes else ()
     return Source(

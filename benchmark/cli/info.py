@@ -1,4 +1,4 @@
-"""The commands that tell what there is: list and show."""
+"""The commands list and show: available methods, datasets, backbones, metrics and suites."""
 
 from collections.abc import Iterable
 from typing import Annotated

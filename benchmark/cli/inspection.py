@@ -1,4 +1,4 @@
-"""What ``calbench inspect`` shows of a file."""
+"""The output of ``calbench inspect``: the arrays of a file, and how calbench would read them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command ``calbench``. Exit status: 0 well, 1 a cell failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
+"""The command ``calbench``. Exit status: 0 success, 1 a cell failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
 
 import errno
 import importlib.metadata

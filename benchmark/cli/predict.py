@@ -1,4 +1,4 @@
-"""The commands predict, of a dataset with a network as it comes, and publish, of a suite's predictions."""
+"""The commands predict (a pretrained network on a dataset) and publish (a suite's predictions)."""
 
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ def predict(
     ),
     checkpoint: Annotated[str, typer.Option(help="A local file of weights: .safetensors, .pth.")] = "",
     calibration: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the test images that makes the calibration split.")
+        float, typer.Option(min=0.0, max=1.0, help="Share of the test images used as calibration split.")
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of that split.")] = 0,
     data_dir: DataDir = RunOptions.data_root,

@@ -84,13 +84,17 @@ def _metric_table(title: str, part: "SplitPredictions", bootstrap: int, bins: in
 def calibrate(
     context: typer.Context,
     file: PredictionsFile,
-    test: Annotated[Path | None, typer.Argument(metavar="[TEST]", help="The test split, in a file of its own.")] = None,
+    test: Annotated[
+        Path | None, typer.Argument(metavar="[TEST]", help="The test split, if it is in a separate file.")
+    ] = None,
     split: Annotated[
         float | None,
-        typer.Option("--split", min=0, max=1, help="Share of FILE's rows to calibrate on, drawn class by class."),
+        typer.Option("--split", min=0, max=1, help="Share of FILE's rows to calibrate on, stratified by class."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random split.")] = 0,
-    in_order: Annotated[bool, typer.Option("--in-order", help="Split in order: calibrate on the first rows.")] = False,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Calibrate on the first rows instead of random ones.")
+    ] = False,
     methods: Annotated[
         list[str] | None, typer.Option("--method", "-m", help="A calibrator, or a chain a + b; all by default.")
     ] = None,
@@ -109,7 +113,7 @@ def calibrate(
     from calbench.benchmark.predictions.files import read_pair
 
     if in_order and split is None:
-        raise InputError("--in-order says how to split: give --split too")
+        raise InputError("--in-order needs --split")
     order_seed = None if in_order else seed
     pair = read_pair(file, test, source=source, split=split, seed=order_seed, note=show_note)
 

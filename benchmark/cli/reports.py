@@ -1,4 +1,4 @@
-"""What the commands ``report`` and ``plot`` do: write or print reports of stored results; nothing is computed."""
+"""The work of the commands ``report`` and ``plot``: write or print reports of stored results; nothing is recomputed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,26 +46,26 @@ def _folder_name(suite: str) -> str:
 
 
 def external_results(path: Path, baseline: str) -> Results:
-    """Anybody's tidy table as results: columns dataset, backbone, entry, metric and value; others where they are known.
+    """Results from a user's tidy table: columns dataset, backbone, entry, metric and value; others are optional.
 
     Raises:
-        InputError: a column is missing, a value is no number or listed twice, or the baseline is none of the entries.
+        InputError: a column is missing, a value is not a number or is listed twice, or the baseline is not an entry.
     """
     table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
     if baseline:
         check_names("baseline", [baseline], dict.fromkeys(table["entry"]))
-    given, table = list(table.columns), table.reindex(columns=dict.fromkeys([*RESULT_COLUMNS[:12], *table.columns]))
+    columns, table = list(table.columns), table.reindex(columns=dict.fromkeys([*RESULT_COLUMNS[:12], *table.columns]))
     table = conform(table, RESULT_SCHEMA, path.name)
     table = table.astype({"split": object, "checkpoint": object}).fillna({"split": "test", "checkpoint": "unknown"})
     twice = table.index[table.duplicated(KEY_COLUMNS)]
     if len(twice):
-        told = table.loc[twice[0], [column for column in KEY_COLUMNS if column in given]]
-        raise InputError(f"{path.name}, line {twice[0] + 2}: {_told(told)} is listed twice")
+        row = table.loc[twice[0], [column for column in KEY_COLUMNS if column in columns]]
+        raise InputError(f"{path.name}, line {twice[0] + 2}: {_described(row)} is listed twice")
     run = RunRecord(suite=path.stem, title=path.stem, baseline=baseline or None)
     return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)
 
 
-def _told(row: pd.Series) -> str:
+def _described(row: pd.Series) -> str:
     return ", ".join(f"{name} {value}" for name, value in row.dropna().items())
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the commands import what they need: --help should not wait 
     from calbench.benchmark.results.results import Results
 
 app = typer.Typer()
-cache = typer.Typer(help="Look at the store of predictions, check it, clean it.", no_args_is_help=True)
+cache = typer.Typer(help="List, check and clean the stored predictions.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A name of `calbench list suites`, or a YAML file.")]
@@ -43,10 +43,10 @@ def run(
     seed: Seeds = (),
     set_: Settings = (),
     plugin: Plugins = (),
-    jobs: Annotated[int, typer.Option(help="Worker processes; 0 chooses by the machine.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Worker processes; 0: one per GPU or core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cache: Annotated[
-        CacheMode, typer.Option(help="Compute what is missing, everything again, or nothing.")
+        CacheMode, typer.Option(help="Compute missing results (default), recompute all, or only read stored ones.")
     ] = "default",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed cells again.")] = False,
     scheduler: Annotated[str, typer.Option(help="Address of a Dask scheduler, or slurm.")] = "",
@@ -57,7 +57,9 @@ def run(
     data_dir: DataDir = RunOptions.data_root,
     smoke: Smoke = False,
     name: Name = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it costs.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and its estimated cost; compute nothing.")
+    ] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
     from calbench.benchmark.execution.produce import RANK
@@ -93,7 +95,7 @@ def _load(
     smoke: bool = False,
     name: str = "",
 ) -> "Suite":
-    """Read a suite; a part or a variation of it gets a name of its own, so that it overwrites no other results."""
+    """Read a suite; a part or a variation of it gets a different name, so that it overwrites no other results."""
     from calbench.benchmark.config.suite import load_suite, part_name
     from calbench.benchmark.core.registry import Plugin
 
@@ -150,7 +152,7 @@ def status(
     data_dir: DataDir = RunOptions.data_root,
     smoke: Smoke = False,
 ) -> int:
-    """Say how far a suite is, while it runs in another terminal or afterwards; give the options that it runs with."""
+    """Show the progress of a suite, while it runs in another terminal or afterwards; with the same options as run."""
     from calbench.benchmark.execution.runner import plan_suite, status
     from calbench.benchmark.store.store import Store
 
@@ -191,17 +193,18 @@ def cache_verify(results_dir: ResultsDir = RunOptions.results_dir) -> int:
 
     store, console = Store(results_dir), Console(highlight=False)
     findings = store.verify()
-    mendable = [finding for finding in findings if finding.remedy is not None]
+    removable = [finding for finding in findings if finding.remedy is not None]
     for finding in findings:
         console.print(f"{finding.key}: {finding.problem}", markup=False, soft_wrap=True)
-    console.print(f"{len(store.cells())} cells, {len(findings)} damaged" + ("; prune mends it" if mendable else ""))
+    remedy = "; `calbench cache prune` removes them" if removable else ""
+    console.print(f"{len(store.cells())} cells, {len(findings)} damaged{remedy}")
     return 1 if findings else 0
 
 
 @cache.command("prune")
 def cache_prune(
     results_dir: ResultsDir = RunOptions.results_dir,
-    keep: Annotated[list[str], typer.Option("--keep", help="Keep the cells of this suite alone (repeatable).")] = (),
+    keep: Annotated[list[str], typer.Option("--keep", help="Keep only the cells of this suite (repeatable).")] = (),
     entry: Entries = (),
     seed: Seeds = (),
     set_: Settings = (),
@@ -211,7 +214,7 @@ def cache_prune(
 ) -> int:
     """Remove damaged and failed cells and leftovers; with --keep, also every cell that those suites do not need.
 
-    The options of a suite (--set, --entry, --seed, --smoke) hold for every suite of --keep.
+    The options of a suite (--set, --entry, --seed, --smoke) apply to every suite of --keep.
     """
     from calbench.benchmark.execution.runner import plan_suite
     from calbench.benchmark.store.store import Store
@@ -228,7 +231,7 @@ def cache_prune(
 
 @cache.command("accept")
 def cache_accept(
-    suite: Annotated[str, typer.Argument(help="A suite whose cells an edit made stale.")],
+    suite: Annotated[str, typer.Argument(help="A suite whose cells became stale by an edit of the source.")],
     reason: Annotated[str, typer.Option(help="Why the edit changes no result, for the record.")],
     results_dir: ResultsDir = RunOptions.results_dir,
     entry: Entries = (),
@@ -259,8 +262,8 @@ def cache_accept(
 def report(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "",
     results_dir: ResultsDir = RunOptions.results_dir,
-    results: Annotated[Path | None, typer.Option(help="A tidy CSV file of results in place of a suite.")] = None,
-    baseline: Annotated[str, typer.Option(help="With --results: the entry that reductions refer to.")] = "",
+    results: Annotated[Path | None, typer.Option(help="A tidy CSV file of results instead of a suite.")] = None,
+    baseline: Annotated[str, typer.Option(help="With --results: the entry that others are compared with.")] = "",
     metric: Annotated[str, typer.Option(help="The metric of the reductions.")] = "ece",
     format_: Annotated[
         Literal["all", "terminal", "markdown", "csv", "latex", "html"], typer.Option("--format", help="What to write.")
@@ -284,10 +287,10 @@ def report(
 @app.command()
 def plot(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "quick",
-    figure: Annotated[list[str], typer.Option("--figure", help="Draw only this figure (repeatable).")] = (),
+    figure: Annotated[list[str], typer.Option("--figure", help="Plot only this figure (repeatable).")] = (),
     entry: Annotated[list[str], typer.Option("--entry", help="Show this entry (repeatable), in this order.")] = (),
     style: Annotated[Literal["column", "double"], typer.Option(help="One or two columns of a paper.")] = "column",
-    height: Annotated[float, typer.Option(min=0, max=20, help="Inches; 0 is what the content needs.")] = 0,
+    height: Annotated[float, typer.Option(min=0, max=20, help="Height in inches; 0 chooses by the content.")] = 0,
     panels: Annotated[int, typer.Option(min=1, max=24, help="Most panels of one reliability figure.")] = 6,
     results_dir: ResultsDir = RunOptions.results_dir,
 ) -> int:

@@ -104,7 +104,7 @@ def motion_weights(radius: int, sigma: float) -> tuple[float, ...]:
 
 
 def motion_blur(images: Tensor, radius: int, sigma: float, angles: Tensor) -> Tensor:
-    """Blur each image along a line of its own, as ImageMagick does.
+    """Blur each image along a line at its own angle, as ImageMagick does.
 
     Args:
         images: (N, C, H, W) in 0..1.

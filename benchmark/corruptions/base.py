@@ -1,4 +1,4 @@
-"""What a corruption is, the registry of all, and `corrupt`, which applies one to a stack of images."""
+"""The base class and registry of corruptions, and `corrupt`, which applies one to a stack of images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Scale = Literal[32, 224]
 _MIDDLE = 85
 """Between 32 and 224 on a logarithmic scale: smaller images take the constants for 32 pixels."""
 _VALUES_AT_ONCE = 2**20
-"""Pixel values that are corrupted together: more would not fit into the processor's cache."""
+"""Pixel values that are corrupted together: more would exceed the processor's cache."""
 
 registry: Registry[type["Corruption"]] = Registry("corruption")
 register = registry.register
@@ -97,7 +97,7 @@ def corrupt(
         indices: the index of each image in its split; 0..N-1 by default.
         seed: of all random numbers.
         scale: which constants to use, 32 or 224; by default `scale_for` the height of the images.
-        value_range: of float images: the values that stand for black and white.
+        value_range: of float images: the values of black and white.
 
     Returns:
         Images of the same shape and type. As in the authors' generator, 8-bit values are rounded down.

@@ -1,4 +1,4 @@
-"""Blur: defocus, glass, motion, zoom and Gaussian."""
+"""Blur corruptions: defocus, glass, motion, zoom and Gaussian."""
 
 import numpy as np
 import torch

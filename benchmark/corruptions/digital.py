@@ -1,4 +1,4 @@
-"""Digital: contrast, elastic transform, pixelation, JPEG and saturation."""
+"""Digital corruptions: contrast, elastic transform, pixelation, JPEG and saturation."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Names of sets of corruptions, as a suite writes them."""
+"""Names of sets of corruptions that a suite may use."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Noise: Gaussian, shot, impulse and speckle."""
+"""Noise corruptions: Gaussian, shot, impulse and speckle."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Weather: snow, fog and brightness. Frost needs the authors' photographs and is left out."""
+"""Weather corruptions: snow, fog and brightness. Frost needs the authors' photographs and is left out."""
 
 import torch
 from torch import Tensor

@@ -1,1 +1,1 @@
-"""What the attention of trained cells says about their confidence: scores, significance, relations, figures, a page."""
+"""Diagnostics of attention: how the attention of trained transformers relates to their confidence."""

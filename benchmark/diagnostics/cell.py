@@ -68,7 +68,7 @@ def diagnose_cell(cell: Cell, store: Store, test: Split, options: Options, devic
     """Measure the attention of a finished cell.
 
     Args:
-        cell: a trained cell, whose suite says ``keep: weights``.
+        cell: a trained cell, whose suite has ``keep: weights``.
         store: where it is.
         test: its test split.
         options: how.
@@ -94,7 +94,7 @@ class _Probe:
 
     def __init__(self, network: nn.Module, cell: Cell, options: Options) -> None:
         self.network, self.options, self.seed = network, options, cell.seed
-        attention_blocks(network)  # an error says so if there is none
+        attention_blocks(network)  # raises an error if there is none
         self.has_cls_token = bool(network.backbone.has_cls_token)
         self.prefix = int(network.backbone.prefix_tokens)
         self.patch = patch_size(network)

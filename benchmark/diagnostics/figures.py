@@ -121,6 +121,6 @@ def _shown(image: np.ndarray) -> np.ndarray:
 
 
 def _square(values: np.ndarray) -> np.ndarray:
-    """Values of patches (P,) as their grid; one row where they are no square."""
+    """Values of patches (P,) as their grid; one row if they do not form a square."""
     side = round(len(values) ** 0.5)
     return values.reshape(side, side) if side * side == len(values) else values[None]

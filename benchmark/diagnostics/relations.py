@@ -34,7 +34,7 @@ def misclassification_auroc(measure: np.ndarray, correct: np.ndarray) -> Relatio
     """The probability that a wrong sample has a larger measure than a correct one, with a bootstrap interval.
 
     Args:
-        measure: (N,); 0.5 means that it says nothing.
+        measure: (N,); 0.5 means no information.
         correct: (N,) bool.
     """
     return _with_interval(_auroc, measure, correct.astype(float))

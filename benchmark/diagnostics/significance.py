@@ -84,7 +84,7 @@ def shrinkage(before: np.ndarray, after: np.ndarray, region: np.ndarray) -> floa
     Args:
         before: attention on the patches (P,).
         after: the same, regularised.
-        region: which patches are in the region (P,) bool; a noise square, say.
+        region: which patches are in the region (P,) bool, for example a square of noise.
 
     Returns:
         0 where the region has no attention left, 1 where nothing changed; NaN where it had the lowest before.

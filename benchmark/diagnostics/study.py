@@ -1,4 +1,4 @@
-"""The diagnosis of a suite: tidy tables of the attention of its trained cells and of what their variants change."""
+"""Diagnoses a suite: tidy tables of the attention of its trained cells and of the effects of their variants."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ CONTROL_COLUMNS = [*PLACE, "gap", "entropy_target", "nll_tempnet", "nll_control"
 
 @dataclass
 class Diagnosis:
-    """Rows of the four tables, maps of some images by cell, and what could not be diagnosed, with the reason."""
+    """Rows of the four tables, attention maps of some images by cell, and the cells without a diagnosis."""
 
     attention: list[dict[str, Any]] = field(default_factory=list)
     relations: list[dict[str, Any]] = field(default_factory=list)

@@ -26,7 +26,7 @@ NOTES = {
     "the last block's attention above the bootstrap null (Benjamini-Hochberg; -lfdr: local false discovery rate). "
     "rollout-on-noise: rollout mass on a patch replaced by noise, over an even share. shrinkage-on-noise: percentile "
     "of its attention after regularisation over before; sparsity-on-noise: how often nothing is left.",
-    "relations": "auroc: of misclassification, 0.5 says nothing. spearman: rank correlation. 95 % bootstrap intervals "
+    "relations": "auroc: of misclassification, 0.5 is chance. spearman: rank correlation. 95 % bootstrap intervals "
     "over images of one network; they are not adjusted for the number of rows.",
     "temperature-curve": "changed: predictions that differ from those without a temperature. changed_by_noise: "
     "predictions that one patch of noise changes, under this temperature. In per cent.",

@@ -1,1 +1,1 @@
-"""Predictions as values, the readers of prediction files, and the export of fitted calibrators."""
+"""Predictions: the data classes, readers of prediction files, and the export of fitted calibrators."""

@@ -1,4 +1,4 @@
-"""Which of a split's arrays are its logits or probabilities, its labels and its features."""
+"""Chooses which arrays of a file are the logits or probabilities, the labels and the features of a split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -155,7 +155,7 @@ def _are_scores(field: Field) -> bool:
 
 
 def _agreeing(fields: list[Field]) -> list[Field]:
-    """Only the logits, where logits and probabilities say the same."""
+    """Only the logits, where logits and probabilities agree."""
     logits = [field for field in fields if field.word in names.LOGITS]
     others = [field for field in fields if field.word in names.PROBABILITIES]
     if len(logits) != 1 or len(others) != 1 or logits[0].leaf.shape != others[0].leaf.shape or len(fields) != 2:

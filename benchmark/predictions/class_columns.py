@@ -1,4 +1,4 @@
-"""Columns that are named by the classes: ``cat``, ``dog``; ``prob_cat``, ``prob_dog``."""
+"""Recognises columns of scores that are named after the classes: ``cat``, ``dog``; ``prob_cat``, ``prob_dog``."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The arrays of a file as fields: columns that are numbered by class make one matrix."""
+"""Joins the columns of a file that are numbered by class (``prob_0``, ``prob_1`` ...) into one matrix."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ class Field:
         name: the array's name, or that of the first column and the last.
         stem: the name without the numbers of columns: ``prob`` for ``prob_0``, ``prob_1`` ...
         leaf: the array.
-        members: the names of the columns, of which there are several.
+        members: the names of the columns, if the field consists of several.
         first: the number in the name of the first column.
         classes: the names of the columns where they are those of classes.
     """

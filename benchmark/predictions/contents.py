@@ -1,4 +1,4 @@
-"""What is in a file: named arrays that are not read before they are asked for."""
+"""The contents of a file: named arrays that are read only when they are needed."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Leaf:
 
     @classmethod
     def unreadable(cls, what: str, reason: str, shape: tuple[int, ...] = ()) -> "Leaf":
-        """Something that is no array of numbers or text: an error where it is asked for, and only there."""
+        """An entry that is not an array of numbers or text: an error only if it is used."""
 
         def load() -> np.ndarray:
             raise InputError(reason)
@@ -50,17 +50,17 @@ class Leaf:
 
     @property
     def is_numeric(self) -> bool:
-        """Whether it holds numbers or truth values."""
+        """Whether it contains numbers or booleans."""
         return self.kind in NUMERIC_KINDS
 
     @property
     def is_text(self) -> bool:
-        """Whether it holds text."""
+        """Whether it contains text."""
         return self.kind == "U"
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it holds numbers in rows and at least two columns."""
+        """Whether it contains numbers in rows and at least two columns."""
         return self.is_numeric and len(self.shape) == 2 and self.shape[1] > 1
 
     @property

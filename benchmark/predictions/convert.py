@@ -1,4 +1,4 @@
-"""Chosen arrays as checked numbers: logits or probabilities (N, K), labels (N,)."""
+"""Converts the chosen arrays to checked numbers: logits or probabilities (N, K), labels (N,)."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ def convert(choice: Choice, labels: np.ndarray, source: Source) -> Numbers:
         source: what the user said.
 
     Raises:
-        InputError: not numbers, another shape, rows that are no distribution, labels that are no class numbers.
+        InputError: not numbers, another shape, rows that are not distributions, labels that are not class numbers.
     """
     values, notes = _matrix(choice)
     if choice.kind == "probabilities":
@@ -202,7 +202,7 @@ def _count_from_one(labels: np.ndarray, num_classes: int) -> bool:
 
 
 def _label_hint(labels: np.ndarray, choice: Choice, rows: int, num_classes: int) -> str:
-    """What may be meant by labels that are no class numbers."""
+    """A hint for labels that are not class numbers."""
     if labels.dtype.kind in "USO" and labels.shape[:1] == (rows,):
         return " (--classes A,B,C)"
     if labels.dtype.kind in "fiu" and labels.size == rows:

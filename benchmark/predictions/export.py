@@ -1,4 +1,4 @@
-"""Fitted calibrators for deployment: calbench's own files, a recorded torch module, ONNX."""
+"""Exports fitted calibrators for deployment: calbench's own format, TorchScript or torch.export, ONNX."""
 
 import importlib.util
 import warnings

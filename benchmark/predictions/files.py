@@ -1,4 +1,4 @@
-"""Predictions from files of any kind: read, checked, as logits and labels of splits."""
+"""Reads prediction files of any supported format as checked logits and labels of splits."""
 
 import warnings
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def read_predictions(
 
     Raises:
         InputError: a file that cannot be read, contains two splits, whose names or kind are not plain, or whose numbers
-            are no logits, probabilities or labels; the message has the row.
+            are not logits, probabilities or labels; the message names the row.
 
     Example:
         >>> part = read_predictions("predictions.npz")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Labels in a file that has nothing else, or next to the identity of the samples."""
+"""Reads labels from a separate file, in the same order as the predictions or matched by sample id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The names under which files keep logits, probabilities, labels and the like; names are compared word by word."""
+"""Names that files commonly use for logits, probabilities, labels and the like, compared word by word."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which arrays of a file belong together: those of one model and one split."""
+"""Groups the arrays of a file by model and split."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

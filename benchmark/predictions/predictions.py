@@ -1,4 +1,4 @@
-"""What a cell leaves behind: logits, labels, features and temperatures of its calibration and test splits."""
+"""The predictions of a cell: logits, labels, features and temperatures of its calibration and test splits."""
 
 from dataclasses import dataclass, field
 
@@ -93,7 +93,7 @@ class Predictions:
         return cls({key: SplitPredictions(**fields) for key, fields in parts.items()})
 
     def check_finite(self) -> None:
-        """Raise a ValueError that names the split whose logits hold NaN or infinite values."""
+        """Raise a ValueError that names the split whose logits contain NaN or infinite values."""
         for key, part in self.splits.items():
             if not torch.isfinite(part.logits).all():
                 raise ValueError(f"logits of {'/'.join(key)} hold NaN or infinite values")

@@ -1,4 +1,4 @@
-"""From files to checked numbers, without torch: an error message should not wait for it."""
+"""From prediction files to checked numbers, without importing torch, so that errors appear quickly."""
 
 import os
 from collections.abc import Callable

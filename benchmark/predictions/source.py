@@ -1,4 +1,4 @@
-"""How a user says a file is to be read."""
+"""The options for reading a prediction file: kind of scores, names of arrays, splits."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class Source:
             joined by commas (``VF,F,M,L``), or given as the first and the last of several (``s0:s9``).
         labels_key: the name of the labels.
         labels_path: a file of the labels.
-        test_labels_path: a file of the test split's labels, where that split has a file of its own.
+        test_labels_path: a file of the test split's labels, where that split is in a separate file.
         id_key: the name of the column by which the rows of predictions and labels are matched.
         classes: the names of the classes, in the order of the columns; labels are matched to them.
         labels_from: the number of the first class in the labels.

@@ -1,4 +1,4 @@
-"""Variants: what changes the prediction of a trained network without training; a file each.
+"""Variants: changes to the prediction of a trained network that need no training; one file per variant.
 
 An entry names them between its recipe and its calibrators: ``cross-entropy + attention-temperature(temperature=1.2) +
 temperature-scaling``. Modules that do not start with ``_`` are imported here and register themselves.

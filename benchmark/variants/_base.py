@@ -1,4 +1,4 @@
-"""What every variant is: a change of the forward pass, and of how often it is run."""
+"""The base class of variants: a changed forward pass, and the number of passes."""
 
 from abc import ABC
 from collections.abc import Callable, Sequence

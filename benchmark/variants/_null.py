@@ -13,8 +13,8 @@ def null_images(images: Tensor, null: Null, patch: tuple[int, int], generator: t
 
     Args:
         images: (N, C, H, W).
-        null: ``pixel`` draws the pixels of each image with replacement (all channels together), ``patch`` its patches;
-            ``noise`` is Gaussian with the mean and the standard deviation of each channel of the image.
+        null: ``pixel`` resamples the pixels of each image with replacement (all channels together), ``patch`` its
+            patches; ``noise`` is Gaussian with the mean and the standard deviation of each channel of the image.
         patch: height and width of a patch, in pixels.
         generator: a CPU generator.
 

@@ -16,8 +16,8 @@ class Ensemble(Variant):
     Calibrators before it act on each member (``temperature-scaling + ensemble``), those behind it on the pooled
     probabilities (``ensemble + temperature-scaling``). The latter needs one calibration split that no member was
     trained on: set ``protocol.calibration_seed``. The row of each seed is the ensemble of `members` seeds of the suite
-    from this one on, in a circle; these ensembles share members, so their spread over seeds is no measure of chance.
-    Without `members` all seeds are pooled, and the rows of all seeds are the same.
+    from this one on, in a circle; these ensembles share members, so their spread over seeds does not measure random
+    variation. Without `members` all seeds are pooled, and the rows of all seeds are the same.
 
     Args:
         members: seeds in each ensemble; all of the suite's if it is not set.

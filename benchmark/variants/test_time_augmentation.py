@@ -26,7 +26,7 @@ class TestTimeAugmentation(Variant):
     Args:
         n: passes, the unchanged image included.
         padding: largest shift in pixels of the network's input, in either direction; the dataset's if it is not set.
-        flip: whether half of the versions are mirrored; as the dataset says if it is not set.
+        flip: whether half of the versions are mirrored; the dataset's default if it is not set.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name

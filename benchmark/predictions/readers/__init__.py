@@ -1,4 +1,4 @@
-"""Readers of files, a module per format.
+"""Readers of prediction files, one module per format.
 
 Each module declares ``FORMAT``, a `Format`, and imports the library that it needs only when it reads.
 """

@@ -1,4 +1,4 @@
-"""What a file may ask for, compared with its size: a small file of a stranger cannot take all memory."""
+"""Memory limits relative to the size of a file, so that a small untrusted file cannot exhaust the memory."""
 
 import gzip
 import io

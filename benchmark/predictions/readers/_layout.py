@@ -1,4 +1,4 @@
-"""How a text file of columns is laid out: separator, decimal sign, header and names."""
+"""Detects the layout of a text file of columns: separator, decimal sign, header and names."""
 
 import csv
 import re
@@ -24,7 +24,7 @@ class Layout:
         separator: between columns, or None for a single column.
         decimal: the decimal sign.
         has_header: whether the first line names the columns.
-        names: of the columns, in the order of the file; their numbers where there is no header.
+        names: of the columns, in the order of the file; their numbers if the file has no header.
         first_row: the number of lines above the first row of numbers.
         comments: whether there are lines that start with ``#``.
         dropped: numbers of columns that are row numbers or blank.
@@ -130,7 +130,7 @@ def _is_header(rows: Rows) -> bool:
 
 
 def _counts_classes(cells: list[str], below: Rows) -> bool:
-    """Whether cells are 0, 1, 2 ... or 1, 2 ..., as pandas names columns, above rows that are no such numbers."""
+    """Whether cells are 0, 1, 2 ... or 1, 2 ..., as pandas names columns, above rows that are not such numbers."""
     counted = [cell for cell in cells if cell]
     if len(counted) < 2 or not all(cell.isdigit() and len(cell) < 8 for cell in counted):
         return False

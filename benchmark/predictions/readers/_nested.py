@@ -1,4 +1,4 @@
-"""Nested lists, tuples and dicts as named arrays: the content of pickles, JSON, torch and MATLAB files."""
+"""Flattens nested lists, tuples and dicts (from pickle, JSON, torch and MATLAB files) to named arrays."""
 
 from collections.abc import Sequence
 from typing import Any

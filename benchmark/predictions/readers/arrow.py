@@ -1,4 +1,4 @@
-"""Parquet, Feather and Arrow: columns of numbers, nullable numbers, text and lists."""
+"""Reads Parquet, Feather and Arrow: columns of numbers, nullable numbers, text and lists."""
 
 from typing import Any, BinaryIO
 

@@ -1,4 +1,4 @@
-"""Text in columns: separated by commas, semicolons, tabs, bars or blanks, with or without a header line."""
+"""Reads text in columns, separated by commas, semicolons, tabs, bars or blanks, with or without a header line."""
 
 import codecs
 import io

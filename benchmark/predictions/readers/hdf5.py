@@ -1,4 +1,4 @@
-"""HDF5: the datasets of all groups, by path, and MATLAB's files of version 7.3."""
+"""Reads HDF5, with the datasets of all groups by path, and MATLAB files of version 7.3."""
 
 from typing import Any, BinaryIO
 

@@ -1,4 +1,4 @@
-"""JSON, and JSON lines: a dict of lists, a list of records, or a record per line."""
+"""Reads JSON and JSON lines: a dict of lists, a list of records, or a record per line."""
 
 import json
 from typing import Any, BinaryIO

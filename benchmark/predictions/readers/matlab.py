@@ -1,4 +1,4 @@
-"""MATLAB's .mat up to version 7; structures are read by path."""
+"""Reads MATLAB's .mat files up to version 7; structures are read by path."""
 
 import math
 from typing import BinaryIO

@@ -1,4 +1,4 @@
-"""NumPy's .npy and .npz; pickled objects in them are read as pickles are, without running anything."""
+"""Reads NumPy's .npy and .npz; pickled objects in them are read without executing code."""
 
 import zipfile
 from typing import BinaryIO

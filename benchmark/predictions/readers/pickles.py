@@ -1,4 +1,4 @@
-"""Pickles of arrays, lists, tuples and dicts; anything that would run code is refused."""
+"""Reads pickles of arrays, lists, tuples and dicts; anything that would execute code is refused."""
 
 from typing import BinaryIO
 

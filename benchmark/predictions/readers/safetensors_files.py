@@ -1,4 +1,4 @@
-"""safetensors: a header in JSON, then the bytes of the tensors."""
+"""Reads safetensors files: a header in JSON, then the bytes of the tensors."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What ``torch.save`` writes: tensors in tuples, lists and dicts, of any device."""
+"""Reads files of ``torch.save``: tensors in tuples, lists and dicts, from any device."""
 
 import io
 import pickle
