@@ -54,7 +54,8 @@ def calibration_test(
     margin = float(np.sqrt(max(margins @ correlation @ margins, 0))) / len(errors)
     floor = float(floors.mean())
     threshold = floor + margin
-    needed = threshold + margin * float(norm.ppf(POWER)) / _ONE_SIDED
+    # |N(g, s)| spreads most, with s, far from 0; at 0 its standard deviation is s sqrt(1 - 2 / pi)
+    needed = threshold + margin * float(norm.ppf(POWER)) / _ONE_SIDED / float(np.sqrt(1 - 2 / np.pi))
     noise = floor * float(np.sqrt(np.pi / 2))  # the sum of standard deviations: E|N(0, s)| = s sqrt(2 / pi)
     detectable = float(inverse_of_mean(needed, noise)) if noise > 0 else float("nan")
     return CalibrationTest(bool(errors.mean() <= threshold), floor, threshold, detectable)
