@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from calbench.benchmark.cli.options import Entries, Plugins, ResultsDir, Seeds, Settings, Smoke
+from calbench.benchmark.cli.options import NONE, Entries, Plugins, ResultsDir, Seeds, Settings, Smoke
 from calbench.benchmark.execution.options import RunOptions
 
 app = typer.Typer()
@@ -22,10 +22,10 @@ def diagnose(
     images: Annotated[int, typer.Option(min=2, help="Test images per network.")] = 256,
     null: Annotated[Literal["pixel", "patch", "noise"], typer.Option(help="How null images are made.")] = "pixel",
     draws: Annotated[int, typer.Option(min=20, help="Null images per image.")] = 20,
-    entry: Entries = (),
-    seed: Seeds = (),
-    set_: Settings = (),
-    plugin: Plugins = (),
+    entry: Entries = NONE,
+    seed: Seeds = NONE,
+    set_: Settings = NONE,
+    plugin: Plugins = NONE,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data_dir: Annotated[
         Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", help="Folder of downloaded datasets.")

@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from calbench.benchmark.cli.catalogue import card, registries, summary
-from calbench.benchmark.cli.options import Plugins
+from calbench.benchmark.cli.options import NONE, Plugins
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.core.registry import Plugin
@@ -21,7 +21,7 @@ OTHERS = ("suites", "protocols", "references")
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="methods, datasets, backbones, metrics, suites, protocols ...")],
-    plugin: Plugins = (),
+    plugin: Plugins = NONE,
 ) -> int:
     """List what is declared: methods, datasets, backbones, metrics, suites, protocols, references and the like."""
     for path in plugin:
@@ -65,7 +65,7 @@ def _rows(what: str) -> Iterable[tuple[str, str, str]]:
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A method, dataset, backbone, metric, suite, protocol or reference.")],
-    plugin: Plugins = (),
+    plugin: Plugins = NONE,
 ) -> int:
     """Show one declaration: formula, options with defaults, what it needs, whether it keeps accuracy, paper.
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,8 @@ Settings = Annotated[list[str], typer.Option("--set", help="Set an option: train
 Name = Annotated[str, typer.Option("--name", help="Name of the results; for a part of a suite, SUITE@PART by default.")]
 DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", help="Folder of downloaded datasets.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Run the suite's smoke test, in seconds.")]
+NONE: list[Any] = []
+"""The default of options that may be repeated; it must not be changed."""
 
 
 def wide_console() -> Console:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from calbench.benchmark.cli.options import DataDir, Plugins, ResultsDir, Settings, Smoke
+from calbench.benchmark.cli.options import NONE, DataDir, Plugins, ResultsDir, Settings, Smoke
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.options import RunOptions
@@ -30,7 +30,7 @@ def predict(
     data_dir: DataDir = RunOptions.data_root,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bf16 or fp16.")] = "auto",
-    plugin: Plugins = (),
+    plugin: Plugins = NONE,
 ) -> int:
     """Predict the test images of a dataset with a pretrained network; `calbench calibrate` reads the file.
 
@@ -86,8 +86,8 @@ def publish(
     results_dir: ResultsDir = RunOptions.results_dir,
     data_dir: DataDir = RunOptions.data_root,
     smoke: Smoke = False,
-    set_: Settings = (),
-    plugin: Plugins = (),
+    set_: Settings = NONE,
+    plugin: Plugins = NONE,
 ) -> int:
     """Write the predictions and results of a suite as a dataset that others can load, with checksums and a card."""
     from calbench.benchmark.config.suite import load_suite

@@ -8,6 +8,7 @@ import typer
 from rich.table import Column, Table
 
 from calbench.benchmark.cli.options import (
+    NONE,
     DataDir,
     Entries,
     Name,
@@ -39,10 +40,10 @@ SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A name of `calb
 def run(
     suite: SuiteName = "quick",
     results_dir: ResultsDir = RunOptions.results_dir,
-    entry: Entries = (),
-    seed: Seeds = (),
-    set_: Settings = (),
-    plugin: Plugins = (),
+    entry: Entries = NONE,
+    seed: Seeds = NONE,
+    set_: Settings = NONE,
+    plugin: Plugins = NONE,
     jobs: Annotated[int, typer.Option(help="Worker processes; 0: one per GPU or core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cache: Annotated[
@@ -145,10 +146,10 @@ def write_and_show(results: "Results", results_dir: str) -> None:
 def status(
     suite: SuiteName = "quick",
     results_dir: ResultsDir = RunOptions.results_dir,
-    entry: Entries = (),
-    seed: Seeds = (),
-    set_: Settings = (),
-    plugin: Plugins = (),
+    entry: Entries = NONE,
+    seed: Seeds = NONE,
+    set_: Settings = NONE,
+    plugin: Plugins = NONE,
     data_dir: DataDir = RunOptions.data_root,
     smoke: Smoke = False,
 ) -> int:
@@ -204,11 +205,11 @@ def cache_verify(results_dir: ResultsDir = RunOptions.results_dir) -> int:
 @cache.command("prune")
 def cache_prune(
     results_dir: ResultsDir = RunOptions.results_dir,
-    keep: Annotated[list[str], typer.Option("--keep", help="Keep only the cells of this suite (repeatable).")] = (),
-    entry: Entries = (),
-    seed: Seeds = (),
-    set_: Settings = (),
-    plugin: Plugins = (),
+    keep: Annotated[list[str], typer.Option("--keep", help="Keep only the cells of this suite (repeatable).")] = NONE,
+    entry: Entries = NONE,
+    seed: Seeds = NONE,
+    set_: Settings = NONE,
+    plugin: Plugins = NONE,
     data_dir: DataDir = RunOptions.data_root,
     smoke: Smoke = False,
 ) -> int:
@@ -234,10 +235,10 @@ def cache_accept(
     suite: Annotated[str, typer.Argument(help="A suite whose cells became stale by an edit of the source.")],
     reason: Annotated[str, typer.Option(help="Why the edit changes no result, for the record.")],
     results_dir: ResultsDir = RunOptions.results_dir,
-    entry: Entries = (),
-    seed: Seeds = (),
-    set_: Settings = (),
-    plugin: Plugins = (),
+    entry: Entries = NONE,
+    seed: Seeds = NONE,
+    set_: Settings = NONE,
+    plugin: Plugins = NONE,
     data_dir: DataDir = RunOptions.data_root,
     smoke: Smoke = False,
 ) -> int:
@@ -274,7 +275,7 @@ def report(
     order: Annotated[str, typer.Option(help="Order the tables by this metric: nll (default), or ece.")] = "nll",
     entry: Annotated[
         list[str], typer.Option("--entry", help="Show only this entry (repeatable) and the baseline.")
-    ] = (),
+    ] = NONE,
 ) -> int:
     """Write the tables again from the results; nothing is trained or evaluated."""
     from calbench.benchmark.cli.reports import report_command
@@ -287,8 +288,8 @@ def report(
 @app.command()
 def plot(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "quick",
-    figure: Annotated[list[str], typer.Option("--figure", help="Plot only this figure (repeatable).")] = (),
-    entry: Annotated[list[str], typer.Option("--entry", help="Show this entry (repeatable), in this order.")] = (),
+    figure: Annotated[list[str], typer.Option("--figure", help="Plot only this figure (repeatable).")] = NONE,
+    entry: Annotated[list[str], typer.Option("--entry", help="Show this entry (repeatable), in this order.")] = NONE,
     style: Annotated[Literal["column", "double"], typer.Option(help="One or two columns of a paper.")] = "column",
     height: Annotated[float, typer.Option(min=0, max=20, help="Height in inches; 0 chooses by the content.")] = 0,
     panels: Annotated[int, typer.Option(min=1, max=24, help="Most panels of one reliability figure.")] = 6,

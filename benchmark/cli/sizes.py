@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calbench.benchmark.cli.options import DataDir, Entries, Plugins, ResultsDir, Seeds, Settings, wide_console
+from calbench.benchmark.cli.options import NONE, DataDir, Entries, Plugins, ResultsDir, Seeds, Settings, wide_console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import RunOptions
 
@@ -44,10 +44,10 @@ def sizes(
         typer.Option("--output", "-o", help="Folder of sizes.csv and figures; SUITE-sizes by default."),
     ] = None,
     results_dir: ResultsDir = RunOptions.results_dir,
-    entry: Entries = (),
-    seed: Seeds = (),
-    set_: Settings = (),
-    plugin: Plugins = (),
+    entry: Entries = NONE,
+    seed: Seeds = NONE,
+    set_: Settings = NONE,
+    plugin: Plugins = NONE,
     data_dir: DataDir = RunOptions.data_root,
 ) -> int:
     """Show how large a calibration set has to be, from the stored predictions of a suite."""

@@ -35,10 +35,10 @@ class Type:
 
     def set_state(self, state: Any) -> None:
         """Take the byte order; fields and sub-arrays are refused, and size and flags follow from `spec`."""
-        plain = isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "=", "|")
-        if not plain or any(part is not None for part in state[2:5]):
+        parts: tuple[Any, ...] = state if isinstance(state, tuple) else ()
+        if len(parts) < 5 or parts[1] not in ("<", ">", "=", "|") or any(part is not None for part in parts[2:5]):
             raise InputError("it holds an array of records, and only arrays of plain numbers and text are read")
-        self.order = state[1]
+        self.order = parts[1]
 
     @property
     def is_object(self) -> bool:
@@ -63,9 +63,10 @@ class Array:
 
     def set_state(self, state: Any) -> None:
         """Take shape, dtype, order and content: ``(version, shape, dtype, is_fortran, content)``."""
-        if not isinstance(state, tuple) or len(state) not in (4, 5):
+        parts: tuple[Any, ...] = state if isinstance(state, tuple) else ()
+        if len(parts) not in (4, 5):
             raise InputError("damaged pickle: the state of an array is malformed")
-        self._take(*state[-4:])
+        self._take(*parts[-4:])
 
     def _take(self, shape: Any, type: Any, fortran: Any, raw: Any) -> None:
         self.shape, self.type, self.fortran = _shape(shape), _type(type), bool(fortran)
@@ -77,9 +78,10 @@ class Array:
             raise InputError("damaged pickle: an array without content")
         count = math.prod(self.shape)
         if self.type.is_object:
-            if not isinstance(self.raw, list) or len(self.raw) != count:
+            items: list[Any] | None = self.raw if isinstance(self.raw, list) else None
+            if items is None or len(items) != count:
                 raise InputError("damaged pickle: the items of an array do not match its shape")
-            return _nested(self.raw, self.shape)
+            return _nested(items, self.shape)
         dtype = self.type.dtype()
         if not isinstance(self.raw, bytes | bytearray) or len(self.raw) != count * dtype.itemsize:
             raise InputError("damaged pickle: the bytes of an array do not match its shape")
@@ -88,8 +90,9 @@ class Array:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    if isinstance(value, tuple) and len(value) <= _MAX_DIMENSIONS and all(type(n) is int and n >= 0 for n in value):
-        return value
+    sizes: tuple[Any, ...] | None = value if isinstance(value, tuple) else None
+    if sizes is not None and len(sizes) <= _MAX_DIMENSIONS and all(type(n) is int and n >= 0 for n in sizes):
+        return sizes
     raise InputError("damaged pickle: an array's shape is malformed")
 
 

@@ -72,14 +72,14 @@ class Component:
         return f"{self.spec.name}({changed})" if changed else self.spec.name
 
 
-def option_fields(cls: type[Component]) -> list[Field]:
+def option_fields(cls: type[Component]) -> list[Field[Any]]:
     """The dataclass fields of `cls` that are options (those its constructor takes)."""
     return [field for field in fields(cls) if field.init] if is_dataclass(cls) else []
 
 
 def option_defaults(cls: type[Component]) -> dict[str, Any]:
     """Option name to default value; options without a default are left out."""
-    found = {}
+    found: dict[str, Any] = {}
     for field in option_fields(cls):
         if field.default is not MISSING:
             found[field.name] = field.default
@@ -89,7 +89,7 @@ def option_defaults(cls: type[Component]) -> dict[str, Any]:
 
 
 @cache
-def _adapters(cls: type[Component]) -> dict[str, TypeAdapter]:
+def _adapters(cls: type[Component]) -> dict[str, TypeAdapter[Any]]:
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: TypeAdapter(hints[field.name]) for field in option_fields(cls)}
 
@@ -103,7 +103,7 @@ def checked_options(cls: type[Component], options: dict[str, Any]) -> dict[str, 
     name = cls.spec.name if hasattr(cls, "spec") else cls.__name__
     adapters = _adapters(cls)
     check_names(f"option of {name}", options, adapters)
-    checked = {}
+    checked: dict[str, Any] = {}
     for key, value in options.items():
         try:
             checked[key] = adapters[key].validate_python(value)
@@ -230,7 +230,8 @@ class Plugin:
 
 def _line_in(error: BaseException, path: str) -> str:
     """``", line n"`` of the last frame of `error` that lies in `path`, or ``""``."""
-    lines, trace = [], error.__traceback__
+    lines: list[int] = []
+    trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == path:
             lines.append(trace.tb_lineno)

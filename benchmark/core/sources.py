@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.unchanged import original
@@ -59,10 +59,10 @@ class _Module:
     """The top level of a module: what each name is bound to, and the statements that bind nothing."""
 
     package: str = ""
-    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, Target] = field(default_factory=dict)
-    effects: list[ast.stmt] = field(default_factory=list)
-    codes: dict[str, str] = field(default_factory=dict)
+    definitions: dict[str, list[ast.stmt]] = field(default_factory=lambda: dict[str, list[ast.stmt]]())
+    imports: dict[str, Target] = field(default_factory=lambda: dict[str, Target]())
+    effects: list[ast.stmt] = field(default_factory=lambda: list[ast.stmt]())
+    codes: dict[str, str] = field(default_factory=lambda: dict[str, str]())
 
     def statements(self, name: str) -> list[ast.stmt]:
         """The statements that define `name`; with an empty name, those that define nothing."""
@@ -182,7 +182,7 @@ def _resolve(imported: Target, attributes: tuple[str, ...], home: str) -> list[T
         return [(name, attribute)]
     if attribute in module.imports and module.imports[attribute] != imported:
         return _resolve(module.imports[attribute], attributes, home)
-    value = getattr(sys.modules.get(name), attribute, None)  # a name that the module makes when it is asked for
+    value: Any = getattr(sys.modules.get(name), attribute, None)  # a name that the module makes when it is asked for
     origin = getattr(value, "__module__", None)
     return _resolve((origin, value.__qualname__), (), home) if isinstance(origin, str) and origin != name else []
 
@@ -239,15 +239,16 @@ _LEFT_OUT = frozenset({"ctx", "type_comment", "kind", "returns", "type_params"})
 def _plain(node: Any) -> Any:
     """A syntax tree as nested tuples, equal for sources that differ in comments, docstrings or annotations only."""
     if isinstance(node, list):
-        return [_plain(item) for item in node if not (isinstance(item, ast.stmt) and _changes_nothing(item))]
+        items = cast("list[object]", node)
+        return [_plain(item) for item in items if not (isinstance(item, ast.stmt) and _changes_nothing(item))]
     if not isinstance(node, ast.AST):
         return node
     skipped = set(_LEFT_OUT)
     if isinstance(node, ast.arg):
         skipped.add("annotation")
-    fields = []
+    fields: list[tuple[str, Any]] = []
     for name in node._fields:
-        value = getattr(node, name, None)
+        value: Any = getattr(node, name, None)
         if name == "decorator_list":
             value = [one for one in value or [] if not _is_registration(one)]
         if name not in skipped and value not in (None, []):

@@ -32,7 +32,8 @@ def declarations() -> dict[str, str]:
 
 def original(digest: str) -> str:
     """The oldest digest that `digest` is declared equal to; `digest` itself if there is none."""
-    known, seen = declarations(), set()
+    known = declarations()
+    seen: set[str] = set()
     while digest in known and digest not in seen:
         seen.add(digest)
         digest = known[digest]

@@ -6,12 +6,14 @@ function of NumPy is called while the pickle is read. Its arrays and dtypes beco
 are checked before an array is made from them; dtypes of objects are never made.
 """
 
+# pyright: reportPrivateUsage=false
+# The reader of pickles that is written in Python has a private name.
 import io
 import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from calbench.benchmark.core._pickled import ALLOWED, Array, Function, Type
 from calbench.benchmark.core._pickled_tensors import ALLOWED_OF_TORCH, Storage, StorageType
@@ -38,7 +40,11 @@ _PLAIN_KEYS = (str, bytes, int, float, type(None))  # hashing a deeply nested tu
 class _ArraysOnly(pickle._Unpickler):
     """An unpickler with the opcodes of plain values, which calls the functions of `ALLOWED` and nothing else."""
 
-    dispatch: dict[int, Callable[["_ArraysOnly"], None]]
+    if TYPE_CHECKING:  # what the reader has besides its public methods
+        stack: list[Any]
+        read: Callable[[int], bytes]
+        append: Callable[[Any], None]
+        pop_mark: Callable[[], list[Any]]
 
     def __init__(self, data: bytes, storages: Storages | None = None, size: int = 0) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")
@@ -107,12 +113,12 @@ class _ArraysOnly(pickle._Unpickler):
                 raise InputError("it holds a dict whose keys are neither text nor numbers")
             target[key] = value
 
-    def refuse(self) -> None:
+    def refuse(self) -> NoReturn:
         """Any other opcode: sets, classes, persistent identities, buffers outside of the file."""
         raise InputError("it holds an object that is no list, dict or plain value, and only NumPy arrays are allowed")
 
 
-_ArraysOnly.dispatch = {
+_DISPATCH: dict[int, Any] = {
     **dict.fromkeys(range(256), _ArraysOnly.refuse),
     **{getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _OPCODES},
     pickle.REDUCE[0]: _ArraysOnly.load_reduce,
@@ -123,6 +129,7 @@ _ArraysOnly.dispatch = {
     pickle.SETITEMS[0]: _ArraysOnly.load_setitems,
     pickle.DICT[0]: _ArraysOnly.load_dict,
 }
+_ArraysOnly.dispatch = _DISPATCH
 
 
 def check_budget(budget: int) -> None:
@@ -136,8 +143,8 @@ class _Finish:
     """Puts arrays in the place of their records; containers are copied, each once however often it is referred to."""
 
     budget: int
-    done: dict[int, tuple[Any, int]] = field(default_factory=dict)
-    open: set[int] = field(default_factory=set)
+    done: dict[int, tuple[Any, int]] = field(default_factory=lambda: dict[int, tuple[Any, int]]())
+    open: set[int] = field(default_factory=lambda: set[int]())
 
     def __call__(self, value: Any, depth: int = 0) -> tuple[Any, int]:
         """The finished value and the number of plain values in it, shared ones counted as often as they occur."""
@@ -165,11 +172,13 @@ class _Finish:
             check_budget(self.budget)
             return made, made.size
         if isinstance(value, dict):
-            parts = [self(part, depth + 1) for part in value.values()]
-            return dict(zip(value, [part for part, _ in parts], strict=True)), sum(size for _, size in parts) + 1
+            known: dict[Any, Any] = value
+            parts = [self(part, depth + 1) for part in known.values()]
+            return dict(zip(known, [part for part, _ in parts], strict=True)), sum(size for _, size in parts) + 1
         if isinstance(value, list | tuple):
-            parts = [self(part, depth + 1) for part in value]
-            return type(value)([part for part, _ in parts]), sum(size for _, size in parts) + 1
+            listed: list[Any] | tuple[Any, ...] = value
+            parts = [self(part, depth + 1) for part in listed]
+            return type(listed)([part for part, _ in parts]), sum(size for _, size in parts) + 1
         raise InputError("it holds an object that is no array, list, dict or plain value")
 
 

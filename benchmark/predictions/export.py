@@ -59,7 +59,9 @@ def export(calibrator: Calibrator, folder: str | Path) -> list[Path]:
 def _example(calibrator: Calibrator) -> tuple[Tensor, ...]:
     """Inputs to record with: more than one row, so that the number of rows stays free."""
     logits = torch.linspace(-1, 1, 3 * calibrator.num_classes_).reshape(3, -1)
-    return (logits, torch.zeros(3, calibrator.num_features_)) if "features" in calibrator.needs else (logits,)
+    if "features" not in calibrator.needs:
+        return (logits,)
+    return logits, torch.zeros(3, vars(calibrator)["num_features_"])
 
 
 def _write_onnx(module: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:

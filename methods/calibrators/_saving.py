@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from calbench.benchmark.core.errors import InputError
 from calbench.methods.base import registry
-from calbench.methods.calibrators._base import Calibrator
+
+if TYPE_CHECKING:  # the base of calibrators saves and loads them with this module
+    from calbench.methods.calibrators._base import Calibrator
 
 AFFECTS_RESULTS = False
 
@@ -26,7 +28,7 @@ JSON_NAME = "calibrator.json"
 ARRAYS_NAME = "calibrator.safetensors"
 
 
-def save(calibrator: Calibrator, folder: Path) -> None:
+def save(calibrator: "Calibrator", folder: Path) -> None:
     """Write a fitted calibrator into `folder`, which is made where needed.
 
     Raises:
@@ -58,7 +60,7 @@ def save(calibrator: Calibrator, folder: Path) -> None:
     (folder / JSON_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def load_calibrator(folder: Path) -> Calibrator:
+def load_calibrator(folder: Path) -> "Calibrator":
     """Read what `save` wrote.
 
     Raises:
@@ -69,7 +71,7 @@ def load_calibrator(folder: Path) -> Calibrator:
     where = folder / JSON_NAME
     identity = record["calibrator"]
     calibrator = registry.create(identity["name"], **identity["options"])
-    if not isinstance(calibrator, Calibrator):
+    if calibrator.kind != "calibrator":
         raise InputError(f"{where}: {identity['name']!r} is not a calibrator")
     if {name: list(array.shape) for name, array in arrays.items()} != record["arrays"]:
         raise InputError(f"{folder / ARRAYS_NAME}: arrays differ from those that {JSON_NAME} lists")
@@ -133,7 +135,7 @@ def _arrays(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: damaged: {error}") from None
 
 
-def _restore(calibrator: Calibrator, record: dict[str, Any], arrays: dict[str, Tensor], where: Path) -> None:
+def _restore(calibrator: "Calibrator", record: dict[str, Any], arrays: dict[str, Tensor], where: Path) -> None:
     """Set the fitted values, and check that together they make a working calibrator."""
     modules: dict[str, dict[str, Tensor]] = {name: {} for name in record["modules"]}
     for name, value in record["fitted"].items():
@@ -154,11 +156,18 @@ def _restore(calibrator: Calibrator, record: dict[str, Any], arrays: dict[str, T
         raise InputError(f"{where}: does not make a {record['calibrator']['name']}: {error}") from None
 
 
-def _try(calibrator: Calibrator) -> None:
+def _try(calibrator: "Calibrator") -> None:
     """Transform two rows: fitted values that are missing or of another shape show themselves here, not in use."""
     probe = torch.zeros(2, calibrator.n_features_in_)
     probe[:, 0] = 1
-    extra = {"features": torch.zeros(2, calibrator.num_features_)} if "features" in calibrator.needs else {}
+    extra = {"features": torch.zeros(2, _num_features(calibrator))} if "features" in calibrator.needs else {}
     result = calibrator.transform(probe, **extra)
     if result.shape != (2, calibrator.num_classes_):
         raise ValueError(f"gives logits of shape {tuple(result.shape)} for {tuple(probe.shape)}")
+
+
+def _num_features(calibrator: "Calibrator") -> int:
+    value = getattr(calibrator, "num_features_", None)
+    if not isinstance(value, int):
+        raise ValueError(f"num_features_ is {value!r}, no whole number")
+    return value
