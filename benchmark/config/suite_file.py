@@ -141,7 +141,7 @@ def apply_setting(raw: dict[str, Any], setting: str, options: Iterable[str]) -> 
         raise InputError(f"--set {setting!r}: expected name.name=value")
     *parents, last = path.split(".")
     check_names("suite option", [path.split(".")[0]], options)
-    target = raw
+    target: dict[str, Any] = raw
     for part in parents:
         inner = target.setdefault(part, {})
         if isinstance(inner, str) and part == "protocol":

@@ -83,9 +83,9 @@ class _Pool:
         self.workers = [start_worker(self.context, index) for index in range(jobs)]
         while self.queue or any(worker.work for worker in self.workers):
             self._hand_out()
-            channels = {worker.connection: worker for worker in self.workers}
-            for channel in wait(list(channels), timeout=BUSY_PAUSE):
-                self._listen(channels[channel])
+            ready = wait([worker.connection for worker in self.workers], timeout=BUSY_PAUSE)
+            for worker in [worker for worker in self.workers if worker.connection in ready]:
+                self._listen(worker)
 
     def close(self) -> None:
         store = Store(self.context.results_dir)
@@ -167,7 +167,8 @@ def start_worker(context: Context, index: int) -> _Worker:
     ours, theirs = methods.Pipe()
     # Numerical libraries read these when they start, so the child must inherit them; see `TrainingConfig.threads`.
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    for name in THREAD_VARIABLES:
+        os.environ[name] = "1"
     try:
         child = methods.Process(target=start, args=(theirs, pickle.dumps(context), index))
         child.start()

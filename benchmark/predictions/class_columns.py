@@ -26,9 +26,9 @@ def columns_named_by_class(fields: Sequence[Field], labels: Field | None) -> Fie
         f for f in fields if f.leaf.kind == "f" and f.leaf.shape == (rows,) and not f.members and f is not labels
     ]
     for word in _SCORES:
-        group = {_rest(field.name, word): field for field in columns} if values else {}
-        group.pop(None, None)
-        if len(group) > 1 and values <= group.keys():
+        named = [(_rest(field.name, word), field) for field in columns]
+        group = {rest: field for rest, field in named if rest is not None}
+        if values and len(group) > 1 and values <= group.keys():
             return _matrix(group, rows, word)
     group = {field.name: field for field in columns}
     if not values or not values <= group.keys():

@@ -66,7 +66,8 @@ def fields_of(contents: Contents) -> list[Field]:
             for name in names[1:]:
                 del fields[name]
         elif numbers == [1] and stem not in contents.leaves:
-            fields[names[0]] = Field(names[0], stem, contents.leaves[names[0]], first=1)
+            name = members[0][1]
+            fields[name] = Field(name, stem, contents.leaves[name], first=1)
     return list(fields.values())
 
 

@@ -73,10 +73,9 @@ class Store:
             except NewerError:
                 return "done"
             return "done"
-        for file, status in ((FAILURE, "failed"), (STATE, "partial")):
-            if self.folder.exists(self._name(key, file)):
-                return status
-        return "missing"
+        if self.folder.exists(self._name(key, FAILURE)):
+            return "failed"
+        return "partial" if self.folder.exists(self._name(key, STATE)) else "missing"
 
     def lock(self, key: str) -> AbstractContextManager[bool]:
         """Context manager that yields whether this process holds the cell."""

@@ -20,9 +20,9 @@ def _read(stream: BinaryIO) -> Contents:
     head = stream.read(6)
     stream.seek(0)
     if head.startswith(_PARQUET):
-        import pyarrow.parquet
+        from pyarrow import parquet
 
-        file = pa.parquet.ParquetFile(stream)
+        file = parquet.ParquetFile(stream)
         schema, rows = file.schema_arrow, file.metadata.num_rows
 
         def column(name: str) -> Any:

@@ -1,7 +1,7 @@
 """Reads NumPy's .npy and .npz; pickled objects in them are read without executing code."""
 
 import zipfile
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from calbench.benchmark.predictions.readers._nested import flatten
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 
 
-def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
@@ -51,7 +51,7 @@ def _read_npz(stream: BinaryIO) -> dict[str, Leaf]:
     return leaves
 
 
-def _read_npy_member(part: BinaryIO) -> dict[str, Leaf]:
+def _read_npy_member(part: IO[bytes]) -> dict[str, Leaf]:
     import io
 
     return _read_npy(io.BytesIO(part.read()))

@@ -157,7 +157,7 @@ def _large_table(rows: int) -> pd.DataFrame:
         "seed": range(5),
         "metric": metrics,
     }
-    table = pd.MultiIndex.from_product(names.values(), names=list(names)).to_frame(index=False)
+    table = pd.MultiIndex.from_product(list(names.values()), names=list(names)).to_frame(index=False)
     values = np.random.default_rng(0).uniform(1, 9, len(table))
     fixed = {"recipe": table["entry"], "calibrator": "none", "checkpoint": "last", "split": "test", "value": values}
     return table.assign(**fixed, low=values - 1, high=values + 1).reindex(columns=RESULT_COLUMNS)
