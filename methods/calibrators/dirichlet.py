@@ -14,8 +14,9 @@ from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.solvers.matrix_fit import choose_strength, fit_matrix, scaled_identity
 from calbench.methods.solvers.newton import optimal_temperature, power_of_ten
 
-DIAGONAL = 1e-4
-"""Strength, per N, of the pull on the diagonal: a ten-thousandth of a sample."""
+DIAGONAL = 1e-2
+"""Strength, per N, of the pull on the diagonal: a hundredth of a sample. With less, a class that the calibration split
+separates dominates the choice of the strength (CIFAR-100, 50 rows per class: NLL 1.15 for 0.86)."""
 
 UNBOUNDED = 5.0
 """Times the weight of temperature scaling from which on a class's weight is a sign of separation."""
@@ -33,7 +34,7 @@ class Dirichlet(Calibrator):
     ``unit_``), with ``unit_`` that temperature's power of ten.
 
     ODIR leaves the diagonal free, so that it would grow without bound for a class that the split separates. It is
-    pulled towards that of temperature scaling by 1e-4 / (2 N) sum_k (T W_kk - 1)^2, which changes no other fit.
+    pulled towards that of temperature scaling by 0.01 / (2 N) sum_k (T W_kk - 1)^2, a hundredth of a sample.
 
     Kull et al. 2019, arXiv 1910.12656.
     """

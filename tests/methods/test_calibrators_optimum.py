@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from calbench.benchmark import metrics
 from calbench.methods import registry
+from calbench.methods.calibrators.dirichlet import DIAGONAL
 from calbench.methods.solvers.ece_grid import ece_by_temperature
 from calbench.methods.solvers.nll import slope_and_curvature
 
@@ -114,6 +115,8 @@ def test_small_calibration_splits_are_fitted_to_the_optimum_without_a_warning(na
         weight, bias = point[:36].view(6, 6), point[36:]
         value = value + calibrator.strength_ / 30 * ((weight - weight.diag().diag()) ** 2).sum()
         value = value + 0.1 / 6 * (bias**2).sum()
+        temperature = registry.create("temperature-scaling").fit(logits, labels).temperature_
+        value = value + DIAGONAL / (2 * 290) * ((temperature * weight.diag() - 1) ** 2).sum()
     value.backward()
     assert point.grad.abs().max() < 1e-5
 
@@ -242,3 +245,18 @@ def test_binning_agrees_with_netcal(name, library):
             columns.append(torch.from_numpy(model.transform(probabilities[:, k].copy())).flatten())
     theirs = torch.stack(columns, dim=1).clamp(1.2e-7, 1)
     torch.testing.assert_close(ours, theirs / theirs.sum(1, keepdim=True), atol=1e-5, rtol=0)
+
+
+def test_a_class_of_few_rows_does_not_decide_the_strength_of_odir():
+    """Log-probabilities of many classes with few rows each: some are separable, and would grow without a bound."""
+    true = normal(3000, 40, scale=2.5)
+    labels, logits = sample(true), 2 * true
+    order = labels.argsort(stable=True)
+    fit = torch.cat([order[labels[order] == k][:20] for k in range(40)]).sort().values
+    rest = torch.ones(3000, dtype=torch.bool)
+    rest[fit] = False
+    nll = {}
+    for name in ("temperature-scaling", "dirichlet"):
+        calibrated = registry.create(name).fit(logits[fit], labels[fit]).transform(logits[rest])
+        nll[name] = torch.nn.functional.cross_entropy(calibrated.double(), labels[rest]).item()
+    assert nll["dirichlet"] < nll["temperature-scaling"] + 0.1
