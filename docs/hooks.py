@@ -1,4 +1,4 @@
-"""What mkdocs builds beside the written pages, from the sources themselves: there is no second list of anything.
+"""Pages that mkdocs generates from the sources, in addition to the written ones.
 
 The front page is the README; a card for every declaration comes from the registries, the bibliography from the BibTeX
 files, the estimator study and the quick suite's leaderboard from the results.
@@ -22,7 +22,7 @@ KINDS = {
     "objective": "Objectives: the training loss",
     "augmentation": "Augmentations: change a training batch",
     "head": "Heads: change the logits from the representation, trained with the backbone",
-    "calibrator": "Calibrators: post-hoc maps, fitted on the calibration split",
+    "calibrator": "Calibrators: post-hoc, fitted on the calibration split",
 }
 STUDY = "<!-- estimators -->"
 PROSE = {"ARCHITECTURE.md": "architecture.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}

@@ -1,4 +1,4 @@
-"""A reliability diagram as a value that can be plotted."""
+"""Reliability diagrams of the public interface: the bins as an object with a plot."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The functions of the package that are more than a name of another module: run a suite, compare calibrators."""
+"""Top-level functions of the package: run a suite, compare calibrators."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

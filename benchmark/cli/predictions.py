@@ -113,7 +113,7 @@ def calibrate(
     from calbench.benchmark.predictions.files import read_pair
 
     if in_order and split is None:
-        raise InputError("--in-order needs --split")
+        raise InputError("--in-order has no effect without --split: give --split too")
     order_seed = None if in_order else seed
     pair = read_pair(file, test, source=source, split=split, seed=order_seed, note=show_note)
 

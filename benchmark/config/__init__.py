@@ -1,1 +1,1 @@
-"""What a user declares: suite files, entries, the protocol, training options and table layouts."""
+"""User configuration: suite files, entries, the protocol, training options and table layouts."""

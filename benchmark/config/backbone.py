@@ -1,4 +1,4 @@
-"""The grammar of backbones: ``name(option=value)``, with modifiers behind it as ``name * modifier(option=value)``."""
+"""Parses backbones: ``name(option=value)``, optionally with modifiers as ``name * modifier(option=value)``."""
 
 from typing import Any
 

@@ -56,7 +56,7 @@ class Recipe:
         return [part.identity() for part in self.methods]
 
     def default_objective(self) -> Objective:
-        """The objective that a name without one stands for."""
+        """The objective of a recipe that names none."""
         return self.head.default_objective() if self.head else registry.create(DEFAULT_OBJECTIVE)
 
     def check(self, backbone: BackboneInfo) -> None:
@@ -173,7 +173,7 @@ def parse_term(term: Any) -> tuple[str, dict[str, Any]]:
         raise InputError(f"expected a name, name(option=value) or name: {{option: value}}, got {term!r}")
     match = _TERM.fullmatch(term.strip())
     if match is None:
-        hint = "; quote it where it stands in a YAML list in brackets" if term.count("(") != term.count(")") else ""
+        hint = "; quote it inside a YAML list in brackets" if term.count("(") != term.count(")") else ""
         raise InputError(f"cannot read {term!r}: expected name or name(option=value, ...){hint}")
     options = {}
     for part in split_outside_brackets(match["options"] or "", ","):
@@ -190,7 +190,7 @@ def parse_term(term: Any) -> tuple[str, dict[str, Any]]:
 
 
 def make_component(term: Any, create: Callable[..., Component], defaults: Defaults | None = None) -> Any:
-    """Make the component that `term` spells; `defaults` gives options by name that the term may override."""
+    """Make the component that `term` describes; `defaults` gives options by name that the term may override."""
     name, options = parse_term(term)
     return create(name, **{**(defaults or {}).get(name, {}), **options})
 
@@ -280,7 +280,7 @@ def _compose(parts: Iterable[Method | Variant], label: str | None) -> Entry:
     if by_kind["augmentation"] and not objective.takes_soft_targets:
         raise InputError(
             f"entry {spelled!r}: {by_kind['augmentation'][0].spec.name} makes soft targets, and the loss "
-            f"{objective.spec.name} is defined for hard labels alone"
+            f"{objective.spec.name} is defined for hard labels only"
         )
     if "temperature" in objective.needs and head is None:
         raise InputError(f"entry {spelled!r}: the loss {objective.spec.name} needs a head with a temperature (tempnet)")

@@ -1,4 +1,4 @@
-"""Further splits of a cell as values: shifted and out-of-distribution ones, each with a key of its own in the store."""
+"""Further splits of a cell, shifted or out-of-distribution, each stored under a separate key."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -28,7 +28,7 @@ PREDICTION = "calbench.benchmark.training.prediction:predict"
 
 @dataclass(frozen=True)
 class ExtraSplit(ABC):
-    """A split that a cell predicts beside its own.
+    """A split that a cell predicts in addition to its calibration and test splits.
 
     Attributes:
         name: of the split in results: ``shift-...`` or ``ood-...``.
@@ -44,7 +44,7 @@ class ExtraSplit(ABC):
 
     @abstractmethod
     def recipe(self) -> dict[str, Any]:
-        """What determines the images, beside the cell's own dataset, as plain data."""
+        """What determines the images, in addition to the cell's dataset, as plain data."""
 
     @cached_property
     def key(self) -> str:

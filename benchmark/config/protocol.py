@@ -30,8 +30,8 @@ class Protocol(BaseModel):
         calibration_seed: one seed of the calibration split for all seeds of the suite, so that no member of an ensemble
             was trained on it; each seed has a split of its own if it is not set.
         checkpoint: which epoch is evaluated: the last one, or the best on the calibration split by a metric.
-        also_checkpoints: further rules recorded in the same run, to show what the choice alone does.
-        method_options: options by method name that hold unless an entry says otherwise.
+        also_checkpoints: further rules recorded in the same run, to show the effect of this choice by itself.
+        method_options: options by method name, unless an entry sets them itself.
         metrics: names of the metric registry.
         bins: number of bins of the binned metrics.
         bootstrap: number of bootstrap replicates, at least `FEWEST_REPLICATES` (or 0: no intervals).

@@ -1,6 +1,6 @@
 """The suite's options ``shift`` and ``ood``: which further splits every cell predicts.
 
-They are no part of a cell's key: a further corruption trains nothing again.
+They are not part of a cell's key, so that adding a corruption does not retrain anything.
 """
 
 from typing import Annotated, Any, Literal

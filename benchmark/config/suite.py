@@ -33,13 +33,13 @@ def load_suite(
     Args:
         source: a name of `calbench.benchmark.config.suite_file.suite_files` or a path to a YAML file.
         settings: dotted overrides such as ``training.epochs=5``.
-        entries: run these alone (and the baseline), in place of the suite's.
+        entries: run only these (and the baseline) instead of the suite's.
         seeds: run these in place of the suite's.
         smoke: take the fields under ``smoke`` in place of the suite's own: the same code in seconds, on generated data.
             The suite is then called ``<name>-smoke``.
 
     Raises:
-        InputError: anything wrong, with file and line where there is one.
+        InputError: anything wrong, with file and line if known.
     """
     name, text, origin = read_suite(source)
     options = SuiteConfig.model_fields
@@ -47,7 +47,7 @@ def load_suite(
     given = {}
     if smoke:
         if not isinstance(raw.get("smoke"), dict) or not raw["smoke"]:
-            raise InputError(f"{origin}: the suite has no smoke form")
+            raise InputError(f"{origin}: the suite has no smoke test")
         check_names("suite option", raw["smoke"], options)
         given |= dict.fromkeys(raw["smoke"], f"{origin}, smoke")
         raw |= raw["smoke"]

@@ -1,4 +1,4 @@
-"""The parts of a suite made and checked, so that every error names the file and line it comes from."""
+"""Builds and checks the parts of a suite; every error names the file and line that caused it."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""The file of a suite: found by name or path, read as YAML whose every value knows its line, changed by ``--set``."""
+"""Reads the file of a suite, by name or path, as YAML with line numbers, and applies the options of ``--set``."""
 
 import importlib.resources
 import re

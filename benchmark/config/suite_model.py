@@ -1,4 +1,4 @@
-"""A suite as a value: what the YAML file may say, and what it stands for once it is checked."""
+"""The data model of a suite: the fields of the YAML file, and the checked suite."""
 
 import re
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class PredictionSource(BaseModel):
     ``split`` is the share of rows that the calibration split takes where the file has one split and there is no
     ``test_path``; ``recipe`` names the training-time methods that made the predictions (cross-entropy by default), so
     that entries with that recipe are evaluated on them; the other options say what cannot be recognised by name.
-    ``{publication: ADDRESS}`` stands for all files that `calbench publish` wrote there; it fills in the last three.
+    ``{publication: ADDRESS}`` means all files that `calbench publish` wrote there; it fills in the last three.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -60,7 +60,7 @@ class SuiteConfig(BaseModel):
     """A suite as written.
 
     ``keep: weights`` keeps the weights of every trained cell next to its predictions, for variants and diagnostics; it
-    changes no prediction, and is no part of a cell's key. ``shift`` and ``ood`` ask for further splits, which every
+    changes no prediction, and is not part of a cell's key. ``shift`` and ``ood`` ask for further splits, which every
     cell predicts after its training. ``labels`` are short names of datasets and backbones in tables and figures.
     ``tune: 4`` tries four settings of every entry with options to tune and shows the
     one with the lowest NLL of the calibration split; see `calbench.benchmark.config.tuning`.

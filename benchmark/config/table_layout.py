@@ -1,4 +1,4 @@
-"""What a table layout may say: rows, columns, metrics and marks. `calbench.benchmark.report` makes the tables."""
+"""Table layouts in suite files: rows, columns, metrics and marks. `calbench.benchmark.report` makes the tables."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +31,7 @@ class Layout(BaseModel):
         pair: what the paired entry has in place of this one's, such as ``{head: none}``.
         marks: which marks and emphasis are shown.
         intervals: show 95 % intervals.
-        datasets: these alone (all by default); likewise `backbones`, `entries`, `checkpoints`, `splits`.
+        datasets: only these (all by default); likewise `backbones`, `entries`, `checkpoints`, `splits`.
         labels: head texts by dimension and value, such as ``{head: {none: without, calattn: CalAttn}}``.
     """
 

@@ -1,4 +1,4 @@
-"""The options of a training run, as a suite writes them."""
+"""The training options of a suite."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Records of NumPy's arrays and dtypes while a pickle is read, and the functions that a pickle may call."""
+"""NumPy's arrays and dtypes in pickles: records that replace them while reading, and the functions that are allowed."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Records of torch's storages and tensors while a pickle is read, and the functions with which torch pickles them."""
+"""torch's tensors in pickles: records that replace storages and tensors while reading, and the functions allowed."""
 
 import io
 import math

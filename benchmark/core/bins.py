@@ -1,4 +1,4 @@
-"""The bins of every binned quantity: one number of bins by default, and one rule for their edges."""
+"""The bins of all binned metrics: the default number of bins, and one rule for their edges."""
 
 import numpy as np
 

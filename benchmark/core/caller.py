@@ -1,4 +1,4 @@
-"""Where a warning belongs: to the first line outside of this package."""
+"""Finds the stack level of a warning: the first line outside of this package."""
 
 import inspect
 

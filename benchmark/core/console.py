@@ -1,4 +1,4 @@
-"""The terminal as all commands use it: what is printed is literal text, and obeyed by no terminal."""
+"""Terminal output of all commands: printed as literal text, without markup or control characters."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Import every module of a package, so that a declaration needs no entry in any list."""
+"""Imports every module of a package, so that a registered class needs no entry in any list."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit and hardware, without paths, user names or host names."""
+"""Describes the environment of a run: versions, commit and hardware, without paths, user or host names."""
 
 import hashlib
 import importlib.metadata

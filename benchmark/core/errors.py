@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one clear message, no traceback on the command line."""
+"""Errors that the user can fix: one clear message, no traceback on the command line."""
 
 import difflib
 from collections.abc import Iterable

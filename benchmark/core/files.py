@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Atomic writing of files: a file is either complete or does not exist."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Labels of any type as class numbers, in NumPy."""
+"""Converts labels of any type to class numbers, in NumPy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def class_numbers(labels: Any, num_rows: int, num_classes: int, classes: Sequenc
         classes: the names of the K classes in the order of their columns; labels are then matched to them.
 
     Raises:
-        ValueError: another shape, not whole numbers, a label outside 0..K-1, or a name that is no class.
+        ValueError: another shape, not whole numbers, a label outside 0..K-1, or a name that is not a class.
 
     Example:
         >>> class_numbers(["dog", "cat"], 2, 2, ["cat", "dog"])

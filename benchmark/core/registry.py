@@ -64,7 +64,7 @@ class Component:
         return {"name": self.spec.name, "source": source_digest(type(self)), "options": self.options()}
 
     def spelled(self) -> str:
-        """The component as a suite spells it: ``name`` or ``name(option=value)`` with the changed options.
+        """The component as written in a suite: ``name`` or ``name(option=value)`` with the changed options.
 
         Paths are cut to their last part: this is the one name of the component in every table and file.
         """
@@ -156,7 +156,7 @@ class Registry(Generic[C]):
         return name in list(self)
 
     def __getitem__(self, name: str) -> C:
-        """The class declared as `name`; an `InputError` with the nearest name where there is none."""
+        """The class declared as `name`; an `InputError` with the nearest name if there is none."""
         self._load_entry_points()
         check_names(self.noun, [name], sorted(self._classes))
         return self._classes[name]

@@ -61,7 +61,7 @@ RESULT_SCHEMA = (
         "For a calibration error: `low` continued below 0; intervals of differences are made from it.", required=False,
     ),
     Column("samples", "number", "Number of samples of the split.", required=False),
-    Column("reason", "text", "Why there is no interval, where there is none.", required=False),
+    Column("reason", "text", "Why there is no interval.", required=False),
 )  # fmt: skip
 
 COMPARISON_SCHEMA = (

@@ -1,4 +1,4 @@
-"""Stopping at a good moment: after SIGTERM, SIGHUP or Ctrl-C, and when the process that started this one is gone.
+"""Stops a run cleanly after SIGTERM, SIGHUP or Ctrl-C, or when the parent process has ended.
 
 Nothing heavy is imported here: a worker process watches its parent before it loads anything else.
 """

@@ -1,4 +1,4 @@
-"""Text of strangers made harmless: names, titles and reasons out of files, wherever they are shown."""
+"""Sanitises untrusted text (names, titles and reasons from files) before it is shown."""
 
 import re
 from pathlib import Path

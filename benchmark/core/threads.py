@@ -1,4 +1,4 @@
-"""How many threads compute: part of what makes a result the same bit for bit."""
+"""The number of compute threads, which bitwise reproducible results depend on."""
 
 import contextlib
 from collections.abc import Iterator

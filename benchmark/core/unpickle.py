@@ -1,4 +1,4 @@
-"""Reading pickles without running them: arrays of NumPy, tensors of torch, lists, tuples, dicts and plain values.
+"""Reads pickles without executing code: arrays of NumPy, tensors of torch, lists, tuples, dicts and plain values.
 
 A pickle is a program that calls functions and sets the state of objects. Even a short list of allowed functions is not
 safe: `numpy.dtype.__setstate__` accepts flags under which bytes of the file are used as object pointers. Here no
@@ -115,7 +115,7 @@ class _ArraysOnly(pickle._Unpickler):
 
     def refuse(self) -> NoReturn:
         """Any other opcode: sets, classes, persistent identities, buffers outside of the file."""
-        raise InputError("it holds an object that is no list, dict or plain value, and only NumPy arrays are allowed")
+        raise InputError("it contains an object other than lists, dicts, plain values and NumPy arrays")
 
 
 _DISPATCH: dict[int, Any] = {
@@ -179,7 +179,7 @@ class _Finish:
             listed: list[Any] | tuple[Any, ...] = value
             parts = [self(part, depth + 1) for part in listed]
             return type(listed)([part for part, _ in parts]), sum(size for _, size in parts) + 1
-        raise InputError("it holds an object that is no array, list, dict or plain value")
+        raise InputError("it contains an object other than arrays, lists, dicts and plain values")
 
 
 def unpickle(data: bytes, storages: Storages | None = None, size: int = 0) -> Any:

@@ -1,4 +1,4 @@
-"""From predictions to numbers: calibrators are fitted, metrics taken, intervals drawn. A pure function."""
+"""From predictions to numbers: fits calibrators, computes metrics and their intervals. A pure function."""
 
 import hashlib
 import warnings
@@ -198,7 +198,7 @@ def _estimate_row(name: str, estimate: statistics.Estimate, with_interval: bool)
 
 
 def _detection_rows(test: SplitPredictions, other: SplitPredictions) -> list[dict[str, Any]]:
-    """How well the calibrated confidences tell the out-of-distribution split from the test split."""
+    """How well the calibrated confidences separate the out-of-distribution split from the test split."""
     found = metrics.evaluate_ood(logits=test.logits, ood_logits=other.logits)
     return [{"metric": name, "value": value, "low": None, "high": None} for name, value in found.items()]
 

@@ -1,4 +1,4 @@
-"""Results that an edit of the source made stale, declared valid because the edit changes no number."""
+"""Declares stored results valid after an edit of the source that changes no number."""
 
 from typing import Any
 

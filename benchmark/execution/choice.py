@@ -1,4 +1,4 @@
-"""Which trial of a tuned entry stands in the results of a cell: the one with the lowest score."""
+"""Chooses the trial of a tuned entry that is reported for a cell: the one with the lowest score."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

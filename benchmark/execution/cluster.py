@@ -1,4 +1,4 @@
-"""The same work on a Dask cluster: dask.distributed places it, tries again and survives lost workers."""
+"""Runs work on a Dask cluster; dask.distributed schedules it, retries and handles lost workers."""
 
 import hashlib
 import logging
@@ -86,7 +86,7 @@ def run_dask(
         futures = {submit(work): work for work in works}
         queue = as_completed(futures)
         for future in queue:
-            work = futures.pop(future)  # a future that nobody refers to is forgotten by the scheduler
+            work = futures.pop(future)  # the scheduler forgets a future without references
             if future.status in ("cancelled", "lost"):
                 raise InputError("the Dask scheduler is gone: what was finished stays, and the same command goes on")
             outcome = _outcome(future, work, context)

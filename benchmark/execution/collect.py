@@ -1,4 +1,4 @@
-"""From the store to a suite's results: tidy table, comparisons, diagrams, curves and the record of the run."""
+"""Collects a suite's results from the store: tidy table, comparisons, diagrams, curves, and the record of the run."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -221,7 +221,7 @@ class _Collector:
     def _entry(
         self, work: Work, where: dict[str, str], name: str, entry: str, calibrator: str, recipe: str | None = None
     ) -> str | None:
-        """Add the rows of one entry; returns the reason where there are none."""
+        """Add the rows of one entry; returns the reason if it has none."""
         cell = work.cell
         stored = self.store.evaluation(cell.key, name)
         if stored is None:

@@ -1,4 +1,4 @@
-"""What the rest of a plan costs: from finished cells of the same kind, or from a few timed steps."""
+"""Estimates the remaining cost of a plan, from finished cells of the same kind or from a few timed steps."""
 
 import statistics
 from collections.abc import Callable, Collection, Iterable
@@ -9,7 +9,7 @@ from calbench.benchmark.store.names import UnreadableError
 from calbench.benchmark.store.store import Store
 
 SAMPLED = 200
-"""Finished cells whose manifests an estimate looks at; more would cost time and tell nothing new."""
+"""The number of finished cells whose manifests an estimate reads; more would take time and add little."""
 
 
 MEASURED, TIMED = 1.3, 2.0
@@ -56,7 +56,7 @@ class Estimate:
 
         Args:
             todo: the cells to come.
-            probe: tells the cost of a cell whose kind is unknown; without it, that is the mean of the known kinds.
+            probe: estimates the cost of a cell whose kind is unknown; without it, that is the mean of the known kinds.
         """
         todo = list(todo)
         kinds = {kind: _combined(statistics.median, costs) for kind, costs in self.known.items()}

@@ -1,4 +1,4 @@
-"""Cells that are derived from trained ones: variants predicted, candidates compared, members pooled."""
+"""Computes cells that are derived from trained ones: variants of a network, and ensembles of cells."""
 
 import contextlib
 import math

@@ -35,7 +35,7 @@ class ExtraRun:
 
 
 def missing_splits(cell: Cell, extra: Extra, store: Store) -> list[ExtraSplit]:
-    """The further splits of which the store has no predictions."""
+    """The further splits without predictions in the store."""
     return [split for split in extra.all if not has_split(store, cell.key, split.key)]
 
 
@@ -70,7 +70,7 @@ def predict_missing(work: "Work", store: Store, run: ExtraRun, weights: WeightsB
 
 
 def extra_names(entries: Iterable[Entry], protocol: Protocol, extra: Extra) -> dict[str, str]:
-    """The name of the evaluation of further splits of each entry; nothing where there are no further splits."""
+    """The name of the evaluation of further splits of each entry; empty without further splits."""
     if not extra.splits:
         return {}
     from calbench.benchmark.evaluation.extra_splits import extra_name

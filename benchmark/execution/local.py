@@ -1,4 +1,4 @@
-"""Where work runs: in this process, or in worker processes that share the cores."""
+"""Runs work in this process, or in local worker processes that share the cores."""
 
 import multiprocessing
 import os
@@ -156,7 +156,7 @@ def _cause(exitcode: int | None) -> str:
 
 
 def start_worker(context: Context, index: int) -> _Worker:
-    """Start one worker process, with GPU `index` where there are GPUs.
+    """Start one worker process, with GPU `index` if the machine has GPUs.
 
     Where the system can fork, a server process imports what all workers need once, and each worker starts in a moment.
     """

@@ -1,4 +1,4 @@
-"""How a suite is run; light, for the command line takes its options' defaults from here before anything is loaded."""
+"""The options of a run and their defaults; fast to import, since the command line needs them at once."""
 
 import os
 from dataclasses import dataclass

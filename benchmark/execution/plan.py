@@ -1,4 +1,4 @@
-"""The plan: which cells the entries of a suite need, each once, and what each cell is called in the cache."""
+"""The plan of a run: which cells the entries of a suite need, each once, and each cell's key in the cache."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,8 +20,8 @@ class Work:
     """A cell and the entries that are evaluated on its predictions.
 
     ``oracle`` says whether the Bayes posterior is evaluated here too: in the first recipe's cells where it is known.
-    ``extra`` are the shifted and out-of-distribution splits that a trained cell predicts beside its own; cells that are
-    derived from others have none.
+    ``extra`` are the shifted and out-of-distribution splits that a trained cell predicts in addition to its own; cells
+    that are derived from others have none.
     """
 
     cell: AnyCell | VariantCell | EnsembleCell

@@ -1,4 +1,4 @@
-"""Calibrators compared on predictions in memory: a suite of one cell, on a store in memory."""
+"""Compares calibrators on predictions in memory, as a suite of one cell with a store in memory."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence

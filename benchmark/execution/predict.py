@@ -1,4 +1,4 @@
-"""One forward pass of a network over a dataset, in shards that an interrupted run resumes, to one file."""
+"""Predicts a dataset with a network and writes one file, in shards from which an interrupted run resumes."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A probe: what a cell costs, from a few timed steps on random images, before a long study is begun."""
+"""Estimates the cost of a cell before a long study, from a few timed steps on random images."""
 
 import statistics
 import time
@@ -32,8 +32,8 @@ def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
     metrics are not counted.
 
     Args:
-        work: a cell to train; one that stands in a file costs nothing.
-        data_root: folder of downloaded datasets, for the number of images of those whose files tell it.
+        work: a cell to train; a cell read from a file costs nothing.
+        data_root: folder of downloaded datasets, for the number of images, where the files contain it.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
     cell = work.cell
@@ -50,7 +50,7 @@ def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
 
 
 def _seconds_per_image(cell: Cell, devices: Devices) -> tuple[float, float]:
-    """Of a training step, and of a forward pass alone."""
+    """Seconds of a training step, and of a forward pass."""
     training, dataset = cell.training, cell.dataset
     backbone = cell.backbone.without_weights(dataset)
     batch = min(training.batch_size, training.micro_batch or training.batch_size)

@@ -33,7 +33,7 @@ RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE",
 
 @dataclass(frozen=True)
 class Context:
-    """What a worker has to know beside the work itself; plain data, and no part of any cell's identity."""
+    """What a worker needs in addition to the work itself: plain data that is not part of any cell's identity."""
 
     results_dir: str
     data_root: Path

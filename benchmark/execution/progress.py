@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar with the time to go on a terminal, a line per cell elsewhere."""
+"""Shows the progress of a run: a bar with the remaining time on a terminal, one line per cell elsewhere."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Predictions and results of a suite as a dataset that others can load; nothing is published by itself."""
+"""Writes predictions and results of a suite as a dataset that others can load; never without the command."""
 
 import hashlib
 import json

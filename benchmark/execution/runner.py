@@ -1,4 +1,4 @@
-"""A run: plan, status, work, results. What the command line calls, and what a notebook may call."""
+"""Runs a suite: plan, status, work, results; for the command line and for notebooks."""
 
 import shlex
 import sys
@@ -31,7 +31,7 @@ from calbench.datasets.shifted import ShiftedSet
 
 @dataclass(frozen=True)
 class Status:
-    """What is done and what is to do of a plan, and what that will cost, where it can be told."""
+    """The finished and the remaining cells of a plan, and the cost of the remaining ones if it can be estimated."""
 
     counts: Counter[str]
     todo: list[Work]
@@ -69,7 +69,7 @@ def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
 
 
 def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, probe: Probe | None = None) -> Status:
-    """Look what the store holds of `plan`; `probe` tells the cost of cells of which nothing is known yet."""
+    """Check which cells of `plan` are in the store; `probe` estimates the cost of cells of an unknown kind."""
     counts, todo, estimate = Counter(), [], Estimate()
     names = {one.name: stored_names(one, suite.protocol) for entry in suite.entries for one in entry.evaluated}
     for work in plan:

@@ -1,4 +1,4 @@
-"""An optional tracker: the curves of running cells in TensorBoard."""
+"""Optional tracking of running cells in TensorBoard."""
 
 import re
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""A worker process: it watches its parent before anything heavy is imported, then does what it is sent."""
+"""A worker process: it ends with its parent process, and does the work that it receives."""
 
 import pickle
 from multiprocessing.connection import Connection

@@ -4,7 +4,7 @@
     evaluate(logits=z, labels=y)
 
 A metric is a registered class: ``registry.create("ece", bins=15)(logits=z, labels=y)``. Every module of this package is
-imported, so that a metric is declared by its file alone.
+imported, so that a metric needs no entry in any list.
 """
 
 from calbench.benchmark.core.discovery import import_declarations

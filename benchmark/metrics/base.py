@@ -1,4 +1,4 @@
-"""What a metric is, and the registry of all."""
+"""The base classes and the registry of metrics."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Evaluate a panel of metrics in one pass over the predictions."""
+"""Evaluates several metrics in one pass over the predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
 
 PANEL = ("accuracy", "nll", "brier", "ece", "mce", "adaece", "classwise-ece", "signed-gap")
-"""The metrics that `evaluate` gives where it is not told which."""
+"""The metrics that `evaluate` computes by default."""
 
 
 def evaluate(

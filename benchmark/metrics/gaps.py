@@ -1,4 +1,4 @@
-"""Gaps of a binned calibration error with their sampling noise: the material of its interval and debiased value."""
+"""Gaps of a binned calibration error with their sampling noise, for its interval and its debiased value."""
 
 from dataclasses import dataclass
 

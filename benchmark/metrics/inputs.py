@@ -1,4 +1,4 @@
-"""Checks of what a user hands in: logits, probabilities and labels, NumPy or torch, any float type."""
+"""Checks of user input: logits, probabilities and labels, NumPy or torch, any float type."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Closed-form confidence intervals of shares and of suprema."""
+"""Closed-form confidence intervals of proportions and of suprema."""
 
 import numpy as np
 from scipy.optimize import brentq
@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 
 def wilson_interval(successes: np.ndarray, trials: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """The score interval of a proportion (Wilson 1927); NaN where there are no trials.
+    """The score interval of a proportion (Wilson 1927); NaN without trials.
 
     Args:
         successes: counts.

@@ -1,4 +1,4 @@
-"""What metrics keep of the predictions: small statistics per sample and per class, filled block by block.
+"""The statistics that metrics need of the predictions, small arrays per sample and per class, filled block by block.
 
 A part is a value: two metrics that ask for the same part share it, and all parts that are asked for together are
 filled in one pass. Stripes of the rows are filled apart and joined.

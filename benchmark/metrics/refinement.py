@@ -23,7 +23,7 @@ _FARTHEST = 20 * _WIDTH
 """The rung, on either side, beyond which no search goes: a factor of 20^40 from T = 1."""
 
 _FLAT = 1e-9
-"""A gain of the score that is no reason to search on: separable samples fall towards zero for ever."""
+"""A gain of the score below which the search ends: for separable samples the score falls towards zero for ever."""
 
 _FINE_POINTS = 9
 _DENSE_POINTS = 257
@@ -33,7 +33,7 @@ _DENSE_POINTS = 257
 class TemperedScores(Part):
     """``nll`` and ``brier`` after division of the logits by the temperatures 1/`inverses`.
 
-    One row per sample, (N, G), or with `means` the means over all samples alone, (1, G).
+    One row per sample, (N, G), or with `means` only the means over all samples, (1, G).
     """
 
     inverses: tuple[float, ...]

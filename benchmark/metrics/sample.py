@@ -1,4 +1,4 @@
-"""What metrics see: a sample of predictions, and views of it with every row weighted once or by resampling counts."""
+"""The input of metrics: a sample of predictions, and views of it with rows weighted once or by resampling counts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -221,7 +221,7 @@ class ResampledView(View):
     def cumulative(self, values: Array | None = None, ranking: Ranking | None = None) -> Array:
         ranking = ranking or self.sample.by_confidence
         key = id(values), id(ranking)
-        if key not in self._cumulative:  # the arrays are kept beside their sums, so that no other gets their id
+        if key not in self._cumulative:  # the arrays are kept with their sums, so that no other array gets their id
             self._cumulative[key] = (values, ranking, self._cumulate(values, ranking))
         return self._cumulative[key][2]
 

@@ -27,7 +27,8 @@ class Block:
         start: number of the first row, within its source.
         probabilities: (n, K) float32, or float64 for float64 input.
         labels: (n,) int64.
-        scores: the logits (n, K), or the probabilities where there are no logits: what the argmax is taken of.
+        scores: the logits (n, K), or the probabilities if there are no logits: the array whose argmax is the
+            prediction.
         is_logits: whether `scores` are logits.
         posterior: the true class distribution (n, K) float64, or None.
     """
@@ -134,7 +135,7 @@ class Source:
     def map_stripes(self, work: Callable[["Source"], T]) -> list[T]:
         """Apply `work` to stripes of the rows, in parallel on a CPU, and give the results in the order of the rows.
 
-        The number of stripes follows from the shape alone, so that sums over them never depend on the machine. Each
+        The number of stripes depends only on the shape, so that sums over them never depend on the machine. Each
         thread takes whole blocks, and torch runs on one thread in it: a block is too small to share, and on a busy
         machine threads that share one wait for each other at every operation.
         """

@@ -1,4 +1,4 @@
-"""Reports of stored results: leaderboard, LaTeX, page and figures. They know nothing of running."""
+"""Reports of stored results: leaderboard, LaTeX, interactive page and figures. Nothing is computed here."""
 
 from calbench.benchmark.report.render.terminal import render_terminal
 from calbench.benchmark.report.report import Report

@@ -1,4 +1,4 @@
-"""What results show, in plain sentences: the end of a run, and the advice after comparing calibrators."""
+"""Plain-language summaries of results: at the end of a run, and as advice after comparing calibrators."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""One report: the views and tables of some results, each computed once, that every format renders in its own way."""
+"""A report of some results: its tables, each computed once and shared by all output formats."""
 
 import hashlib
 from collections.abc import Sequence

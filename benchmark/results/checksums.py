@@ -1,4 +1,4 @@
-"""The checksums of a result's files, by which an edit or a mixture of old and new shows."""
+"""Checksums of result files, which detect edited files and mixtures of old and new ones."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Making the record of a run: what was declared, what was run and with which code; and no absolute path."""
+"""Makes the record of a run: its configuration, the methods and the version of the code, without absolute paths."""
 
 import datetime
 import inspect
@@ -65,7 +65,7 @@ def entry_record(
     """The record of one entry: its label and the methods that it consists of.
 
     Args:
-        name: the entry as a suite spells it.
+        name: the entry as written in the suite.
         label: a short name; made of the methods' labels where it is None.
         recipe: its training recipe.
         calibrator: its chain of calibrators, or ``none``.

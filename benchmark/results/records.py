@@ -1,4 +1,4 @@
-"""Typed, frozen records of a run: what ``run.json``, ``diagrams.json`` and ``curves.json`` hold, checked on reading."""
+"""Typed records of a run: the content of ``run.json``, ``diagrams.json`` and ``curves.json``, checked on reading."""
 
 import math
 from functools import cache

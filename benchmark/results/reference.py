@@ -1,4 +1,4 @@
-"""Published numbers: read from their source's own words, spelled as calbench's entries, and summed up by themselves.
+"""Published numbers: read from CSV files, matched with calbench's entries, and summarised by themselves.
 
 Each file of results/reference is a CSV as its source has it, and a YAML file of the same name that says how its columns
 and names read here, which cells look wrong in the source, and what else to bear in mind.

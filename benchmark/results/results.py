@@ -51,7 +51,7 @@ class Results:
     edited: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Make the names of strangers harmless, here for all reports alike."""
+        """Sanitise untrusted names, once for all reports."""
         self.table, self.comparisons = visible_frame(self.table), visible_frame(self.comparisons)
 
     def save(self, folder: Path | str) -> None:

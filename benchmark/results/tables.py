@@ -1,4 +1,4 @@
-"""Reading the tidy CSV files: columns are there, numbers are numbers, flags are flags; else an error with the line."""
+"""Reads the tidy CSV files and checks their columns and types; errors name the line."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One test of perfect calibration over all seeds, and the smallest error that it would have found."""
+"""One test of perfect calibration over all seeds, and the smallest error that it would have detected."""
 
 from dataclasses import dataclass
 

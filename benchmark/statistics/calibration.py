@@ -18,7 +18,7 @@ _POINTS = 129
 _CELLS_AT_ONCE = 2**21
 _FLAT_SHARE = 0.5
 """The upper end's shape is half the observed one and half flat. Noise makes observed gaps more uneven than true ones,
-and for uneven gaps the plug-in error is larger: with the observed shape alone the upper end is too low (coverage 90 to
+and for uneven gaps the plug-in error is larger: with only the observed shape the upper end is too low (coverage 90 to
 93 % at one to two noise floors; 94 to 98 % with this)."""
 
 

@@ -133,7 +133,7 @@ def _contrast(values: np.ndarray, lower: np.ndarray, upper: np.ndarray, matrix: 
 def ratio_interval(first: Side, second: Side) -> tuple[float, float]:
     """The 95 % interval of the ratio of two means that cannot be negative (Donner and Zou 2012, Biometrics 68, 347).
 
-    It holds every ratio r of which the interval of ``first - r second`` includes 0.
+    It contains every ratio r for which the interval of ``first - r second`` includes 0.
 
     Returns:
         Its ends; (nan, nan) if the mean of `second` is within its own margin of 0, so that there is no upper end.

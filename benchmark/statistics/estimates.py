@@ -1,4 +1,4 @@
-"""Metrics with an interval for each: `evaluate` as users see it."""
+"""The public function `evaluate`: metrics with confidence intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ class Estimate:
 
     Attributes:
         value: by the metric's published definition.
-        low: lower end of the interval of the population value; NaN where there is none.
+        low: lower end of the interval of the population value; NaN if there is no interval.
         high: upper end.
         debiased: for a binned calibration error, the estimate without the upward bias of label noise; below 0 where
             the value is below its mean under perfect calibration. NaN for other metrics.
         low_signed: `low`, continued below 0 for a binned calibration error; intervals of differences are made from it.
-        reason: why there is no interval; empty where there is one.
+        reason: why there is no interval; empty if there is one.
     """
 
     value: float

@@ -1,4 +1,4 @@
-"""The noise floor: the ECE that a perfectly calibrated classifier shows on as many samples."""
+"""The noise floor: the expected ECE of a perfectly calibrated classifier on as many samples."""
 
 from dataclasses import dataclass
 from typing import Any

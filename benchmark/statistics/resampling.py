@@ -18,7 +18,7 @@ _BLOCK_NUMBERS = 2**21  # resampling counts handled at once: 16 MB of float64
 def resampling_counts(size: int, replicates: int, seed: int) -> np.ndarray:
     """How often each of `replicates` resamples with replacement holds each of `size` samples: (R, N) uint8.
 
-    The counts depend on the arguments alone, so that resamples of the same size and seed are paired.
+    The counts depend only on the arguments, so that resamples of the same size and seed are paired.
     """
     generator = np.random.default_rng(seed)
     counts = np.empty((replicates, size), dtype=np.uint8)

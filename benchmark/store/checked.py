@@ -1,4 +1,4 @@
-"""Bytes behind one line with their SHA-256, which also covers what they belong to.
+"""Files with a checksum: one line with the SHA-256 of the bytes and of the cell they belong to, then the bytes.
 
 A file that is truncated, altered, or moved to another cell or under another name does not fit its checksum. This guards
 against accidents and mix-ups, not against somebody who computes the checksum again: what is read is checked as well.
@@ -49,7 +49,7 @@ def unpack(data: bytes) -> tuple[dict[str, Tensor], Any]:
     """What `pack` was given.
 
     Raises:
-        ValueError: the bytes are no such file.
+        ValueError: the bytes are not such a file.
     """
     try:
         return safetensors.torch.load(data), json.loads(_metadata(data)["record"])

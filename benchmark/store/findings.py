@@ -1,4 +1,4 @@
-"""What is wrong with the stored files of a cell."""
+"""Checks the stored files of a cell, and lists the damaged ones."""
 
 import hashlib
 from collections.abc import Iterator

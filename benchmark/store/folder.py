@@ -1,4 +1,4 @@
-"""Bytes in a folder that may be local or any fsspec address; every write is whole or not there at all."""
+"""Atomic reads and writes of files in a local folder or at any fsspec address."""
 
 import contextlib
 import os
@@ -51,7 +51,7 @@ class Folder:
         return f"{self.root}/{name}"
 
     def local_path(self, name: str) -> Path:
-        """`name` as a local path (local folders alone)."""
+        """`name` as a local path (local folders only)."""
         return Path(self.path(name))
 
     def exists(self, name: str) -> bool:
@@ -59,7 +59,7 @@ class Folder:
         return os.path.exists(self.path(name)) if self.is_local else self._fs.exists(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; `FileNotFoundError` where there is none."""
+        """The bytes of a file; `FileNotFoundError` if it does not exist."""
         if self.is_local:
             return self.local_path(name).read_bytes()
         return self._fs.cat_file(self.path(name))
@@ -101,12 +101,12 @@ class Folder:
             yield Path(temporary, PurePosixPath(name).name)
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder with what is in it; nothing happens where there is none."""
+        """Remove a file or a folder with its content, if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm(self.path(name), recursive=True)
 
     def names(self, folder: str) -> list[str]:
-        """The names in a sub-folder, sorted; empty where there is none."""
+        """The names in a sub-folder, sorted; empty if it does not exist."""
         path = self.path(folder)
         try:
             found = os.listdir(path) if self.is_local else [Path(p).name for p in self._fs.ls(path, detail=False)]
@@ -120,7 +120,7 @@ class Folder:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[bool]:
-        """Hold the lock `name` if nobody else does: yields whether it is held.
+        """Take the lock `name` if it is free; yields whether it was taken.
 
         The operating system frees the lock of a process that dies. Remote folders have no locks: there the scheduler
         places each cell once.

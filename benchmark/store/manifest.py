@@ -1,4 +1,4 @@
-"""What the manifest of a cell contains, checked when it is read: nothing else reaches a table."""
+"""The manifest of a cell (how it was trained, and on what), checked when it is read."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A store in memory: what is evaluated once and thrown away needs no folder."""
+"""A store in memory, for results that are used once and not kept."""
 
 from typing import Any, Literal
 

@@ -17,4 +17,4 @@ class DamagedError(UnreadableError):
 
 
 class NewerError(UnreadableError):
-    """A stored file of a newer calbench: it is left alone."""
+    """A stored file of a newer calbench: it is not changed."""

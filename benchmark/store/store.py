@@ -56,7 +56,7 @@ class Store:
         return f"cache/{key}/{file}"
 
     def cells(self) -> list[str]:
-        """All keys in the store, in whatever state; files and folders of other names are left alone."""
+        """All keys in the store, in whatever state; files and folders of other names are ignored."""
         return [name for name in self.folder.names("cache") if _KEY.fullmatch(name)]
 
     def files(self, key: str) -> list[str]:
@@ -119,8 +119,8 @@ class Store:
         manifest = self._read_json(key, MANIFEST)
         found = manifest.get("format")
         if isinstance(found, int) and found > FORMAT:
-            told = f"a newer calbench wrote it (format {found}; this version reads {FORMAT}), and it is kept"
-            raise NewerError(f"cell {key}: {told}")
+            reason = f"a newer calbench wrote it (format {found}; this version reads {FORMAT}), and it is kept"
+            raise NewerError(f"cell {key}: {reason}")
         if found != FORMAT:
             raise DamagedError(f"cell {key}: manifest of format {found!r}; this version reads {FORMAT}")
         if manifest.get("key") != key:
@@ -160,7 +160,7 @@ class Store:
         self._write_json(key, _failed_evaluation(name), failure)
 
     def evaluation(self, key: str, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """A stored evaluation, or None where there is none.
+        """A stored evaluation, or None if it does not exist.
 
         Raises:
             DamagedError: it is truncated or altered, or was made from other predictions.
@@ -201,7 +201,7 @@ class Store:
         self.folder.write(self._name(key, STATE), with_checksum(data, key))
 
     def state(self, key: str) -> bytes | None:
-        """The saved state of an unfinished cell, or None where there is none.
+        """The saved state of an unfinished cell, or None if it has none.
 
         Raises:
             DamagedError: it is truncated or altered, or of another cell.

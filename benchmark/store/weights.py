@@ -1,4 +1,4 @@
-"""The weights of a cell next to its predictions, where the suite says ``keep: weights``."""
+"""Stores the weights of a cell next to its predictions, if the suite has ``keep: weights``."""
 
 import hashlib
 

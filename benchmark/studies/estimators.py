@@ -1,4 +1,4 @@
-"""What calibration-error estimators give where the truth is known: ``python -m calbench.benchmark.studies.estimators``.
+"""Calibration-error estimators where the true value is known: ``python -m calbench.benchmark.studies.estimators``.
 
 The images of `overlap` have a known class posterior. Dividing its logarithm by a temperature gives classifiers whose
 exact calibration error is known too, and labels drawn from the posterior give as many test sets as one likes. Bias and
@@ -30,7 +30,7 @@ class Study:
     """The sizes of the study.
 
     Attributes:
-        population: number of images that stand for all images.
+        population: number of images that represent the population.
         sizes: numbers of test samples.
         draws: test sets of each size.
         seed: of images, test sets and labels.
@@ -60,7 +60,7 @@ def run(study: Study) -> pd.DataFrame:
 def exact_error(posterior: np.ndarray, probabilities: np.ndarray) -> float:
     """The calibration error E|P(correct | conf) - conf| in per cent.
 
-    The posterior of the predicted class stands in for correctness, so that there is no label noise; over 1,000 bins of
+    The posterior of the predicted class replaces correctness, so that there is no label noise; over 1,000 bins of
     all images, P(correct | conf) is as good as continuous.
     """
     labels = posterior.argmax(axis=1)

@@ -33,7 +33,7 @@ def _read(outputs: Any, batch: Any) -> tuple[Tensor, Tensor]:
 class CalibrationCallback(Callback):
     """Log metrics of all validation and test samples at the end of each epoch, as ``val/ece`` or ``test/ece``.
 
-    The step must return a dict with ``logits`` (N, K), and with ``labels`` (N,) where the batch is no pair of inputs
+    The step must return a dict with ``logits`` (N, K), and with ``labels`` (N,) unless the batch is a pair of inputs
     and labels. With several processes each one's samples are gathered.
 
     Args:

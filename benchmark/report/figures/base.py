@@ -1,4 +1,4 @@
-"""The registry of figures, their common style, and how they are saved: PNG and PDF that say where they come from."""
+"""The registry of figures, their common style, and saving them as PNG and PDF with their provenance."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ WIDTH = 3.3
 MAX_HEIGHT = 9.0
 INK, GRID = "#222222", "#d0d0d0"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-"""Okabe and Ito's colours, told apart under every common colour blindness (yellow, too pale on white, is a brown)."""
+"""Okabe and Ito's colours, distinguishable with any common colour blindness (yellow, too pale on white, is a brown)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 STYLE = {

@@ -1,4 +1,4 @@
-"""Figures of courses: metrics over epochs, and calibration under shift."""
+"""Line plots: metrics over epochs, and calibration under shift."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ LEVEL = 0.55
     "differ by less than Nemenyi's critical difference (CD).",
 )  # fmt: skip
 def ranks(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
-    """One diagram; nothing where there are fewer than two cells or two entries that have every cell."""
+    """One diagram; none with fewer than two cells, or fewer than two entries that have every cell."""
     view = drawing.view
     table = view.table[view.table["entry"].isin(drawing.entries)] if drawing.look.entries else view.table
     try:

@@ -33,7 +33,7 @@ def shift(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
 
 
 def _with_values(views: dict[int, View], dataset: str, backbone: str, shown: list[str]) -> list[str]:
-    """The metrics of which there is a value at any severity."""
+    """The metrics with a value at any severity."""
     return [m for m in METRICS if any(_stat(v, dataset, backbone, e, m) for v in views.values() for e in shown)]
 
 

@@ -106,7 +106,7 @@ def _narrowed(table: Table) -> Table:
 def latex(table: Table, label: str | None = None) -> str:
     """The table as a float with caption and label, or as a longtable where it is longer than a page.
 
-    Where there are more columns than fit, the less important ones are left out, and the caption names them.
+    If there are more columns than fit, the less important ones are left out, and the caption names them.
     """
     table = _narrowed(table)
     label = re.sub(r"[^A-Za-z0-9:-]+", "-", label or f"tab:{table.key}")

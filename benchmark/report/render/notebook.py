@@ -1,4 +1,4 @@
-"""One table as plain HTML, as notebooks show it; every text is escaped."""
+"""One table as plain HTML for notebooks; every text is escaped."""
 
 from markupsafe import escape
 

@@ -1,4 +1,4 @@
-"""The page: one self-contained HTML file that sorts, filters, compares and opens every stored cell, with no network."""
+"""The interactive page: one self-contained HTML file to sort, filter, compare and inspect all results offline."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Tables for the terminal, by rich: the columns that the width allows, and a line that names those left out."""
+"""Tables for the terminal: the columns that the width allows, and a line that names those left out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

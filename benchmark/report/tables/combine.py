@@ -1,4 +1,4 @@
-"""The mean over cells of a value with an interval, and the interval of that mean."""
+"""Averages values with intervals over cells, with an interval of the mean."""
 
 import math
 from collections.abc import Iterable

@@ -12,7 +12,7 @@ CALIBRATION = ("accuracy", "ece", "nll")
 
 
 def group_views(views: Views) -> dict[str, View]:
-    """The results averaged over the near and over the far sets, where there are any; those before calibration too."""
+    """The results averaged over the near and over the far sets, if any; those before calibration too."""
     if "split" not in views.results.table:
         return {}
     splits = {str(name) for name in views.results.table["split"].dropna().unique()}
@@ -21,13 +21,13 @@ def group_views(views: Views) -> dict[str, View]:
 
 
 def ood_tables(views: Views) -> list[Table]:
-    """AUROC and FPR at 95 % TPR of every score, and calibration beside detection."""
+    """AUROC and FPR at 95 % TPR of every score, and calibration compared with detection."""
     groups = group_views(views)
     if not groups:
         return []
     return [
         _scores(groups, "auroc", "AUROC of out-of-distribution detection"),
-        _scores(groups, "fpr95", "False positives where 95 % of out-of-distribution samples are found"),
+        _scores(groups, "fpr95", "False positive rate where 95 % of out-of-distribution samples are detected"),
         _side_by_side(groups, views.main),
     ]
 
@@ -66,7 +66,7 @@ def _side_by_side(views: dict[str, View], clean: View) -> Table:
                 columns.append((Column(key, (name, head), "%", view.metric(metric).better, 1), view, metric))
     title = "Calibration and out-of-distribution detection"
     caption = (
-        "Calibration on the test split beside detection on near and far sets. SCOD risk: selective classification of "
+        "Calibration on the test split, and detection on near and far sets. SCOD risk: selective classification of "
         "test and out-of-distribution samples in equal shares, mean error over the coverage."
     )
     return _table("ood-calibration", title, caption, columns, views)

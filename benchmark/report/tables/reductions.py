@@ -98,7 +98,7 @@ def _number(value: float | None, marks: tuple[Mark, ...] = ()) -> Cell:
 
 
 def _rank_line(table: pd.DataFrame, options: Mapping[str, Any]) -> str:
-    """The tests of average ranks; empty where there are too few cells for them."""
+    """The tests of average ranks; empty with too few cells for them."""
     try:
         tests = rank_tests(table, **options)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tables of published numbers: next to ours, and summed up on their own."""
+"""Tables of published numbers: compared with calbench's results, and summarised by themselves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
     """A row for each published number that these results have a value for.
 
     Raises:
-        InputError: the results and the reference share no cell.
+        InputError: the results and the reference have no cell in common.
     """
     rows = []
     for record in reference.to_dict("records"):

@@ -1,4 +1,4 @@
-"""The one table model: typed cells with intervals, marks and footnotes, that every renderer shows in its own way."""
+"""The data model of tables: typed cells with intervals, marks and footnotes, independent of the output format."""
 
 import math
 import string

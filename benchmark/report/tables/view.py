@@ -1,4 +1,4 @@
-"""Reading `Results` for reports: the value of each cell, what is known of it, and why it is missing."""
+"""Reads `Results` for reports: the value and the interval of each cell, or the reason why it is missing."""
 
 from collections.abc import Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -275,7 +275,7 @@ class View:
 
 
 def _seed(value: Any) -> str:
-    """A seed as the record spells it: a column with an empty cell holds floats."""
+    """A seed as written in the record: a column with an empty cell contains floats."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

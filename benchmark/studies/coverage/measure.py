@@ -1,4 +1,4 @@
-"""What the statistics of calbench say of simulated test sets, set by set."""
+"""Applies calbench's statistics to simulated test sets, one by one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

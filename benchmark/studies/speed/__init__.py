@@ -1,4 +1,4 @@
-"""Speed and memory of calbench beside other libraries, measured on the machine at hand.
+"""Speed and memory of calbench compared with other libraries, measured on this machine.
 
     python -m calbench.benchmark.studies.speed [GROUP ...] [--quick]
 

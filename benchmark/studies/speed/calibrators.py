@@ -1,4 +1,4 @@
-"""Fits of the scaling family beside netcal and probmetrics, each with the NLL that it reaches."""
+"""Fits of the scaling family compared with netcal and probmetrics, each with the NLL that it reaches."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def _ours(task: str, name: str, logits: Tensor, labels: Tensor, repeats: int, **
 
 
 def _peer(task: str, who: str, fit: Callable[..., Any], logits: Tensor, labels: Tensor, repeats: int) -> Measurement:
-    """Time the fit alone; what it needs as input, probabilities say, is made beforehand."""
+    """Time only the fit; its inputs, such as probabilities, are computed beforehand."""
     try:
         run, transform = fit(logits, labels)
         with warnings.catch_warnings():

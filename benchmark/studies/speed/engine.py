@@ -1,4 +1,4 @@
-"""Cost of the engine: a training step beside the bare passes, planning, a leaderboard, a warm rerun."""
+"""Cost of the engine: a training step compared with the bare passes, planning, a leaderboard, a cached rerun."""
 
 import contextlib
 import tempfile
@@ -36,10 +36,10 @@ NETWORKS = {
 """From the quick suite's own to the width that papers call tiny: on the smallest a head's fixed cost shows."""
 
 GPU_NETWORKS = {"ViT-B/16, 32-pixel images at 224": Network("vit-b16-224", {"pretrained": False}, 3, 32, 128)}
-"""What the CalAttn paper trains, where there is a GPU; compiled too."""
+"""The networks of the CalAttn paper, if there is a GPU; compiled too."""
 
 
-@group("training", "Training a step: the loop beside its bare forward and backward passes, CalAttn beside no head")
+@group("training", "A training step: the loop against its bare forward and backward passes, CalAttn against no head")
 def training(quick: bool, repeats: int) -> Iterator[Measurement]:
     """Steps on images that lie on the device; all lines of a task take the same number of steps."""
     steps = STEPS // 4 if quick else STEPS

@@ -1,4 +1,4 @@
-"""Metrics and statistics beside netcal, torchmetrics, scikit-learn and probmetrics."""
+"""Metrics and statistics compared with netcal, torchmetrics, scikit-learn and probmetrics."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -62,7 +62,7 @@ def _peers(logits: Tensor, labels: Tensor) -> list[tuple[str, str, Callable[[], 
         ("probmetrics", "accuracy, nll, brier, ece", lambda: _probmetrics(logits, labels)),
         ("torchmetrics", "accuracy, nll, ece, mce", lambda: _torchmetrics(logits, labels)),
         ("scikit-learn", "accuracy, nll, brier", lambda: _scikit_learn(logits, labels)),
-        ("netcal", "ece alone", lambda: _netcal(logits, labels)),
+        ("netcal", "ece only", lambda: _netcal(logits, labels)),
     ]
 
 
