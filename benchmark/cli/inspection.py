@@ -25,7 +25,7 @@ def show(console: Console, file: Path, source: Source) -> int:
             table.add_column(heading, overflow="fold")
         for field in fields[:_ARRAYS]:
             shape = " x ".join(map(str, field.leaf.shape)) or "single value"
-            table.add_row(_plain(field.name or "(one array)"), shape, field.leaf.type_name, _first_values(field))
+            table.add_row(field.name or "(one array)", shape, field.leaf.type_name, _first_values(field))
         console.print(table)
         if len(fields) > _ARRAYS:
             console.print(f"and {len(fields) - _ARRAYS} more")
@@ -42,18 +42,14 @@ def show(console: Console, file: Path, source: Source) -> int:
     return 0
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
 def _first_values(field: Field) -> str:
     try:
         values = field.load()
     except InputError as error:
-        return _plain(str(error))
+        return str(error)
     flat = values.reshape(len(values), -1)[0] if values.ndim > 1 and len(values) else values.reshape(-1)
     shown = [f"{value:.5g}" if isinstance(value, float) else str(value)[:24] for value in flat[:_VALUES].tolist()]
-    return _plain(", ".join(shown) + (" ..." if len(flat) > _VALUES else ""))
+    return ", ".join(shown) + (" ..." if len(flat) > _VALUES else "")
 
 
 def _reading(split: str, numbers: Numbers) -> Table:

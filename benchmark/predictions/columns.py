@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.contents import Contents, Leaf
-from calbench.benchmark.predictions.names import normal
+from calbench.benchmark.predictions.names import LOGITS, PROBABILITIES, UNCLEAR, normal
 
 _DIGITS = re.compile(r"\d+")
 _MOST_DIGITS = 7
+_SCORES = frozenset((*LOGITS, *PROBABILITIES, *UNCLEAR))
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,39 @@ def fields_of(contents: Contents) -> list[Field]:
         names = tuple(name for _, name in members)
         if len(names) > 1 and numbers in (list(range(len(names))), list(range(1, len(names) + 1))):
             stem = f"{stem}_*" if stem in contents.leaves else stem
-            fields[names[0]] = stacked(contents, names, stem=stem, first=numbers[0])
+            fields[names[0]] = stacked(_of_numbers(contents, names), names, stem=stem, first=numbers[0])
             for name in names[1:]:
                 del fields[name]
         elif numbers == [1] and stem not in contents.leaves:
             name = members[0][1]
             fields[name] = Field(name, stem, contents.leaves[name], first=1)
     return list(fields.values())
+
+
+def _of_numbers(contents: Contents, names: Sequence[str]) -> Contents:
+    """The columns, those of text as numbers that are an error where one is asked for."""
+    leaves = {name: contents.leaves[name] for name in names}
+    for name, leaf in leaves.items():
+        if leaf.is_text:
+            load = partial(_parsed, name, leaf)
+            leaves[name] = Leaf(leaf.shape, "f", "float64", load)
+    return Contents(leaves)
+
+
+def _parsed(name: str, leaf: Leaf) -> np.ndarray:
+    """A column of text as numbers.
+
+    Raises:
+        InputError: a cell that is no number; the message has its row.
+    """
+    numbers = np.empty(leaf.shape[0])
+    for row, text in enumerate(leaf.load().reshape(-1).tolist()):
+        try:
+            numbers[row] = float(text) if text.strip() else np.nan
+        except ValueError:
+            advice = "write plain numbers, without % and separators of thousands" if _DIGITS.search(text) else "mend it"
+            raise InputError(f"{name}: row {row} is {text[:40]!r}, not a number; {advice}") from None
+    return numbers
 
 
 def stacked(
@@ -88,16 +117,26 @@ def stacked(
 
 
 def _numbered(contents: Contents) -> dict[str, list[tuple[int, str]]]:
-    """Columns of numbers by the rest of their name and their length, with the number in it."""
+    """Columns of numbers by the rest of their name and their length, with the number in it.
+
+    Text counts in a table's columns of scores: a class whose column has one word in it is not left out.
+    """
     groups: dict[str, dict[int, list[tuple[int, str]]]] = {}
     for name, leaf in contents.leaves.items():
-        if not (leaf.is_numeric and leaf.shape and leaf.is_vector):
+        if not (leaf.shape and leaf.is_vector and (leaf.is_numeric or (leaf.is_text and contents.is_table))):
             continue
         template = _template(name)
-        if template is not None:
+        if template is not None and (leaf.is_numeric or normal(template[0].rpartition("/")[2]) in _SCORES):
             stem, number = template
             groups.setdefault(stem, {}).setdefault(leaf.shape[0], []).append((number, name))
-    return {stem: next(iter(lengths.values())) for stem, lengths in groups.items() if len(lengths) == 1}
+    found = {stem: next(iter(lengths.values())) for stem, lengths in groups.items() if len(lengths) == 1}
+    return {stem: members for stem, members in found.items() if _may_be_numbers(contents, stem, members)}
+
+
+def _may_be_numbers(contents: Contents, stem: str, members: Sequence[tuple[int, str]]) -> bool:
+    """Whether columns are of numbers, with or without text in them; names of the first guesses are not."""
+    scores = (*LOGITS, *PROBABILITIES)
+    return any(contents.leaves[name].is_numeric for _, name in members) or normal(stem.rpartition("/")[2]) in scores
 
 
 def _template(name: str) -> tuple[str, int] | None:
@@ -111,13 +150,14 @@ def _template(name: str) -> tuple[str, int] | None:
 
 
 def gaps(fields: Iterable[Field]) -> list[str]:
-    """For each name with numbers that leave one out, which column is missing: ``prob_1 is missing``."""
+    """Why columns make no scores: what cannot be read, and where numbers leave one out, which is missing."""
+    fields = list(fields)
     stems: dict[str, dict[int, str]] = {}
     for field in fields:
         template = None if field.members else _template(field.name)
         if template is not None and field.leaf.is_numeric:
             stems.setdefault(template[0], {})[template[1]] = field.name
-    found = []
+    found = [reason for field in fields if (reason := _refusal(field)) is not None]
     for numbers in stems.values():
         missing = sorted(set(range(min(numbers), max(numbers) + 1)) - set(numbers))[:1] if len(numbers) > 1 else []
         if len(numbers) > 1 and (missing or min(numbers) > 1):
@@ -125,6 +165,19 @@ def gaps(fields: Iterable[Field]) -> list[str]:
             number = missing[0] if missing else 0
             found.append(f"the columns from {before} on are no complete set of classes: number {number} is missing")
     return found
+
+
+def _refusal(field: Field) -> str | None:
+    """Why scores cannot be read: two columns of one name, rows of different lengths."""
+    template = _template(field.name)
+    stem = field.name if template is None else template[0]
+    if field.leaf.kind != "O" or normal(stem.rpartition("/")[2]) not in _SCORES:
+        return None
+    try:
+        field.load()
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def common_part(names: Sequence[str]) -> tuple[str, ...]:

@@ -95,6 +95,8 @@ def _standard(values: np.ndarray, kind: str) -> np.ndarray:
 
 
 def _logits(values: np.ndarray, choice: Choice, source: Source) -> np.ndarray:
+    if source.normalize:
+        raise InputError(f"--normalize is for probabilities, and {choice.scores.name or 'the array'} is read as logits")
     if source.kind is None and sums_to_one(values) and len(values) > 1:
         raise InputError(
             f"every row of {choice.scores.name!r} is non-negative and sums to one, as probabilities do: "
@@ -103,13 +105,17 @@ def _logits(values: np.ndarray, choice: Choice, source: Source) -> np.ndarray:
     finite = np.isfinite(values)
     if not finite.all():
         row = int((~finite).any(axis=1).argmax())
-        raise InputError(f"logits: row {row} holds NaN or infinite values")
+        masked = not np.isnan(values).any() and not (values == np.inf).any()
+        hint = "; for classes that are masked, write a finite number such as -1e4" if masked else ""
+        raise InputError(f"logits: row {row} holds NaN or infinite values{hint}")
     return _narrowed(values)
 
 
 def _narrowed(logits: np.ndarray) -> np.ndarray:
     """float64 as float32 where the differences within rows, and so the probabilities, stay what they are."""
     if logits.dtype == np.float32 or np.abs(logits.max(axis=1)).max() > _EXACT_BELOW:
+        return logits
+    if np.abs(logits).max() > np.finfo(np.float32).max:  # a mask by the least number of float64
         return logits
     narrow = logits.astype(np.float32)
     return narrow if (narrow.argmax(axis=1) == logits.argmax(axis=1)).all() else logits

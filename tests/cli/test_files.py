@@ -168,3 +168,12 @@ def test_a_message_does_not_wait_for_torch(words, message):
     result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert message in " ".join((result.stdout + result.stderr).split())
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_inspect_shows_names_in_brackets_as_they_are(capsys):
+    np.savez("[red]a.npz", **{"logits": 2 * np.eye(3), "labels": np.arange(3), "[/x]": np.array(["[b]\x1b[2J"])})
+    status, output, _ = run(capsys, "inspect", "[red]a.npz")
+    assert status == 0
+    assert all(text in output for text in ("[red]a.npz", "[/x]", "[b]\\x1b[2J"))
+    assert "\\[" not in output
+    assert "\x1b[2J" not in output

@@ -1,5 +1,7 @@
 """Which arrays of a file are taken for what, and what is said where that is not plain."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -407,3 +409,76 @@ class TestSplits:
             hits[stratified_order(labels, seed)[:12]] += 1
         share = hits / 2000
         assert np.abs(share - 0.3).max() < 0.05  # 2000 draws: standard error 0.01
+
+
+@pytest.mark.parametrize("column", [0, 1, 3])
+@pytest.mark.parametrize("row", [3, 59])
+def test_a_word_in_a_column_of_scores_takes_no_class_away(tmp_path, column, row):
+    names = [f"logit_{k}" for k in range(4)]
+    frame = pd.DataFrame(Z, columns=names).astype(object).assign(label=1 + Y % 2)
+    frame.iloc[row, column] = "abc"
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=f"a.csv: logit_{column}: row {row} is 'abc', not a number"):
+        one(tmp_path / "a.csv")
+
+
+def test_scores_with_percent_signs_and_thousands_are_refused_with_advice(tmp_path):
+    pd.DataFrame({f"prob_{k}": [f"{100 * p:.3f}%" for p in P[:, k]] for k in range(4)}).assign(label=Y).to_csv(
+        tmp_path / "a.csv", index=False
+    )
+    with pytest.raises(InputError, match="prob_0: row 0 is '.*%', not a number; write plain numbers, without %"):
+        one(tmp_path / "a.csv")
+
+
+def test_columns_of_the_first_guesses_in_words_are_no_scores(tmp_path):
+    guesses = {f"pred_{n}": NAMES[np.argsort(-P, axis=1)[:, n - 1]] for n in (1, 2, 3)}
+    assert is_right(
+        one(table(tmp_path / "a.csv", P, [f"prob_{k}" for k in range(4)], label=Y, **guesses)), "probabilities"
+    )
+    assert is_right(
+        one(table(tmp_path / "b.csv", Z, list("abcd"), label=Y, **guesses), logits_key="a,b,c,d", kind="logits")
+    )
+
+
+def test_two_columns_of_scores_with_one_name_are_the_reason(tmp_path):
+    lines = ["label,prob_0,prob_0,prob_2,prob_3", *(f"{y},{','.join(map(str, p))}" for y, p in zip(Y, P, strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="columns 2 and 3 are both named 'prob_0'; rename one of them"):
+        one(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("text", ["[CLS] hello [SEP]", "(see note)", "[/x]", "[]"])
+def test_text_in_brackets_is_text(tmp_path, text):
+    names = [f"logit_{k}" for k in range(4)]
+    assert is_right(one(table(tmp_path / "a.csv", Z, names, label=Y, comment=[text] * len(Y))))
+
+
+def test_a_mask_by_the_least_number_of_float64_stays_finite(tmp_path):
+    logits = np.insert(Z.astype(np.float64), 2, np.finfo(np.float64).min, axis=1)
+    numbers = one(save(tmp_path / "a.npz", logits=logits, labels=Y + (Y >= 2)))
+    assert np.isfinite(numbers.scores).all()
+    np.testing.assert_array_equal(numbers.scores, logits)
+
+
+def test_masked_logits_get_advice_and_damaged_ones_none(tmp_path):
+    masked, damaged = Z.copy(), Z.copy()
+    masked[:, 2], damaged[5, 2] = -np.inf, np.nan
+    with pytest.raises(InputError, match="row 0 .*; for classes that are masked, write a finite number such as -1e4"):
+        one(save(tmp_path / "a.npz", logits=masked, labels=Y))
+    with pytest.raises(InputError, match="row 5 .* infinite values$"):
+        one(save(tmp_path / "a.npz", logits=damaged, labels=Y))
+
+
+def test_normalize_is_not_ignored_for_logits(tmp_path):
+    with pytest.raises(InputError, match="--normalize is for probabilities, and logits is read as logits"):
+        one(save(tmp_path / "a.npz", logits=Z, labels=Y), normalize=True)
+
+
+@pytest.mark.parametrize("short", [0, 5, 58])
+def test_rows_of_different_lengths_in_json_are_the_reason(tmp_path, short):
+    rows = [
+        {"probs": list(p)[: 3 if n == short else 4], "label": int(y)} for n, (p, y) in enumerate(zip(P, Y, strict=True))
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    with pytest.raises(InputError, match="probs is a list of rows that differ in length"):
+        one(tmp_path / "a.json")

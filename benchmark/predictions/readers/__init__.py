@@ -41,7 +41,7 @@ def open_contents(path: Path) -> Iterator[Contents]:
         InputError: no such file, a format that is not known, or a damaged file.
     """
     if path.is_dir():
-        raise InputError(f"{path.name}: a folder; give a file")
+        raise InputError(f"{path.name or path}: a folder; give a file")
     if not path.is_file():
         raise InputError(f"{path.name}: no such file")
     with path.open("rb") as opened:

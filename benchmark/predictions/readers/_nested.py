@@ -78,6 +78,9 @@ def _sequence(values: list[Any], path: str) -> dict[str, Leaf]:
     if all(value is None or isinstance(value, _SCALARS) for value in values):
         return {path: Leaf.of(_scalars(values))}
     shapes = {_shape(value) for value in values}
+    if _are_ragged(values):
+        reason = f"{path or 'it'} is a list of rows that differ in length"
+        return {path: Leaf.unreadable("rows of different lengths", reason, (len(values),))}
     if all(shapes) and (len(shapes) == 1 or _are_batches(shapes)):
         return {path: Leaf.of(_rows(values, path))}
     return _children({join_path(path, number): value for number, value in enumerate(values)})
@@ -99,6 +102,14 @@ def _shape(value: Any) -> tuple[int, ...]:
     if isinstance(value, list | tuple) and value:
         return (len(value), *_shape(value[0]))
     return ()
+
+
+def _are_ragged(values: Sequence[Any]) -> bool:
+    """Whether these are lists of numbers whose lengths differ otherwise than by a last, smaller batch."""
+    if not all(isinstance(value, list | tuple) and len(_shape(value)) == 1 for value in values):
+        return False
+    lengths = [len(value) for value in values]
+    return len(set(lengths[:-1])) > 1 or lengths[-1] > lengths[0]
 
 
 def _are_batches(shapes: set[tuple[int, ...]]) -> bool:

@@ -74,10 +74,20 @@ def _leaf(name: str, column: Any) -> Leaf | None:
         return Leaf.of(array)
     texts = column.fillna("").astype(str).str.strip().to_numpy(dtype=str)
     first = next(text for text in texts if text)
-    if first[0] in "[(" and first[-1] in ")]":
-        width = len(_parse_list(first))
+    width = _width(first)
+    if width:
         return Leaf.lazy((len(texts), width), np.dtype(float), lambda: _matrix(name, texts, width))
     return Leaf.of(texts)
+
+
+def _width(text: str) -> int:
+    """How many numbers are written as a list in a cell; 0 for other text, in brackets or not."""
+    if text[0] not in "[(" or text[-1] not in ")]":
+        return 0
+    try:
+        return len(_parse_list(text))
+    except ValueError:
+        return 0
 
 
 def _matrix(name: str, texts: np.ndarray, width: int) -> np.ndarray:
