@@ -69,5 +69,5 @@ def _type_name(annotation: Any) -> str:
 
 def _fields_of(bound: Any) -> list[tuple[str, Any]]:
     """Name and value of a bound such as ``Gt(gt=0)``; other constraints have none."""
-    found = asdict(bound) if is_dataclass(bound) else {}
+    found = asdict(bound) if is_dataclass(bound) and not isinstance(bound, type) else {}
     return [(name, value) for name, value in found.items() if name in _SIGNS]

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,6 +11,9 @@ from calbench.benchmark.cli.options import NONE, DataDir, Plugins, ResultsDir, S
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.options import RunOptions
+
+if TYPE_CHECKING:  # --help should not wait for torch
+    from calbench.benchmark.backbones import Backbone
 
 app = typer.Typer()
 
@@ -64,7 +67,7 @@ def predict(
     return 0
 
 
-def _network(name: str, checkpoint: str) -> object:
+def _network(name: str, checkpoint: str) -> "Backbone":
     from calbench.benchmark.backbones import registry
     from calbench.benchmark.config.backbone import make_backbone
     from calbench.benchmark.config.entry import parse_term

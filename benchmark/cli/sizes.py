@@ -98,8 +98,8 @@ def show_curves(
 def _pivot(table: "pd.DataFrame") -> "pd.DataFrame":
     rows = table[table["metric"] == "nll"]
     cells = [
-        "failed" if row.draws == 0 else f"{row.value:.4f} ({row.low:.4f} to {row.high:.4f})" if row.draws > 1
-        else f"{row.value:.4f}" for row in rows.itertuples()
+        "failed" if draws == 0 else f"{value:.4f} ({low:.4f} to {high:.4f})" if draws > 1 else f"{value:.4f}"
+        for value, low, high, draws in rows[["value", "low", "high", "draws"]].to_numpy(dtype=float).tolist()
     ]  # fmt: skip
     wide = rows.assign(cell=cells).pivot(index="entry", columns="size", values="cell")
     order = rows.groupby("entry")["value"].min().sort_values().index

@@ -58,10 +58,13 @@ class Checker:
         self._names(suite)
         self._at(("overrides",), lambda: self._overrides(suite))
         for field, options in (("shift", self.config.shift), ("ood", self.config.ood)):
-            for dataset in suite.datasets if options is not None else ():
+            if options is None:
+                continue
+            for dataset in suite.datasets:
                 self._at((field,), lambda o=options, d=dataset: o.check(d))
-        if self.config.reference is not None:
-            self._at(("reference",), lambda: check_reference(self.config.reference))
+        reference = self.config.reference
+        if reference is not None:
+            self._at(("reference",), lambda: check_reference(reference))
         for i, table in enumerate(self.config.tables):
             self._at(("tables", i), lambda t=table, n=f"tables.{i}": parse_layout(t, n))
         for dataset in suite.datasets:

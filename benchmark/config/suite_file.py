@@ -84,9 +84,14 @@ def parse_mapping(text: str, origin: str, options: Iterable[str]) -> tuple[dict[
             if inner is None:
                 break
             found = inner
-        return f"{origin}, line {found.start_mark.line + 1}"
+        return f"{origin}, line {_line(found)}"
 
     return raw, where
+
+
+def _line(node: yaml.Node | None) -> int:
+    """The line that a part of a document starts in; an empty document has none and counts as its first."""
+    return 1 if node is None else node.start_mark.line + 1
 
 
 def _expanded(node: yaml.Node | None, known: dict[int, int | None], depth: int) -> int:
@@ -107,7 +112,7 @@ def _expanded(node: yaml.Node | None, known: dict[int, int | None], depth: int) 
         known[id(node)] = 1 + sum(_expanded(part, known, depth + 1) for part in parts)
     count = known[id(node)]
     if count is None:
-        raise InputError(f"line {node.start_mark.line + 1}: an alias inside of what it refers to")
+        raise InputError(f"line {_line(node)}: an alias inside of what it refers to")
     return count
 
 

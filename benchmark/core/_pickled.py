@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Type:
 
     def set_state(self, state: Any) -> None:
         """Take the byte order; fields and sub-arrays are refused, and size and flags follow from `spec`."""
-        parts: tuple[Any, ...] = state if isinstance(state, tuple) else ()
+        parts = cast("tuple[Any, ...]", state) if isinstance(state, tuple) else ()
         if len(parts) < 5 or parts[1] not in ("<", ">", "=", "|") or any(part is not None for part in parts[2:5]):
             raise InputError("it holds an array of records, and only arrays of plain numbers and text are read")
         self.order = parts[1]
@@ -63,7 +63,7 @@ class Array:
 
     def set_state(self, state: Any) -> None:
         """Take shape, dtype, order and content: ``(version, shape, dtype, is_fortran, content)``."""
-        parts: tuple[Any, ...] = state if isinstance(state, tuple) else ()
+        parts = cast("tuple[Any, ...]", state) if isinstance(state, tuple) else ()
         if len(parts) not in (4, 5):
             raise InputError("damaged pickle: the state of an array is malformed")
         self._take(*parts[-4:])
@@ -78,7 +78,7 @@ class Array:
             raise InputError("damaged pickle: an array without content")
         count = math.prod(self.shape)
         if self.type.is_object:
-            items: list[Any] | None = self.raw if isinstance(self.raw, list) else None
+            items = cast("list[Any]", self.raw) if isinstance(self.raw, list) else None
             if items is None or len(items) != count:
                 raise InputError("damaged pickle: the items of an array do not match its shape")
             return _nested(items, self.shape)
@@ -90,7 +90,7 @@ class Array:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    sizes: tuple[Any, ...] | None = value if isinstance(value, tuple) else None
+    sizes = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else None
     if sizes is not None and len(sizes) <= _MAX_DIMENSIONS and all(type(n) is int and n >= 0 for n in sizes):
         return sizes
     raise InputError("damaged pickle: an array's shape is malformed")

@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -66,8 +66,9 @@ def from_bytes(code: str, raw: bytes) -> np.ndarray:
 
 
 def _naturals(values: Any) -> tuple[int, ...]:
-    if isinstance(values, tuple) and len(values) <= _MAX_DIMENSIONS and all(type(n) is int and n >= 0 for n in values):
-        return values
+    sizes = cast("tuple[Any, ...]", values) if isinstance(values, tuple) else None
+    if sizes is not None and len(sizes) <= _MAX_DIMENSIONS and all(type(n) is int and n >= 0 for n in sizes):
+        return sizes
     raise InputError("damaged pickle: the shape of a tensor is malformed")
 
 
@@ -101,11 +102,17 @@ def _load_from_bytes(raw: Any) -> Storage:
 
 
 def _ordered(items: Any = ()) -> dict[Any, Any]:
-    if not isinstance(items, list | tuple) or not all(isinstance(one, list | tuple) and len(one) == 2 for one in items):
+    pairs = cast("list[Any] | tuple[Any, ...]", items) if isinstance(items, list | tuple) else None
+    if pairs is None or not all(_is_pair(one) for one in pairs):
         raise InputError("damaged pickle: a dict is malformed")
-    if not all(isinstance(key, str | bytes | int | float) for key, _ in items):
+    if not all(isinstance(key, str | bytes | int | float) for key, _ in pairs):
         raise InputError("it holds a dict whose keys are neither text nor numbers")
-    return dict(items)
+    return dict(pairs)
+
+
+def _is_pair(value: Any) -> bool:
+    parts = cast("list[Any] | tuple[Any, ...]", value) if isinstance(value, list | tuple) else ()
+    return len(parts) == 2
 
 
 ALLOWED_OF_TORCH: dict[tuple[str, str], Any] = {

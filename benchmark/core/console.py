@@ -16,7 +16,8 @@ class Console(RichConsole):
     """rich's console, with markup off unless asked for, and control characters of texts shown as escapes."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"markup": False, "highlight": False, **options})
+        settings: dict[str, Any] = {"markup": False, "highlight": False, **options}
+        super().__init__(**settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As rich renders, with harmless texts; its own control codes stay."""

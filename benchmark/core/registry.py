@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -114,6 +114,7 @@ def checked_options(cls: type[Component], options: dict[str, Any]) -> dict[str, 
 
 
 C = TypeVar("C", bound=type)
+D = TypeVar("D", bound=type)
 
 
 class Registry(Generic[C]):
@@ -129,7 +130,7 @@ class Registry(Generic[C]):
         self._classes: dict[str, C] = {}
         self._entry_points_loaded = False
 
-    def register(self, name: str, *, label: str | None = None, paper: str | None = None) -> Callable[[C], C]:
+    def register(self, name: str, *, label: str | None = None, paper: str | None = None) -> Callable[[D], D]:
         """Return the decorator that declares a class under `name`.
 
         Raises:
@@ -138,12 +139,12 @@ class Registry(Generic[C]):
         if not _NAME.fullmatch(name):
             raise InputError(f"{self.noun} name {name!r}: use lower-case letters, digits, '.', '_' and '-'")
 
-        def decorate(cls: C) -> C:
+        def decorate(cls: D) -> D:
             taken = self._classes.get(name)
             if taken is not None and _origin(taken) != _origin(cls):
                 raise InputError(f"{self.noun} {name!r} is declared twice: in {taken.__module__} and {cls.__module__}")
             cls.spec = Spec(name, label or name, paper)
-            self._classes[name] = cls
+            self._classes[name] = cast("C", cls)
             return cls
 
         return decorate

@@ -154,7 +154,7 @@ def conform(table: pd.DataFrame, schema: Sequence[Column], where: str = "table")
         >>> list(conform(old, [Column("a", "count", "one"), Column("b", "number", "two", required=False)]))
         ['a', 'b']
     """
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for column in schema:
         if column.name in table:
             values = table[column.name]

@@ -250,7 +250,8 @@ def _plain(node: Any) -> Any:
     for name in node._fields:
         value: Any = getattr(node, name, None)
         if name == "decorator_list":
-            value = [one for one in value or [] if not _is_registration(one)]
+            decorators: list[ast.expr] = value or []
+            value = [one for one in decorators if not _is_registration(one)]
         if name not in skipped and value not in (None, []):
             fields.append((name, _plain(value)))
     return (type(node).__name__, *fields)

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from multiprocessing.connection import wait
 from types import FrameType
 
@@ -37,7 +37,7 @@ def requested() -> int | None:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[None]:
+def deferred() -> Generator[None]:
     """Do not interrupt what is inside: it asks `requested` at good moments, and raises `Stopped` itself."""
     before, _state.deferred = _state.deferred, True
     try:
@@ -47,7 +47,7 @@ def deferred() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def saving() -> Iterator[None]:
+def saving() -> Generator[None]:
     """Let what is inside come to its end, however long it takes."""
     _state.saving = True
     try:
@@ -57,7 +57,7 @@ def saving() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def handled() -> Iterator[None]:
+def handled() -> Generator[None]:
     """Raise `Stopped` for the signals of `SIGNALS` in a main thread; a second one interrupts even what is deferred."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,8 +1,9 @@
 """Sanitises untrusted text (names, titles and reasons from files) before it is shown."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +36,12 @@ def visible_data(value: Any) -> Any:
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
-        return {visible_data(key): visible_data(item) for key, item in value.items()}
-    return [visible_data(item) for item in value] if isinstance(value, list | tuple) else value
+        fields = cast("dict[Any, Any]", value)
+        return {visible_data(key): visible_data(item) for key, item in fields.items()}
+    if isinstance(value, list | tuple):
+        items = cast("list[Any] | tuple[Any, ...]", value)
+        return [visible_data(item) for item in items]
+    return value
 
 
 def without_paths(value: Any) -> Any:
@@ -44,8 +49,12 @@ def without_paths(value: Any) -> Any:
     if isinstance(value, str):
         return _ABSOLUTE_PATH.sub(lambda match: Path(match[0]).name, value)
     if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
-    return [without_paths(item) for item in value] if isinstance(value, list | tuple) else value
+        fields = cast("dict[Any, Any]", value)
+        return {key: without_paths(item) for key, item in fields.items()}
+    if isinstance(value, list | tuple):
+        items = cast("list[Any] | tuple[Any, ...]", value)
+        return [without_paths(item) for item in items]
+    return value
 
 
 def visible_frame(frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -71,7 +80,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _on_texts(frame: "pd.DataFrame", change: Any) -> "pd.DataFrame":
+def _on_texts(frame: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataFrame":
     from pandas.api.types import is_string_dtype
 
     texts = [name for name in frame.columns if frame[name].dtype == object or is_string_dtype(frame[name])]

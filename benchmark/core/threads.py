@@ -1,13 +1,15 @@
 """The number of compute threads, which bitwise reproducible results depend on."""
 
+# pyright: reportMissingTypeStubs=false
+# threadpoolctl has no stubs.
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 AFFECTS_RESULTS = False
 
 
 @contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
+def threads(count: int) -> Generator[None]:
     """Compute with `count` threads inside: torch, OpenMP and BLAS libraries.
 
     Sums are made in another order with another number of threads, so that trained weights differ in their last digits.

@@ -13,7 +13,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from calbench.benchmark.core._pickled import ALLOWED, Array, Function, Type
 from calbench.benchmark.core._pickled_tensors import ALLOWED_OF_TORCH, Storage, StorageType
@@ -62,10 +62,13 @@ class _ArraysOnly(pickle._Unpickler):
     def load_binpersid(self) -> None:
         """A storage in another member of torch's archive."""
         identity = self.stack.pop()
-        known = isinstance(identity, tuple) and len(identity) == 5 and isinstance(identity[1], StorageType)
-        if self.storages is None or not known or not isinstance(identity[2], str):
+        parts = cast("tuple[Any, ...]", identity) if isinstance(identity, tuple) else ()
+        if self.storages is None or len(parts) != 5:
             self.refuse()
-        self.stack.append(self.storages(identity[1].code, identity[2]))
+        kind, name = parts[1:3]
+        if not isinstance(kind, StorageType) or not isinstance(name, str):
+            self.refuse()
+        self.stack.append(self.storages(kind.code, name))
 
     def load_reduce(self) -> None:
         """Call an allowed function with the arguments on the stack."""
@@ -172,11 +175,11 @@ class _Finish:
             check_budget(self.budget)
             return made, made.size
         if isinstance(value, dict):
-            known: dict[Any, Any] = value
+            known = cast("dict[Any, Any]", value)
             parts = [self(part, depth + 1) for part in known.values()]
             return dict(zip(known, [part for part, _ in parts], strict=True)), sum(size for _, size in parts) + 1
         if isinstance(value, list | tuple):
-            listed: list[Any] | tuple[Any, ...] = value
+            listed = cast("list[Any] | tuple[Any, ...]", value)
             parts = [self(part, depth + 1) for part in listed]
             return type(listed)([part for part, _ in parts]), sum(size for _, size in parts) + 1
         raise InputError("it contains an object other than arrays, lists, dicts and plain values")

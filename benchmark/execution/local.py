@@ -161,7 +161,7 @@ def start_worker(context: Context, index: int) -> _Worker:
     Where the system can fork, a server process imports what all workers need once, and each worker starts in a moment.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
-    methods = multiprocessing.get_context("forkserver" if forks else "spawn")
+    methods = multiprocessing.get_context("forkserver") if forks else multiprocessing.get_context("spawn")
     if forks:
         methods.set_forkserver_preload([PRELOADED])
     ours, theirs = methods.Pipe()

@@ -82,8 +82,9 @@ def compare_calibrators(
     """
     started = time.perf_counter()
     recipe = parse_entry(DEFAULT_OBJECTIVE).recipe
+    uncalibrated: dict[str, Chain] = {BASELINE: ()}
     named = chains if isinstance(chains, dict) else {chain_name(chain): chain for chain in chains}
-    entries = [Entry(recipe, chain, label) for label, chain in ({BASELINE: ()} | named).items()]
+    entries = [Entry(recipe, chain, label) for label, chain in (uncalibrated | named).items()]
     cell = ArrayCell(External(name), External(BACKBONE), predictions, recipe, calibration)
     store, work = MemoryStore(), Work(cell, tuple(entries))
     store.write(cell.key, predictions, {})

@@ -1,5 +1,7 @@
 """The residual sums of classwise calibration error: per class and bin, or as coordinates for a bootstrap."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Some functions of torch have no complete types.
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 As in `calbench.benchmark.metrics.ood`, a score is higher the more a sample looks out of distribution.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Some functions of torch have no complete types.
 from collections.abc import Callable
 from dataclasses import dataclass
 

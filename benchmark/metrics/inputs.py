@@ -1,5 +1,7 @@
 """Checks of user input: logits, probabilities and labels, NumPy or torch, any float type."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Some functions of torch have no complete types.
 import math
 import warnings
 from typing import Any

@@ -4,6 +4,9 @@ A score is higher the more a sample looks out of distribution, and out of distri
 measure.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# scikit-learn has no stubs.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

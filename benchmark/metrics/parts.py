@@ -4,6 +4,8 @@ A part is a value: two metrics that ask for the same part share it, and all part
 filled in one pass. Stripes of the rows are filled apart and joined.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Some functions of torch have no complete types.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

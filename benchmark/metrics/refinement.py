@@ -1,5 +1,7 @@
 """The calibration and refinement parts of proper scores, split by the best temperature."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Some functions of torch have no complete types.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal

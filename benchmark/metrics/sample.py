@@ -1,5 +1,7 @@
 """The input of metrics: a sample of predictions, and views of it with rows weighted once or by resampling counts."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Some functions of numpy and scipy have no complete types.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property

@@ -1,5 +1,7 @@
 """One blocked pass over the predictions: every N x K number is read once, and no second N x K array is made."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Some functions of torch have no complete types.
 import copy
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

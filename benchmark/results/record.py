@@ -18,6 +18,7 @@ from calbench.benchmark.results.records import (
     parse,
     plain,
 )
+from calbench.benchmark.variants import Variant
 from calbench.methods import Method
 
 
@@ -60,7 +61,8 @@ def declaration(
 
 
 def entry_record(
-    name: str, label: str | None, recipe: str, calibrator: str, methods: Iterable[Method], named: Iterable[Method] = (),
+    name: str, label: str | None, recipe: str, calibrator: str, methods: Iterable[Method | Variant],
+    named: Iterable[Method | Variant] = (),
 ) -> EntryRecord:  # fmt: skip
     """The record of one entry: its label and the methods that it consists of.
 
@@ -84,7 +86,7 @@ def entry_record(
     )
 
 
-def short_label(method: Method) -> str:
+def short_label(method: Method | Variant) -> str:
     """A method's label with the options that differ from the defaults: ``TS (ECE)`` for a criterion of ``ece``.
 
     A word is shown in capitals where it names a metric, else as it is; a number or a flag with its option's name.
@@ -136,7 +138,7 @@ def run_record(
     return parse(RunRecord, visible_data(without_paths(fields)), "the record of the run")
 
 
-def _method_record(method: Method) -> MethodRecord:
+def _method_record(method: Method | Variant) -> MethodRecord:
     return MethodRecord(
         name=method.spec.name,
         label=method.spec.label,

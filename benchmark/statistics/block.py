@@ -1,6 +1,6 @@
 """One metric of all entries of one dataset, backbone, split and checkpoint: the rows of its comparison."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,8 +134,8 @@ class Block:
         seeds = tuple(seed for seed in self.values[entry] if (entry, seed) in self.floors)
         if not seeds or len(seeds) < len(self.values[entry]):
             return {"calibrated": None}
-        drawn = [self.values[entry][seed].replicates for seed in seeds]
-        known = all(values is not None and np.isfinite(values).all() for values in drawn)
+        drawn = _replicates(self.values[entry][seed] for seed in seeds)
+        known = len(drawn) == len(seeds) and all(np.isfinite(values).all() for values in drawn)
         matrix = correlations(np.stack(drawn)) if known else np.ones((len(seeds), len(seeds)))
         errors = np.array([self.values[entry][seed].value for seed in seeds])
         means, highs = np.array([self.floors[entry, seed] for seed in seeds]).T
@@ -243,15 +243,15 @@ class Block:
     def _side(self, entry: str, seeds: Sequence[int], of_value: bool = False) -> Side | None:
         """An entry over seeds, or None where one of them lacks replicates; margins of the value or of differences."""
         values = [self.values[entry][seed] for seed in seeds]
-        drawn = [value.replicates for value in values]
-        if any(one is None or not np.isfinite(one).all() for one in drawn):
+        drawn = _replicates(values)
+        if len(drawn) < len(values) or not all(np.isfinite(one).all() for one in drawn):
             return None
-        margins = np.array([self._margins(value, of_value) for value in values])
+        margins = np.array([self._margins(*pair, of_value) for pair in zip(values, drawn, strict=True)])
         compared = np.array([value.compared for value in values])
         return Side(compared, margins[:, 0], margins[:, 1], np.stack(drawn))
 
     @staticmethod
-    def _margins(value: SeedValue, of_value: bool) -> tuple[float, float]:
+    def _margins(value: SeedValue, replicates: np.ndarray, of_value: bool) -> tuple[float, float]:
         """95 % margins below and above a value over test samples.
 
         Differences of unbiased metrics take their margins from the spread of the replicates, the same on both sides, so
@@ -260,10 +260,15 @@ class Block:
         low = value.low_signed if np.isfinite(value.low_signed) else value.low
         if np.isfinite(low) and (of_value or np.isfinite(value.debiased)):
             return max(value.compared - low, 0.0), max(value.high - value.compared, 0.0)
-        margin = Z95 * float(value.replicates.std())
+        margin = Z95 * float(replicates.std())
         return margin, margin
 
 
 def _mean(values: Any) -> float:
     compared = [value.compared for value in values]
     return sum(compared) / len(compared)
+
+
+def _replicates(values: Iterable[SeedValue]) -> list[np.ndarray]:
+    """The replicates of the values that have some."""
+    return [value.replicates for value in values if value.replicates is not None]

@@ -54,7 +54,7 @@ def compare(
     table = _checked(results)
     rows: list[dict[str, Any]] = []
     for key, group in table.groupby(_GROUP, sort=False):
-        where = dict(zip(_GROUP, key, strict=True))
+        where = {name: str(part) for name, part in zip(_GROUP, key, strict=True)}
         loaded = _load(replicates, where, group[["entry", "seed"]].drop_duplicates().itertuples(index=False))
         floors = _floors(group)
         for metric, part in group.groupby("metric", sort=False):

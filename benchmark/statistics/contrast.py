@@ -126,8 +126,8 @@ def difference(first: Side, second: Side, pseudo_error: float = 0.0) -> Contrast
 def _contrast(values: np.ndarray, lower: np.ndarray, upper: np.ndarray, matrix: np.ndarray) -> Contrast:
     seeds = len(values)
     error = float(values.std(ddof=1)) / np.sqrt(seeds) if seeds > 1 else 0.0
-    margins = [float(np.sqrt(max(margin @ matrix @ margin, 0))) / seeds for margin in (lower, upper)]
-    return Contrast(float(values.mean()), *margins, error, seeds)
+    below, above = (float(np.sqrt(max(margin @ matrix @ margin, 0))) / seeds for margin in (lower, upper))
+    return Contrast(float(values.mean()), below, above, error, seeds)
 
 
 def ratio_interval(first: Side, second: Side) -> tuple[float, float]:

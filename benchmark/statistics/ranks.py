@@ -69,7 +69,7 @@ def rank_tests(
         cells=cells,
         blocks=blocks,
         ranks=complete.rank(axis=1).mean().sort_values(),
-        left_out=tuple(entry for entry in costs if entry not in complete),
+        left_out=tuple(str(entry) for entry in costs if entry not in complete),
         friedman_p=float(friedmanchisquare(*complete.to_numpy().T).pvalue) if tested and entries > 2 else float("nan"),
         critical_difference=critical_difference(entries, blocks, alpha) if tested else float("nan"),
         wilcoxon=pd.DataFrame(columns=["p", "holm"]) if against is None else against,

@@ -75,7 +75,7 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
     for samples, part in coverage.groupby("samples", sort=False):
         plain = part[part["kind"] == "coverage"]
         wide = plain.pivot(index="label", columns="metric", values="covered")[list(plain["metric"].unique())]
-        wide.columns = [registry[name].spec.label for name in wide]
+        wide.columns = [registry[str(name)].spec.label for name in wide]
         first = plain[plain["metric"] == "ece"].set_index("label")[["truth", "mean", "debiased"]]
         first.columns = ["true ECE", "mean ECE", "mean debiased"]
         reduction = part[part["kind"] == "reduction"].set_index("label")
