@@ -28,7 +28,7 @@ class Described(Component):
     """What tables must know of a metric.
 
     ``unit`` is ``"%"``, ``"nats"`` or ``""``; ``better`` says which direction is good (None: neither); ``decimals`` how
-    many a table prints; ``needs`` what the caller must have beside predictions and labels.
+    many a table prints; ``needs`` what the caller must have in addition to predictions and labels.
     """
 
     unit: ClassVar[str] = "%"
