@@ -114,11 +114,21 @@ def compare(
     if calibrators is None:
         chains = default_chains(predictions)
     else:
+        _check_calibrators(calibrators)
         chains = {key: (one,) if isinstance(one, Calibrator) else tuple(one) for key, one in calibrators.items()}
         if calibration_logits is None:
             _check_fitted(chains)
     protocol = Protocol(bins=bins, bootstrap=bootstrap)
     return compare_calibrators(predictions, chains, protocol=protocol, name=name, command="calbench.compare")
+
+
+def _check_calibrators(calibrators: object) -> None:
+    """Refuse a list, and classes in the place of calibrators."""
+    if not isinstance(calibrators, Mapping):
+        raise TypeError(f"calibrators: expected a dict of names and calibrators, got {type(calibrators).__name__}")
+    for name, one in calibrators.items():
+        if isinstance(one, type):
+            raise TypeError(f"calibrators: {name} is a class; give an instance: {one.__name__}()")
 
 
 def _check_fitted(chains: Mapping[str, Chain]) -> None:

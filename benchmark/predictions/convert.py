@@ -143,7 +143,7 @@ def _probabilities(values: np.ndarray, normalize: bool) -> tuple[np.ndarray, lis
 
 
 def _zeros(probabilities: np.ndarray, labels: np.ndarray) -> list[str]:
-    count = int((np.take_along_axis(probabilities, labels[:, None], axis=1) == 0).sum())
+    count = int((np.take_along_axis(probabilities, labels[:, None], axis=1) <= 0).sum())
     if not count:
         return []
     return [

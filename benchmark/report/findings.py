@@ -69,6 +69,9 @@ def advice(results: Results) -> list[str]:
         return []
     table = table.set_index("entry", drop=False)
     baseline = str(table["baseline"].iloc[0])
+    others = table[table["entry"] != baseline]
+    if len(others) and others["differs"].isna().all():
+        return ["No advice: nothing was tested for noise, which needs bootstrap replicates (--bootstrap 1000)."]
     candidates = table[(table["entry"] != baseline) & table["better"]]
     if candidates.empty:
         return [f"Advice: keep the predictions as they are: no calibrator lowers the NLL of {baseline} beyond noise."]

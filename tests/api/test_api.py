@@ -94,3 +94,11 @@ def test_a_reliability_diagram_is_plotted(data):
 def test_python_m_calbench_is_the_command():
     done = subprocess.run([sys.executable, "-m", "calbench", "--help"], capture_output=True, text=True, check=True)
     assert "calibrate" in done.stdout
+
+
+def test_compare_names_a_list_and_a_class_as_the_fault():
+    arrays = {"logits": 5 * np.eye(4), "labels": np.arange(4)}
+    with pytest.raises(TypeError, match="expected a dict of names and calibrators, got list"):
+        cb.compare([cb.TemperatureScaling()], **arrays)
+    with pytest.raises(TypeError, match=r"TS is a class; give an instance: TemperatureScaling\(\)"):
+        cb.compare({"TS": cb.TemperatureScaling}, **arrays)

@@ -482,3 +482,9 @@ def test_rows_of_different_lengths_in_json_are_the_reason(tmp_path, short):
     (tmp_path / "a.json").write_text(json.dumps(rows))
     with pytest.raises(InputError, match="probs is a list of rows that differ in length"):
         one(tmp_path / "a.json")
+
+
+def test_a_rounding_below_zero_counts_as_zero_in_the_note(tmp_path):
+    scores = np.full((4, 3), [0.50005, 0.5, -5e-5])
+    [_, notes] = read(save(tmp_path / "a.npz", probs=scores, labels=[2, 0, 1, 2]))
+    assert any("2 of 4 rows give their own class a probability of 0" in line for line in notes)

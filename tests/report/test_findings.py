@@ -60,10 +60,10 @@ def predictions():
     return {"calibration": SplitPredictions(logits[:2000], y[:2000]), "test": SplitPredictions(logits[2000:], y[2000:])}
 
 
-def compared(parts, *chains):
+def compared(parts, *chains, bootstrap=200):
     splits = Predictions({("last", name): part for name, part in parts.items()})
     named = [parse_chain(chain) for chain in chains]
-    return compare_calibrators(splits, named, protocol=Protocol(bootstrap=200), name="x")
+    return compare_calibrators(splits, named, protocol=Protocol(bootstrap=bootstrap), name="x")
 
 
 def test_the_calibrator_that_keeps_accuracy_is_advised_among_equals(predictions):
@@ -79,3 +79,8 @@ def test_nothing_is_advised_where_nothing_helps(predictions):
     assert line == (
         "Advice: keep the predictions as they are: no calibrator lowers the NLL of uncalibrated beyond noise."
     )
+
+
+def test_no_advice_without_a_test_for_noise(predictions):
+    [line] = advice(compared(predictions, "temperature-scaling", bootstrap=0))
+    assert line == "No advice: nothing was tested for noise, which needs bootstrap replicates (--bootstrap 1000)."
