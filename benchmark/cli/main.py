@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def _options(
     """Compare probability-calibration methods for image classifiers under one protocol."""
 
 
-_UsageError = typer.BadParameter.__mro__[1]
+_UsageError: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
 
 INTERRUPTED = 130

@@ -54,12 +54,13 @@ def external_results(path: Path, baseline: str) -> Results:
     table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
     if baseline:
         check_names("baseline", [baseline], dict.fromkeys(table["entry"]))
-    columns, table = list(table.columns), table.reindex(columns=dict.fromkeys([*RESULT_COLUMNS[:12], *table.columns]))
+    columns = list(table.columns)
+    table = table.reindex(columns=list(dict.fromkeys([*RESULT_COLUMNS[:12], *columns])))
     table = conform(table, RESULT_SCHEMA, path.name)
     table = table.astype({"split": object, "checkpoint": object}).fillna({"split": "test", "checkpoint": "unknown"})
     twice = table.index[table.duplicated(KEY_COLUMNS)]
     if len(twice):
-        row = table.loc[twice[0], [column for column in KEY_COLUMNS if column in columns]]
+        row = table.loc[twice[:1], [column for column in KEY_COLUMNS if column in columns]].iloc[0]
         raise InputError(f"{path.name}, line {twice[0] + 2}: {_described(row)} is listed twice")
     run = RunRecord(suite=path.stem, title=path.stem, baseline=baseline or None)
     return Results(table, pd.DataFrame(columns=COMPARISON_COLUMNS), run)

@@ -78,7 +78,8 @@ class Array:
             raise InputError("damaged pickle: an array without content")
         count = math.prod(self.shape)
         if self.type.is_object:
-            items = cast("list[Any]", self.raw) if isinstance(self.raw, list) else None
+            raw = self.raw
+            items = cast("list[Any]", raw) if isinstance(raw, list) else None
             if items is None or len(items) != count:
                 raise InputError("damaged pickle: the items of an array do not match its shape")
             return _nested(items, self.shape)

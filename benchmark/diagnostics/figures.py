@@ -1,6 +1,7 @@
 """Figures of a diagnosis: entropy over blocks, relations, temperature curves, attention maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ def _over_blocks(rows: pd.DataFrame) -> Figure:
         means.index = means.index.astype(int)
         means = means.sort_index()
         label = short(" / ".join(map(str, name)), 60)
-        style_ = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
+        style_: dict[str, Any] = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
         axes.plot(means.index + 1, means.to_numpy(), label=label, **style_)
     axes.set(xlabel="block", ylabel="entropy / log N", ylim=(0, 1.02))
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -68,9 +69,9 @@ def _relations(rows: pd.DataFrame) -> Figure:
     rows = rows.reindex((rows.value - 0.5).abs().sort_values(ascending=False).index).head(RELATIONS_SHOWN)[::-1]
     figure = new_figure(0.6 + 0.16 * len(rows))
     axes = figure.subplots()
-    for place, row in enumerate(rows.itertuples()):
-        axes.plot([row.low, row.high], [place, place], color=INK, linewidth=0.8)
-        axes.plot(row.value, place, "o", color=PALETTE[0])
+    for place, (low, high, value) in enumerate(rows[["low", "high", "value"]].to_numpy(dtype=float).tolist()):
+        axes.plot([low, high], [place, place], color=INK, linewidth=0.8)
+        axes.plot(value, place, "o", color=PALETTE[0])
     block = rows.block.where(rows.block == "", " " + rows.block.map(lambda b: f"(block {int(b) + 1})" if b else ""))
     labels = rows.measure + block + " / " + rows.dataset + " / " + rows.backbone.map(lambda b: short(b, 24))
     axes.set_yticks(range(len(rows)), labels)

@@ -162,8 +162,9 @@ def _relation(target: str, statistic: str, relation: Relation) -> dict[str, Any]
 def _only_temperature(cell: VariantCell) -> float | None:
     """The temperature of a cell whose one variant is an attention temperature."""
     variant = cell.variants[0]
-    single = len(cell.variants) == 1 and isinstance(variant, AttentionTemperature)
-    return variant.temperature if single else None
+    if len(cell.variants) > 1 or not isinstance(variant, AttentionTemperature):
+        return None
+    return variant.temperature
 
 
 def _curve_rows(

@@ -34,9 +34,9 @@ class ExtraRun:
     device: str
 
 
-def missing_splits(cell: Cell, extra: Extra, store: Store) -> list[ExtraSplit]:
+def missing_splits(key: str, extra: Extra, store: Store) -> list[ExtraSplit]:
     """The further splits without predictions in the store."""
-    return [split for split in extra.all if not has_split(store, cell.key, split.key)]
+    return [split for split in extra.all if not has_split(store, key, split.key)]
 
 
 def predict_missing(work: "Work", store: Store, run: ExtraRun, weights: WeightsByRule | None, leader: bool) -> None:
@@ -56,7 +56,7 @@ def predict_missing(work: "Work", store: Store, run: ExtraRun, weights: WeightsB
     cell = work.cell
     if not isinstance(cell, Cell):
         return
-    missing = missing_splits(cell, work.extra, store)
+    missing = missing_splits(cell.key, work.extra, store)
     if not missing:
         return
     from calbench.benchmark.training.extra_splits import kept_weights, predict_extra  # heavy: timm, accelerate

@@ -93,7 +93,7 @@ def _process_together(work: Work, store: Store, context: Context, progress: Prog
                 _make(work, store, context, progress)
             if leader:
                 evaluate_entries(work, store, context.protocol)
-                if not missing_splits(work.cell, work.extra, store):  # predicting takes every process
+                if not missing_splits(work.cell.key, work.extra, store):  # predicting takes every process
                     update_extra(work, store, context.protocol, ExtraRun(context.data_root, context.device))
         except Exception as error:
             outcome = [failed(work, store, error) if leader else "failed"]

@@ -4,7 +4,7 @@
 # Some functions of torch have no complete types.
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class TemperedScores(Part):
         return _TemperedCollector(self)
 
     @override
-    def join(self, results: Sequence[tuple[dict[Score, np.ndarray], int]]) -> dict[Score, np.ndarray]:
+    def join(self, results: Sequence[tuple[dict[str, np.ndarray], int]]) -> dict[str, Any]:
         rows = {name: [result[name] for result, _ in results] for name in results[0][0]}
         if not self.means:
             return {name: np.concatenate(values) for name, values in rows.items()}
@@ -68,7 +68,7 @@ class _TemperedCollector(Collector):
         for name, values in zip(self.rows, map(torch.stack, zip(*columns, strict=True)), strict=True):
             self.rows[name].append(values.sum(dim=1, keepdim=True) if self.part.means else values)
 
-    def result(self) -> tuple[dict[Score, np.ndarray], int]:
+    def result(self) -> tuple[dict[str, np.ndarray], int]:
         joined = {name: torch.cat(rows, dim=1).T.cpu().numpy() for name, rows in self.rows.items()}
         if self.part.means:
             joined = {name: rows.sum(axis=0, keepdims=True) for name, rows in joined.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def cell_values(table: pd.DataFrame, metric: str, better: str | None) -> CellVal
 def _paired_means(values: CellValues, entries: Sequence[str], baseline: str | None) -> dict[str, pd.DataFrame]:
     """Per entry the means over the seeds that both have, by cell: value, compared, base, base_compared, base_low."""
     frame = pd.DataFrame({"value": values.plain, "compared": values.compared, "low": values.low})
-    by_entry = {entry: frame.xs(entry, level="entry") for entry in entries}
+    by_entry = {entry: cast("pd.DataFrame", frame.xs(entry, level="entry")) for entry in entries}
     base = by_entry.get(baseline, frame.iloc[:0].droplevel("entry")) if baseline else None
     paired = {}
     for entry, rows in by_entry.items():

@@ -1,5 +1,7 @@
 """A Lightning callback that logs calbench's metrics of the validation set; needs lightning or pytorch-lightning."""
 
+# pyright: reportMissingImports=false
+# Either of the two packages may be missing.
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -43,6 +43,8 @@ class CalibrationMetric(Metric):
 
     full_state_update = False
     is_differentiable = False
+    predictions: list[Tensor]
+    labels: list[Tensor]
 
     def __init__(
         self, metric: str = "ece", *, bins: int = DEFAULT_BINS, probabilities: bool = False, **kwargs: Any
