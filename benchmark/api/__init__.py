@@ -19,7 +19,7 @@ _PUBLIC = {
     "InputError": "calbench.benchmark.core.errors",
     "Results": "calbench.benchmark.results.results",
     "compare": "calbench._interface",
-    "evaluate": "calbench.benchmark.metrics",
+    "evaluate": "calbench.benchmark.statistics",
     "evaluate_ood": "calbench.benchmark.metrics",
     "load_suite": "calbench.benchmark.config.suite",
     "read_predictions": "calbench.benchmark.predictions.files",

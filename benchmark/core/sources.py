@@ -124,10 +124,11 @@ def _followed(name: str, home: str) -> bool:
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names:
         return False
-    path = _file(name)
-    if path is None or any(_is_plumbing(part) for part in _with_parents(name)):
-        return False
-    return top in ("calbench", home) or not {"site-packages", "dist-packages"} & set(path.parts)
+    if top not in ("calbench", home):
+        path = _file(top)  # of the package only: looking for its modules would import it
+        if path is None or {"site-packages", "dist-packages"} & set(path.parts):
+            return False
+    return _file(name) is not None and not any(_is_plumbing(part) for part in _with_parents(name))
 
 
 def _with_parents(name: str) -> Iterator[str]:
@@ -169,6 +170,8 @@ def _references(target: Target, home: str) -> list[Target]:
 def _resolve(imported: Target, attributes: tuple[str, ...], home: str) -> list[Target]:
     """The definitions that an imported name, followed by attributes, refers to."""
     name, attribute = imported
+    if not _followed(name, home):
+        return []
     if attribute and _file(f"{name}.{attribute}") is not None:
         name, attribute = f"{name}.{attribute}", ""
     if not _followed(name, home):

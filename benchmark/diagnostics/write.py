@@ -12,6 +12,8 @@ from calbench.benchmark.core import environment
 from calbench.benchmark.diagnostics.figures import figures
 from calbench.benchmark.diagnostics.study import Diagnosis
 from calbench.benchmark.report.figures.base import save
+from calbench.benchmark.report.report import Report
+from calbench.benchmark.results.records import RunRecord
 from calbench.benchmark.results.results import Results
 
 ROWS_SHOWN = 200
@@ -33,6 +35,12 @@ NOTES = {
     "tempnet-control": "gap: mean |log tau_net - log tau*| on the test split, where tau* gives every sample the "
     "entropy log K - rho: the optimum of TempNet's loss on frozen logits, whatever the labels.",
 }
+
+
+def _run_record(run: Mapping[str, Any]) -> RunRecord:
+    """What the metadata of a figure say of a diagnosis."""
+    named = ("suite", "command", "commit", "versions", "hardware", "calbench")
+    return RunRecord.model_validate({name: run[name] for name in named if name in run})
 
 
 def write_diagnosis(diagnosis: Diagnosis, record: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -58,9 +66,9 @@ def write_diagnosis(diagnosis: Diagnosis, record: Mapping[str, Any], folder: Pat
         written.append(folder / f"{name}.csv")
         frame.to_csv(written[-1], index=False)
     shown = []
-    results = Results(pd.DataFrame(), pd.DataFrame(), dict(run))
+    report = Report(Results(pd.DataFrame(), pd.DataFrame(), _run_record(run)))
     for name, caption, figure in figures(frames, diagnosis.maps):
-        for kind, data in save(figure, results, caption).items():
+        for kind, data in save(figure, report, caption).items():
             written.append(folder / f"{name}.{kind}")
             written[-1].write_bytes(data)
         shown.append((name, caption))

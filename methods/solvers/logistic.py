@@ -26,7 +26,7 @@ def fit_logistic(features: Tensor, hits: Tensor, weights: Tensor | None = None) 
         w and c of every class (C, P + 1), and the mean loss without the ridge (C,), in nats.
     """
     units = features.square().mean(dim=1).sqrt().clamp_min(torch.finfo(features.dtype).tiny)
-    inputs = torch.cat([features / units[:, None], torch.ones_like(features[:1])])
+    inputs = torch.cat([features / units[:, None], torch.ones(1, *features.shape[1:]).to(features)])
     counts = (torch.ones(len(hits), 1) if weights is None else weights[:, None]).to(features) / len(hits)
     penalty = torch.full((len(inputs),), RIDGE / len(hits), dtype=features.dtype, device=features.device)
     penalty[-1] = 0

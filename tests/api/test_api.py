@@ -102,3 +102,12 @@ def test_compare_names_a_list_and_a_class_as_the_fault():
         cb.compare([cb.TemperatureScaling()], **arrays)
     with pytest.raises(TypeError, match=r"TS is a class; give an instance: TemperatureScaling\(\)"):
         cb.compare({"TS": cb.TemperatureScaling}, **arrays)
+
+
+def test_evaluate_gives_intervals_when_asked(data):
+    z, y = data
+    plain = cb.evaluate(logits=z, labels=y, metrics=["ece", "accuracy"])
+    estimates = cb.evaluate(logits=z, labels=y, metrics=["ece", "accuracy"], interval=0.95)
+    for name, value in plain.items():
+        assert estimates[name].value == value
+        assert estimates[name].low < value < estimates[name].high

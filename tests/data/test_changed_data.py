@@ -41,7 +41,7 @@ def test_a_tilde_is_expanded_once(tmp_path, monkeypatch, calbench):
     path = tmp_path / "s.yaml"
     write(tmp_path / "a.npz", 0)
     path.write_text(SUITE % (tmp_path / "a.npz"))
-    settings = ["--set", "training.epochs=1", "--set", "protocol.bootstrap=0"]
+    settings = ["--name", "s", "--set", "training.epochs=1", "--set", "protocol.bootstrap=0"]
     status, out, err = calbench("run", path, "--results-dir=~/res", "--data-dir=~/data", "--jobs", "1", *settings)
     assert status == 0, err
     assert (tmp_path / "home/res/s/results.csv").is_file()

@@ -178,7 +178,10 @@ def test_a_step_stays_on_its_device_and_never_waits_for_it(tiny, tmp_path, monke
     loss = cell.recipe.objective.loss(model(images), targets)
     loss.backward()
     assert loss.is_meta
-    assert all(p.grad is not None and p.grad.is_meta for p in model.parameters())
+    head = cell.recipe.head
+    if head is None or not head.own_logits:  # a head with its own classifier leaves the backbone's without a gradient
+        assert all(p.grad is not None for p in model.parameters())
+    assert all(p.grad.is_meta for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -145,7 +145,7 @@ def test_a_damaged_image_and_an_unknown_class_are_named(folder, tmp_path):
     write_image(folder / "test/bird/1.png", 3)
     with pytest.raises(InputError, match="'bird' is no class of the training folder"):
         registry.create("image-folder", path=str(folder)).fingerprint(tmp_path)
-    with pytest.raises(InputError, match="folder 'train'"):
+    with pytest.raises(InputError, match="nowhere/train: .*expected a folder"):
         _ = registry.create("image-folder", path=str(tmp_path / "nowhere")).num_classes
 
 
