@@ -156,20 +156,21 @@ def test_the_leaderboard_in_the_readme_is_the_one_in_the_results():
     assert load_script("leaderboard").in_step(readme) == readme, "run: python docs/leaderboard.py"
 
 
-def test_the_leaderboard_is_copied_with_its_protocol_and_nothing_twice(tmp_path):
+def test_overall_tables_are_copied_into_their_blocks_and_blocks_without_results_are_empty(tmp_path):
     script = load_script("leaderboard")
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / script.FIGURE).touch()
-    (tmp_path / "leaderboard.md").write_text("# T\n\nwhat it is\n\n- rule\n\n## All\n\n|a|\n\n## digits\n\n|b|\n")
-    text = "before\n<!-- leaderboard:begin (x) -->\nold\n<!-- leaderboard:end -->\n<!-- figure:begin -->\n"
-    text += "<!-- figure:end -->\nafter\n"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "leaderboard.md").write_text("# T\n\n- rule\n\n## All\n\n|a|\n\n## digits\n\n|b|\n")
+    text = (
+        "before\n<!-- table:mine:begin (x) -->\nold\n<!-- table:mine:end -->\n"
+        "<!-- table:gone:begin -->\nold\n<!-- table:gone:end -->\nafter\n"
+    )
     new = script.in_step(text, tmp_path)
-    assert "- rule\n\n**All**\n\n|a|\n<!-- leaderboard:end -->" in new
-    assert f"figures/{script.FIGURE})\n\n*{script.CAPTION}*\n<!-- figure:end -->\nafter" in new
-    assert not any(word in new for word in ("old", "|b|", "what it is"))
+    assert "<!-- table:mine:begin (x) -->\n**All**\n\n|a|\n<!-- table:mine:end -->" in new
+    assert "<!-- table:gone:begin -->\n<!-- table:gone:end -->" in new
+    assert "old" not in new
     assert script.in_step(new, tmp_path) == new
-    with pytest.raises(ValueError, match="no markers of 'figure'"):
-        script.replace_block("", "figure", "")
+    with pytest.raises(ValueError, match="no table"):
+        script.overall_block("# T\n")
 
 
 def test_links_between_the_pages_lead_to_files():
