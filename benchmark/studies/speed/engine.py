@@ -85,9 +85,9 @@ def _trainer(entry: str, network: Network, steps: int, *, compiled: bool = False
         path = _random_images(Path(folder) / "images.npz", network, network.batch * steps * 5 // 4)
         dataset = datasets.create("array-file", path=path, classes=10)
         cell = Cell(
-            dataset, dataset.fingerprint(Path()), backbone, parse_entry(entry).recipe, 0, config, 0.2, ("last",)
+            dataset, dataset.fingerprint(Path(folder)), backbone, parse_entry(entry).recipe, 0, config, 0.2, ("last",)
         )
-        return Trainer(cell, prepare_data(cell, Path()), make_devices("auto", "auto"))
+        return Trainer(cell, prepare_data(cell, Path(folder)), make_devices("auto", "auto"))
 
 
 def _random_images(path: Path, network: Network, count: int) -> Path:
