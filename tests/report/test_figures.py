@@ -134,3 +134,19 @@ def test_two_names_that_make_one_file_name_get_two_files(builder):
 def test_an_unknown_figure_names_the_nearest(results):
     with pytest.raises(InputError, match=r"unknown figure 'rank' \(did you mean 'ranks'\?\)"):
         list(draw(Report(results), ["rank"]))
+
+
+def test_a_curve_of_one_size_is_not_taken_for_one_that_does_not_depend_on_it():
+    from calbench.benchmark.report.figures.size_curves import draw_sizes
+
+    rows = [
+        ("uncalibrated", 100, 1.2),
+        ("uncalibrated", 300, 1.2),
+        ("late", 300, 0.9),
+        ("ts", 100, 1.0),
+        ("ts", 300, 0.8),
+    ]
+    table = pd.DataFrame(rows, columns=["entry", "size", "value"]).assign(metric="nll", low=0.7, high=1.3)
+    axes = draw_sizes(table, "nll").axes[0]
+    styles = {line.get_label(): line.get_linestyle() for line in axes.lines}
+    assert styles == {"ts": "-", "late": "-", "uncalibrated": "--"}

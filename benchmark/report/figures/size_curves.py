@@ -25,7 +25,7 @@ def draw_sizes(table: pd.DataFrame, metric: str, title: str = "") -> Figure:
     rows = table[table["metric"] == metric].dropna(subset=["value"])
     for number, (entry, curve) in enumerate(_best_first(rows)):
         curve = curve.sort_values("size")
-        constant = curve["value"].nunique() == 1
+        constant = _is_constant(curve)
         color = INK if constant else PALETTE[number % len(PALETTE)]
         style = "--" if constant else "-"
         marker = "" if constant else MARKERS[number % len(MARKERS)]
@@ -44,10 +44,15 @@ def draw_sizes(table: pd.DataFrame, metric: str, title: str = "") -> Figure:
     return figure
 
 
+def _is_constant(curve: pd.DataFrame) -> bool:
+    """Whether an entry does not depend on the size, as far as can be seen: it is not calibrated."""
+    return len(curve) > 1 and curve["value"].nunique() == 1
+
+
 def _best_first(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The entries by their best value, the first `MOST`, and in any case one that does not depend on the size."""
     best = rows.groupby("entry", sort=False)["value"].min().sort_values()
-    constant = [entry for entry, curve in rows.groupby("entry") if curve["value"].nunique() == 1]
+    constant = [entry for entry, curve in rows.groupby("entry") if _is_constant(curve)]
     chosen = [entry for entry in best.index if entry not in constant][:MOST]
     for entry in [*chosen, *constant[:1]]:
         yield str(entry), rows[rows["entry"] == entry]
