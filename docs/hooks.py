@@ -66,7 +66,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def shown_results() -> Iterable[Path]:
     """The committed results that pages link to or show."""
-    for pattern in ("*/README.md", "*/leaderboard.md", "quick/figures/*.png", "estimators/*.png"):
+    for pattern in ("*/README.md", "*/leaderboard.md", "quick/figures/*.png", "*/sizes-*.png", "estimators/*.png"):
         found = (ROOT / "results").glob(pattern)
         yield from sorted(path for path in found if not path.parent.name.endswith("-smoke"))
 
