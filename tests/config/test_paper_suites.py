@@ -88,7 +88,7 @@ def test_the_suite_has_the_cells_of_its_reference(name):
 
 
 def beside(suite):
-    """The published numbers that stand beside a cell of the suite."""
+    """The published numbers of the cells of a suite."""
     entries = {entry.name for entry in suite.entries}
     reference = align(load_reference(suite.config.reference), suite.config.reference, entries)
     datasets = {dataset.spelled() for dataset in suite.datasets}

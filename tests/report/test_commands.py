@@ -58,7 +58,7 @@ def test_stored_results_read_back_give_the_same_tables(stored, results, tmp_path
     assert leaderboard_markdown(Report(loaded)) == leaderboard_markdown(Report(results))
 
 
-def test_anybodys_tidy_table(tmp_path, capsys):
+def test_a_tidy_table_of_other_software(tmp_path, capsys):
     rows = [("c10", "vit", "none", "ece", 10.0), ("c10", "vit", "TS", "ece", 5.0), ("c10", "swin", "none", "ece", 2.0),
             ("c10", "swin", "TS", "ece", 3.0)]  # fmt: skip
     path = tmp_path / "theirs.csv"

@@ -124,7 +124,7 @@ def altered(run, source):
 
 
 def test_altered_records_give_a_report_or_one_line(folder):
-    """A stranger's results folder: the checksum is right, for anybody can compute it."""
+    """A stranger's results folder: the checksum is right, since anyone can compute it."""
     run = json.loads((folder / "run.json").read_text())
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.json"}
     source, refused, written = random.Random(0), 0, 0
