@@ -6,10 +6,15 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 
 from calbench.benchmark.cli.main import main
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.execution.runner import RunOptions, run_suite
+
+# The same examples in every run: a failure is one of the change that it came with.
+settings.register_profile("calbench", derandomize=True, deadline=None)
+settings.load_profile("calbench")
 
 TINY = """\
 title: Tiny
