@@ -1,5 +1,6 @@
 """How a measure of attention relates to correctness and to other numbers of the same samples."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,9 @@ def misclassification_auroc(measure: np.ndarray, correct: np.ndarray) -> Relatio
     return _with_interval(_auroc, measure, correct.astype(float))
 
 
-def _with_interval(statistic, first: np.ndarray, second: np.ndarray) -> Relation:  # noqa: ANN001
+def _with_interval(
+    statistic: Callable[[np.ndarray, np.ndarray], float], first: np.ndarray, second: np.ndarray
+) -> Relation:
     rng = np.random.default_rng(seed_for(0, "relations", len(first)))
     value = statistic(first, second)
     if not np.isfinite(value):
