@@ -87,6 +87,11 @@ def obey_in_worker() -> None:
     threading.Thread(target=_watch_parent, daemon=True).start()
 
 
+def obey_no_more() -> None:
+    """Raise nothing from now on in this worker: its work is over, and nobody is left to catch `Stopped`."""
+    _state.deferred = True
+
+
 def _stop_worker(number: int, frame: FrameType | None) -> None:
     first, _state.signal = _state.signal is None, number
     if first:

@@ -19,8 +19,11 @@ def start(connection: Connection, context: bytes, index: int) -> None:
         index: the number of the worker; with several GPUs it says which one.
     """
     try:
-        stopping.obey_in_worker()
-        _work(connection, context, index)
+        try:
+            stopping.obey_in_worker()
+            _work(connection, context, index)
+        finally:
+            stopping.obey_no_more()
     except stopping.Stopped:
         return
 

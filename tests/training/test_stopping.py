@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -56,3 +58,23 @@ def test_a_second_signal_interrupts_at_once():
     with pytest.raises(stopping.Stopped):
         work()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("ends", ["lambda *_: None", "stop"])
+def test_a_worker_that_is_signalled_after_its_work_prints_nothing(ends):
+    code = f"""
+import os, signal, time
+from calbench.benchmark.core import stopping
+from calbench.benchmark.execution import worker
+
+def stop(*arguments):
+    raise stopping.Stopped
+
+worker._work = {ends}
+worker.start(None, b"", 0)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.01)
+print("whole")
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (child.stdout, child.stderr, child.returncode) == ("whole\n", "", 0)
