@@ -95,5 +95,6 @@ class CalibrationCallback(Callback):
             torch.distributed.all_gather_object(parts, (logits, labels))
             logits, labels = (torch.cat(values) for values in zip(*parts, strict=True))
         values = evaluate(logits=logits, labels=labels, metrics=self.metrics, bins=self.bins)
-        module.log_dict({f"{stage}/{name}": value for name, value in values.items()}, rank_zero_only=False)
+        # Every process has the same values; their mean over the processes, which is what sync_dist logs, is the value.
+        module.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
         self._batches.clear()

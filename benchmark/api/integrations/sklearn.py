@@ -1,6 +1,6 @@
 """calbench's metrics as scikit-learn scorers, for `cross_val_score`, `GridSearchCV` and others."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,27 @@ from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics import evaluate
 from calbench.benchmark.metrics.base import cost, make
 
-Scorer = Callable[[Any, Any, Any], float]
+
+@dataclass(frozen=True)
+class Scorer:
+    """A metric as scikit-learn calls it, with a classifier, its inputs and labels; see `scorer`."""
+
+    metric: str
+    bins: int = DEFAULT_BINS
+
+    def __call__(self, estimator: Any, inputs: Any, labels: Any) -> float:
+        """The metric of ``estimator.predict_proba(inputs)``, with the sign for which greater is better.
+
+        Raises:
+            ValueError: a label that is not in ``estimator.classes_``.
+        """
+        probabilities = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
+        classes = np.asarray(estimator.classes_)
+        numbers = np.searchsorted(classes, np.asarray(labels))
+        if not (classes[numbers.clip(max=len(classes) - 1)] == labels).all():
+            raise ValueError("labels: some are not among the classes that the classifier was fitted on")
+        value = evaluate(probabilities=probabilities, labels=numbers, metrics=[self.metric], bins=self.bins)
+        return -float(cost(value[self.metric], make(self.metric, self.bins).better))
 
 
 def scorer(metric: str = "ece", *, bins: int = DEFAULT_BINS) -> Scorer:
@@ -20,8 +40,8 @@ def scorer(metric: str = "ece", *, bins: int = DEFAULT_BINS) -> Scorer:
         bins: number of bins of a binned metric.
 
     Returns:
-        A function of a classifier with `predict_proba`, its inputs and labels. Labels may be of any kind that the
-        classifier's ``classes_`` has.
+        A function of a classifier with `predict_proba`, its inputs and labels, which can be pickled. Labels may be of
+        any kind that the classifier's ``classes_`` has.
 
     Raises:
         InputError: an unknown metric.
@@ -34,14 +54,5 @@ def scorer(metric: str = "ece", *, bins: int = DEFAULT_BINS) -> Scorer:
         >>> bool((cross_val_score(LogisticRegression(), x, y, scoring=scorer("ece")) <= 0).all())
         True
     """
-    better = make(metric, bins).better
-
-    def score(estimator: Any, inputs: Any, labels: Any) -> float:
-        probabilities = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
-        numbers = np.searchsorted(estimator.classes_, np.asarray(labels))
-        if not (np.asarray(estimator.classes_)[numbers.clip(max=len(estimator.classes_) - 1)] == labels).all():
-            raise ValueError("labels: some are not among the classes that the classifier was fitted on")
-        value = evaluate(probabilities=probabilities, labels=numbers, metrics=[metric], bins=bins)[metric]
-        return -float(cost(value, better))
-
-    return score
+    make(metric, bins)
+    return Scorer(metric, bins)

@@ -66,4 +66,5 @@ class CalibrationMetric(Metric):
         kind = "probabilities" if self.probabilities else "logits"
         predictions, labels = dim_zero_cat(self.predictions), dim_zero_cat(self.labels)
         value = evaluate(labels=labels, metrics=[self.metric], bins=self.bins, **{kind: predictions})[self.metric]
-        return torch.tensor(value, dtype=torch.float64, device=self.device)
+        precision = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
+        return torch.tensor(value, dtype=precision, device=self.device)
