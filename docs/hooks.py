@@ -22,6 +22,7 @@ KINDS = {
     "objective": "Objectives: the training loss",
     "augmentation": "Augmentations: change a training batch",
     "head": "Heads: change the logits from the representation, trained with the backbone",
+    "procedure": "Procedures: change how the weights are updated or averaged",
     "calibrator": "Calibrators: post-hoc, fitted on the calibration split",
 }
 STUDY = "<!-- estimators -->"

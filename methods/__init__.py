@@ -1,4 +1,4 @@
-"""The registry of calibration methods: losses, augmentations, heads and calibrators; one folder per kind.
+"""The registry of calibration methods: losses, augmentations, heads, procedures and calibrators; one folder per kind.
 
 The folders import all their modules, so a new file is all that a new method takes.
 """
@@ -33,5 +33,5 @@ __all__ = [
     "registry",
 ]
 
-for _kind in ("losses", "augmentations", "heads", "calibrators"):
+for _kind in ("losses", "augmentations", "heads", "procedures", "calibrators"):
     importlib.import_module(f"{__name__}.{_kind}")

@@ -22,6 +22,7 @@ from calbench.datasets import Dataset
 AFFECTS_RESULTS = False
 UNTRAINED = "calbench.benchmark.training.untrained:predict_untrained"
 TRAINING = "calbench.benchmark.training.trainer:train_cell"
+EXTENDED = "calbench.benchmark.training.extended:train_extended"
 FOLLOWING = "calbench.benchmark.training.following:calibration_metrics"
 READING = "calbench.benchmark.predictions.files:read_pair"
 
@@ -105,7 +106,8 @@ class Cell(Keyed):
         if self.training.epochs == 0:
             return source_digest(UNTRAINED)
         followed = [metrics.registry[name] for name in map(followed_metric, self.checkpoints) if name]
-        return source_digest(TRAINING, *([FOLLOWING, *followed] if followed else []))
+        training = EXTENDED if self.recipe.is_extended else TRAINING
+        return source_digest(training, *([FOLLOWING, *followed] if followed else []))
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ An entry is one row of a leaderboard: a training recipe (one objective, any augm
 of the trained network's prediction, and a chain of calibrators; both may be empty.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,14 @@ from calbench.benchmark.core.text import visible, without_paths
 from calbench.benchmark.variants import Variant
 from calbench.benchmark.variants import registry as variants
 from calbench.methods import Augmentation, BackboneInfo, Calibrator, Head, Method, Objective, registry
+from calbench.methods.running import (
+    KINDS,
+    Extended,
+    Procedure,
+    StagedAugmentation,
+    StatefulObjective,
+    ViewAugmentation,
+)
 
 AFFECTS_RESULTS = False
 
@@ -30,16 +39,27 @@ _TERM = re.compile(r"(?P<name>[^\s()]+)\s*(?:\((?P<options>.*)\))?", re.DOTALL)
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A training-time composition: one objective, any augmentations, at most one head."""
+    """A training-time composition: one objective, any augmentations, at most one head, any procedures."""
 
     objective: Objective
-    augmentations: tuple[Augmentation, ...] = ()
+    augmentations: tuple[Augmentation | StagedAugmentation | ViewAugmentation, ...] = ()
     head: Head | None = None
+    procedures: tuple[Procedure, ...] = ()
 
     @property
     def methods(self) -> tuple[Method, ...]:
         """All parts, the objective first."""
-        return (self.objective, *self.augmentations, *([self.head] if self.head else []))
+        return (self.objective, *self.augmentations, *([self.head] if self.head else []), *self.procedures)
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether a part of it acts on the whole run: see `calbench.methods.running`."""
+        return any(isinstance(method, Extended) for method in self.methods)
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes per update, in units of those of cross-entropy."""
+        return math.prod(getattr(method, "passes", 1) for method in self.methods)
 
     @cached_property
     def name(self) -> str:
@@ -135,6 +155,19 @@ class Entry:
     def predictor_name(self) -> str:
         """Recipe and derivation spelled: what the calibrators are fitted on."""
         return " + ".join([self.recipe.name, *(part.spelled() for part in self.derivation)])
+
+
+def calibration_line(entries: Iterable[Entry]) -> list[str]:
+    """The sentence above every table that names the losses that read the calibration split in training, if any do."""
+    objectives = [trial.recipe.objective for entry in entries for trial in entry.evaluated]
+    names = dict.fromkeys(o.spec.name for o in objectives if isinstance(o, StatefulObjective) and o.reads_calibration)
+    if not names:
+        return []
+    who = f"{' and '.join(names)} read{'s' if len(names) == 1 else ''}"
+    return [
+        f"In training, {who} the calibration split after every epoch; calibrators after such a loss are fitted on a"
+        " split that took part in training."
+    ]
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
@@ -266,7 +299,7 @@ def _compose(parts: Iterable[Method | Variant], label: str | None) -> Entry:
     of_members = {id(calibrator) for calibrator in member_calibrators}
     methods = [part for part in named if not isinstance(part, Variant) and id(part) not in of_members]
     spelled = " + ".join(method.spelled() for method in methods)
-    by_kind: dict[str, list[Any]] = {"objective": [], "augmentation": [], "head": [], "calibrator": []}
+    by_kind: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for method in methods:
         by_kind[method.kind].append(method)
     for kind in ("objective", "head"):
@@ -277,15 +310,34 @@ def _compose(parts: Iterable[Method | Variant], label: str | None) -> Entry:
         objective = by_kind["objective"][0]
     else:
         objective = head.default_objective() if head else registry.create(DEFAULT_OBJECTIVE)
-    if by_kind["augmentation"] and not objective.takes_soft_targets:
+    mixing = [augmentation for augmentation in by_kind["augmentation"] if isinstance(augmentation, Augmentation)]
+    if mixing and not objective.takes_soft_targets:
         raise InputError(
-            f"entry {spelled!r}: {by_kind['augmentation'][0].spec.name} makes soft targets, and the loss "
+            f"entry {spelled!r}: {mixing[0].spec.name} makes soft targets, and the loss "
             f"{objective.spec.name} is defined for hard labels only"
         )
+    _check_views(spelled, objective, by_kind["augmentation"])
     if "temperature" in objective.needs and head is None:
         raise InputError(f"entry {spelled!r}: the loss {objective.spec.name} needs a head with a temperature (tempnet)")
-    recipe = Recipe(objective, tuple(by_kind["augmentation"]), head)
+    recipe = Recipe(objective, tuple(by_kind["augmentation"]), head, tuple(by_kind["procedure"]))
     return Entry(recipe, tuple(by_kind["calibrator"]), label, chain, member_calibrators)
+
+
+def _check_views(spelled: str, objective: Objective, augmentations: list[Method]) -> None:
+    """Refuse what a loss over several views of a sample cannot be combined with."""
+    views = [augmentation for augmentation in augmentations if isinstance(augmentation, ViewAugmentation)]
+    staged = [augmentation for augmentation in augmentations if isinstance(augmentation, StagedAugmentation)]
+    if len(staged) > 1:
+        raise InputError(f"entry {spelled!r}: more than one augmentation of the stored images")
+    if not views:
+        return
+    name = views[0].spec.name
+    others = [one.spec.name for one in augmentations if one is not views[0] and not isinstance(one, StagedAugmentation)]
+    if others:
+        raise InputError(f"entry {spelled!r}: {name} makes views of the batch itself, and cannot follow {others[0]}")
+    if isinstance(objective, StatefulObjective) or "temperature" in objective.needs:
+        raise InputError(f"entry {spelled!r}: {name} combines several outputs of a sample, which {objective.spec.name} "
+                         "does not take")  # fmt: skip
 
 
 def _variants(parts: list[Method | Variant]) -> tuple[tuple[Variant, ...], tuple[Calibrator, ...]]:

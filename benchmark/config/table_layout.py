@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from calbench.benchmark.core.errors import InputError
 
 Dimension = Literal[
-    "dataset", "backbone", "entry", "recipe", "objective", "augmentation", "head", "calibrator", "checkpoint", "split",
-    "metric",
+    "dataset", "backbone", "entry", "recipe", "objective", "augmentation", "head", "procedure", "calibrator",
+    "checkpoint", "split", "metric",
 ]  # fmt: skip
 Quantity = Literal["value", "change", "reduction", "paired-reduction", "published", "difference"]
 Mark = Literal["calibrated", "same", "baseline-in-noise", "accuracy-loss", "partial", "suspect"]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from calbench.benchmark import metrics, statistics
 from calbench.benchmark.config.cell import Cell
-from calbench.benchmark.config.entry import Entry
+from calbench.benchmark.config.entry import Entry, calibration_line
 from calbench.benchmark.config.extra_splits import extra_lines
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import environment
@@ -271,6 +271,7 @@ def suite_declaration(suite: Suite, plan: list[Work]) -> Declaration:
             [work.cell.calibration for work in plan],
             trained=any(isinstance(work.cell, Cell) and work.cell.training.epochs for work in plan),
         )
+        + calibration_line(suite.entries)
         + extra_lines(suite)
         + ([TUNED] if any(entry.trials for entry in suite.entries) else []),
         baseline=suite.baseline,

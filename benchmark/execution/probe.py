@@ -44,7 +44,7 @@ def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
     following = any(map(followed_metric, cell.checkpoints))
     evaluated = (calibration + test) * len(cell.checkpoints) + (calibration * cell.training.epochs if following else 0)
     step, forward = _seconds_per_image(cell, make_devices(device, cell.training.precision))
-    seconds = step * (pool - calibration) * cell.training.epochs + forward * evaluated
+    seconds = step * cell.recipe.passes * (pool - calibration) * cell.training.epochs + forward * evaluated
     numbers = cell.dataset.num_classes + cell.backbone.info(cell.dataset).num_features + (cell.recipe.head is not None)
     return Cost(seconds, 4.0 * numbers * (calibration + test) * len(cell.checkpoints), TIMED)
 

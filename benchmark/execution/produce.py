@@ -59,7 +59,10 @@ def _(cell: Cell, store: Store, context: Context, progress: Progress) -> Produce
         from calbench.benchmark.training.untrained import predict_untrained
 
         return *predict_untrained(cell, context.data_root, context.device, progress), None
-    from calbench.benchmark.training.trainer import train_cell
+    if cell.recipe.is_extended:
+        from calbench.benchmark.training.extended import train_extended as train_cell
+    else:
+        from calbench.benchmark.training.trainer import train_cell
 
     tracked = Tracker(store.folder, cell.describe()) if context.tensorboard and RANK == 0 else contextlib.nullcontext()
     with tracked as tracker:

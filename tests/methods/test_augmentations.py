@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from calbench.benchmark.core.errors import InputError
-from calbench.methods import registry
+from calbench.methods import Augmentation, registry
 
 AUGMENTATIONS = [
-    n for n in registry if registry[n].kind == "augmentation" and registry[n].__module__.startswith("calbench.")
+    n for n in registry if issubclass(registry[n], Augmentation) and registry[n].__module__.startswith("calbench.")
 ]
 ENLARGING = ["reg-mixup"]
 """Augmentations that give more samples than the batch has."""

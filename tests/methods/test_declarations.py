@@ -10,7 +10,8 @@ import pytest
 
 from calbench.benchmark.core.registry import option_defaults, option_fields
 from calbench.methods import registry
-from calbench.methods.base import Kind, Need
+from calbench.methods.base import Need
+from calbench.methods.running import KINDS
 
 METHODS = [n for n in registry if registry[n].__module__.startswith("calbench.") and registry[n].kind != "calibrator"]
 PAPERS = sorted((Path(__file__).parents[2] / "results/reference/papers").glob("*.bib"))
@@ -20,7 +21,7 @@ KEYS = [key for path in PAPERS for key in re.findall(r"^@\w+\{([^,]+),", path.re
 @pytest.mark.parametrize("name", METHODS)
 def test_declaration(name):
     method = registry[name]
-    assert method.kind in get_args(Kind)
+    assert method.kind in KINDS
     assert method.needs <= set(get_args(Need))
     assert method.spec.paper is None or method.spec.paper in KEYS, "the paper is cited in a .bib file"
     formula = inspect.getdoc(method).splitlines()[0]

@@ -84,7 +84,8 @@ def test_families_of_an_entry_with_everything(results):
         entry="x", label="x", recipe="focal + calattn", calibrator="temperature-scaling", methods=methods
     )
     assert families(view, "x") == {
-        "objective": "focal", "augmentation": "none", "head": "calattn", "calibrator": "temperature-scaling",
+        "objective": "focal", "augmentation": "none", "head": "calattn", "procedure": "none",
+        "calibrator": "temperature-scaling",
         "recipe": "focal + calattn",
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
 from calbench.benchmark.report.tables.view import Key, Stat, View, Views
 from calbench.benchmark.results.records import RunRecord
 
-FAMILIES = ("objective", "augmentation", "head", "calibrator")
+FAMILIES = ("objective", "augmentation", "head", "procedure", "calibrator")
 QUANTITY_LABELS: dict[Quantity, str] = {
     "value": "ours", "change": "Δ", "reduction": "reduction", "paired-reduction": "reduction",
     "published": "published", "difference": "difference",
