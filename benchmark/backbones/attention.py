@@ -1,8 +1,10 @@
 """Access to the attention of timm's transformers: where it is, its temperature, and its scores."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 from calbench.benchmark.core.errors import InputError
@@ -108,3 +110,20 @@ def attention_scores(network: nn.Module, see: SeeScores) -> Iterator[None]:
 
 def _seen_by(see: SeeScores, name: str) -> Callable[[nn.Module, tuple, Tensor], Tensor | None]:
     return lambda _module, _inputs, scores: see(name, scores)
+
+
+def normalised_entropy(scores: Tensor) -> Tensor:
+    """The entropy of attention over the logarithm of the number of keys, mean over heads and queries.
+
+    Args:
+        scores: attention after the softmax (N, heads, queries, keys); rows sum to 1.
+
+    Returns:
+        (N,), 1 for even attention and 0 for attention on one key.
+
+    Example:
+        >>> normalised_entropy(torch.full((1, 2, 4, 4), 0.25))
+        tensor([1.])
+    """
+    entropy = torch.special.entr(scores.double()).sum(-1)
+    return (entropy / math.log(scores.shape[-1])).mean((1, 2)).float()

@@ -71,6 +71,7 @@ class Checker:
             for backbone in suite.backbones:
                 training = self._at(("training",), lambda d=dataset, b=backbone: suite.training_for(d, b))
                 info = self._at(("backbones",), lambda d=dataset, b=backbone: b.info(d))
+                self._at(("training",), lambda t=training, i=info: _curve_check(t, i))
                 for i, row in enumerate(suite.entries):
                     for entry in row.evaluated:
                         self._at(("entries", i), lambda e=entry, p=(info, dataset, training): self._entry(suite, e, *p))
@@ -146,3 +147,9 @@ def _protocol(spec: str | dict[str, Any]) -> Protocol:
         if "out-of-distribution" in metric_registry[name].needs:
             raise InputError(f"protocol.metrics: {name} is taken of every out-of-distribution split by itself")
     return protocol
+
+
+def _curve_check(training: TrainingConfig, backbone: BackboneInfo) -> None:
+    """Raise an `InputError` where the attention of a network without any is to be recorded."""
+    if training.attention_curve and not backbone.has_patch_tokens:
+        raise InputError(f"attention_curve records the entropy of attention, and {backbone.name} has no attention")

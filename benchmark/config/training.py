@@ -40,7 +40,9 @@ class TrainingConfig(BaseModel):
     GPUs that have it and float32 elsewhere; ``micro_batch`` splits a batch to save memory (0: whole batches; halved by
     itself when CUDA runs out of memory); ``save_seconds`` is the least time between two saved states of a running cell,
     and has no influence on the predictions. ``threads`` is how many threads a cell computes with on the CPU: more of
-    them change the last digits, so the number is part of the key, and the number of jobs is not.
+    them change the last digits, so the number is part of the key, and the number of jobs is not. ``attention_curve``
+    records the attention entropy of every block and the calibration split's metrics after each epoch; it changes no
+    prediction.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,7 +66,8 @@ class TrainingConfig(BaseModel):
     micro_batch: Annotated[int, Field(ge=0)] = 0
     save_seconds: NonNegative = 60.0
     threads: Count = 1
+    attention_curve: bool = False
 
     def identity(self) -> dict[str, object]:
         """The options that can change predictions."""
-        return self.model_dump(mode="json", exclude={"save_seconds", "micro_batch", "compile"})
+        return self.model_dump(mode="json", exclude={"save_seconds", "micro_batch", "compile", "attention_curve"})

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from calbench.benchmark.backbones.attention import attention_blocks, attention_scores
+from calbench.benchmark.backbones.attention import attention_blocks, attention_scores, normalised_entropy
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.data.batches import EvalBatches
 from calbench.benchmark.diagnostics import significance as tests
-from calbench.benchmark.diagnostics.scores import normalised_entropy, patch_attention, rollout, spikiness
+from calbench.benchmark.diagnostics.scores import patch_attention, rollout, spikiness
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.training.devices import make_devices
 from calbench.benchmark.training.prediction import load_classifier

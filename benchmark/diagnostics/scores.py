@@ -1,27 +1,9 @@
 """Measures of attention scores: how even they are, and where the information of a token comes from."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-
-def normalised_entropy(scores: Tensor) -> Tensor:
-    """The entropy of attention over the logarithm of the number of keys, mean over heads and queries.
-
-    Args:
-        scores: attention after the softmax (N, heads, queries, keys); rows sum to 1.
-
-    Returns:
-        (N,), 1 for even attention and 0 for attention on one key.
-
-    Example:
-        >>> normalised_entropy(torch.full((1, 2, 4, 4), 0.25))
-        tensor([1.])
-    """
-    entropy = torch.special.entr(scores.double()).sum(-1)
-    return (entropy / math.log(scores.shape[-1])).mean((1, 2)).float()
 
 
 def spikiness(scores: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from calbench.benchmark.predictions.predictions import Predictions, SplitPredict
 from calbench.benchmark.store.names import DamagedError
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsByRule
+from calbench.benchmark.training.attention_curve import attention_course
 from calbench.benchmark.training.checkpoints import Checkpoints
 from calbench.benchmark.training.devices import Devices, make_devices
 from calbench.benchmark.training.following import calibration_metrics
@@ -167,6 +168,8 @@ class Trainer:
             values = calibration_metrics(self._predict("calibration"))
             self.checkpoints.update(self.epoch, values, self.evaluated)
             entry |= {name: round(value, 6) for name, value in values.items()}
+        if self.cell.training.attention_curve:
+            entry |= attention_course(self.evaluated, self.data, self.devices)
         self.history.append(entry)
         self.log.append(f"{json.dumps(entry)} {time.perf_counter() - started:.2f} s")
 

@@ -4,8 +4,9 @@ import torch
 from scipy.stats import entropy, kstest, spearmanr
 from sklearn.metrics import roc_auc_score
 
+from calbench.benchmark.backbones.attention import normalised_entropy
 from calbench.benchmark.diagnostics.relations import misclassification_auroc, rank_correlation
-from calbench.benchmark.diagnostics.scores import normalised_entropy, patch_attention, rollout, spikiness
+from calbench.benchmark.diagnostics.scores import patch_attention, rollout, spikiness
 from calbench.benchmark.diagnostics.significance import (
     benjamini_hochberg,
     local_fdr,
