@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -43,22 +43,22 @@ class ArrayFile(LocalDataset):
     @property
     def channels(self) -> int:
         """Channels of the images."""
-        return self._splits.train.images.shape[1]
+        return self._training_images.shape[1]
 
     @property
     def image_size(self) -> int:
         """Pixels."""
-        return self._splits.train.images.shape[-1]
+        return self._training_images.shape[-1]
 
     @property
     def mean(self) -> tuple[float, ...]:
         """Mean per channel of the training images (8-bit images scaled to 0..1)."""
-        return _statistics(self._splits.train.images)[0]
+        return _statistics(self._training_images)[0]
 
     @property
     def std(self) -> tuple[float, ...]:
         """Standard deviation per channel of the training images, on the same scale; at least a thousandth."""
-        return _statistics(self._splits.train.images)[1]
+        return _statistics(self._training_images)[1]
 
     def load(self, root: Path) -> Splits:
         """Read and check the file; `root` is not read."""
@@ -72,6 +72,10 @@ class ArrayFile(LocalDataset):
     def _splits(self) -> Splits:
         return _load(self.path, file_state(self.path), self.layout, self.classes)
 
+    @property
+    def _training_images(self) -> Tensor:
+        return cast("Tensor", self._splits.train.images)
+
 
 @lru_cache(maxsize=1)
 def _load(path: Path, _state: State, layout: str, classes: int) -> Splits:
@@ -79,19 +83,16 @@ def _load(path: Path, _state: State, layout: str, classes: int) -> Splits:
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise InputError(f"array file {path.name}: has no array {missing[0]!r}; expected {', '.join(ARRAYS)}")
-    train, test = (
-        Split(
-            _images(path, f"{part}_images", arrays[f"{part}_images"], layout),
-            _labels(path, f"{part}_labels", arrays[f"{part}_labels"], classes),
-        )
-        for part in ("train", "test")
-    )
-    for part, split in (("train", train), ("test", test)):
-        if len(split.images) != len(split.labels) or len(split) == 0:
+    parts = ("train", "test")
+    images = [_images(path, f"{part}_images", arrays[f"{part}_images"], layout) for part in parts]
+    labels = [_labels(path, f"{part}_labels", arrays[f"{part}_labels"], classes) for part in parts]
+    for part, pixels, classes_of in zip(parts, images, labels, strict=True):
+        if len(pixels) != len(classes_of) or len(pixels) == 0:
             raise InputError(f"array file {path.name}: {part}_images and {part}_labels are empty or differ in number")
-    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
+    train, test = images
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise InputError(f"array file {path.name}: train_images and test_images differ in shape or type")
-    return Splits(train, test)
+    return Splits(Split(train, labels[0]), Split(test, labels[1]))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ The protocol takes the calibration split from the training pool, the same way fo
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import Tensor
 from torch.utils.data import Dataset as StreamedImages
@@ -36,7 +36,7 @@ class Split:
     def subset(self, indices: Tensor) -> "Split":
         """The samples at `indices` (int64), in that order."""
         in_memory = isinstance(self.images, Tensor)
-        images = self.images[indices] if in_memory else Subset(self.images, indices.tolist())
+        images = self.images[indices] if in_memory else Subset(cast("StreamedImages", self.images), indices.tolist())
         posterior = None if self.posterior is None else self.posterior[indices]
         return Split(images, self.labels[indices], posterior)
 

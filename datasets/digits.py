@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -32,7 +33,7 @@ class Digits(Dataset):
         """Load from the installed scikit-learn; `root` is not read. The 17 grey levels are spread over 0..255."""
         from sklearn.datasets import load_digits
 
-        bunch = load_digits()
+        bunch = cast("Any", load_digits())  # a Bunch
         images = torch.from_numpy((bunch.images * (255 / 16)).round().astype("uint8"))[:, None]
         split = Split(images, torch.from_numpy(bunch.target.astype("int64")))
         train, test = stratified_split(split.labels, _TEST_FRACTION, seed=0)

@@ -39,7 +39,7 @@ class ImageNet(LocalDataset):
 
     def load(self, root: Path) -> Splits:
         """List the files; the pixels are read when they are needed."""
-        return Splits(*[self._split(self._listing(part)) for part in ("train", "val")])
+        return Splits(self._split(self._listing("train")), self._split(self._listing("val")))
 
     def num_samples(self, root: Path) -> tuple[int, int]:
         """The numbers of files."""

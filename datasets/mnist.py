@@ -41,8 +41,8 @@ class IDXDataset(Dataset, ABC):
         for images, labels, path in zip(tensors[::2], tensors[1::2], paths[::2], strict=True):
             if images.dim() != 3 or labels.shape != images.shape[:1]:
                 raise InputError(f"{self.spec.name}: {path.name} and its labels do not fit together")
-        splits = [Split(tensors[i][:, None], tensors[i + 1].long()) for i in (0, 2)]
-        return Splits(*splits)
+        train, test = (Split(tensors[i][:, None], tensors[i + 1].long()) for i in (0, 2))
+        return Splits(train, test)
 
     def num_samples(self, root: Path) -> tuple[int, int]:
         """The published sizes."""

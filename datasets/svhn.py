@@ -29,7 +29,8 @@ class SVHN(Dataset):
 
         listed = [SOURCE.split_list[split] for split in ("train", "test")]
         files = [RemoteFile(name, md5, (url,)) for url, name, md5 in listed]
-        return Splits(*[_read(path) for path in ensure_files(root, self.spec.name, files)])
+        train, test = map(_read, ensure_files(root, self.spec.name, files))
+        return Splits(train, test)
 
     def num_samples(self, root: Path) -> tuple[int, int]:
         """The published sizes."""

@@ -46,7 +46,8 @@ class TinyImageNet(Dataset):
                 if not _is_unpacked(root):
                     safe_extract(path, root)
                     write_atomically(root / UNPACKED, self._content(root).encode())
-        return Splits(*[decoded_split(part, self.image_size, root) for part in self._listings(root)])
+        train, test = (decoded_split(part, self.image_size, root) for part in self._listings(root))
+        return Splits(train, test)
 
     def num_samples(self, root: Path) -> tuple[int, int]:
         """The published sizes."""

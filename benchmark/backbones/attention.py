@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ SeeScores = Callable[[str, Tensor], Tensor | None]
 """Gets the name of a block's attention and its scores (N, heads, queries, keys); may return other scores to use."""
 
 
-def attention_blocks(network: nn.Module) -> dict[str, nn.Module]:
+def attention_blocks(network: nn.Module) -> dict[str, Any]:
     """The self-attention modules of `network` by name, in the order of the forward pass.
 
     These are timm's ``Attention`` (ViT, DeiT) and ``WindowAttention`` (Swin), and every module built like them: one

@@ -5,7 +5,7 @@ The stem is one 3 x 3 convolution of stride 1 without pooling, as Guo et al. (20
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from torch import nn
 
@@ -130,7 +130,7 @@ class DenseNet121(CNN32):
         from timm.models.densenet import DenseNet
 
         model = DenseNet(growth_rate=32, block_config=(6, 12, 24, 16), num_classes=num_classes, in_chans=channels)
-        stem = nn.Conv2d(channels, model.features.conv0.out_channels, 3, padding=1, bias=False)
+        stem = nn.Conv2d(channels, cast("nn.Conv2d", model.features.conv0).out_channels, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(stem.weight)
         model.features.conv0, model.features.pool0 = stem, nn.Identity()
         return model

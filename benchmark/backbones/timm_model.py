@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 import torch
 from pydantic import Field
@@ -65,10 +65,12 @@ class TimmNetwork(Backbone, ABC):
         """As of every component, with timm's name, and the hash of the checkpoint in place of its path."""
         plain = super().identity() | {"timm": self.timm_name}
         if self.checkpoint is not None:
-            plain["options"] = plain["options"] | {"checkpoint": weights.checkpoint_digest(self.checkpoint)}
+            plain["options"] = cast("Any", plain["options"]) | {
+                "checkpoint": weights.checkpoint_digest(self.checkpoint)
+            }
         return plain
 
-    def build(self, num_classes: int, channels: int, image_size: int) -> nn.Module:
+    def build(self, num_classes: int, channels: int, image_size: int) -> "TimmBackbone":
         """Make the network, with its weights where the options ask for them."""
         return self._make(num_classes, channels, image_size, self.pretrained, self.checkpoint)
 

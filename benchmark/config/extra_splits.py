@@ -235,8 +235,10 @@ def _patches(options: ShiftOptions, dataset: Dataset, features: bool) -> list[Ex
 
 def _published(options: ShiftOptions, dataset: Dataset, shifted: SetPrints | None, features: bool) -> list[ExtraSplit]:
     splits: list[ExtraSplit] = []
-    if options.sets and shifted is None:
-        raise TypeError("a plan with published shifted sets needs their content hashes")
+    if shifted is None:
+        if options.sets:
+            raise TypeError("a plan with published shifted sets needs their content hashes")
+        return splits
     for one in options.made_sets():
         fingerprint, classes = shifted(one, dataset)
         for part in one.split_names():
@@ -266,9 +268,10 @@ def extra_lines(suite: "Suite") -> list[str]:
         sets = shift.made_sets()
         lines.append(f"Published shifted sets: {', '.join(one.spelled() for one in sets)}.")
         lines += [f"{one.spelled()} {one.note}." for one in sets if one.note]
+    others = [] if ood is None else ood.made_sets()
     for dataset in suite.datasets if ood is not None else ():
-        parts = []
-        for group, other in ood.made_sets():
+        parts: list[str] = []
+        for group, other in others:
             if same_data(other, dataset):
                 parts.append(f"{other.spelled()} left out, being the dataset itself")
                 continue

@@ -118,7 +118,7 @@ class OODOptions(BaseModel):
             InputError: an unknown name or option, or a set named twice.
         """
         groups: tuple[Literal["near", "far"], ...] = ("near", "far")
-        sets = [
+        sets: list[tuple[Literal["near", "far"], Dataset]] = [
             (group, make_component(term, dataset_registry.create)) for group in groups for term in getattr(self, group)
         ]
         names = [dataset.spelled() for _, dataset in sets]

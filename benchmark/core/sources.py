@@ -2,9 +2,9 @@
 
 From a class or function, every name in its source is followed to the top-level definition it refers to, through imports
 and in closure. What is followed is calbench itself and the user's code (a plug-in, the modules it imports), not
-installed libraries. Comments, docstrings, formatting, annotations of functions, and the module that a definition is in
-do not count. Modules that cannot change a number say so with ``AFFECTS_RESULTS = False``; an edit that is known to
-change nothing is declared in ``unchanged.yaml`` (see `calbench.benchmark.core.unchanged`).
+installed libraries. Comments, docstrings, formatting, annotations of functions, ``typing.cast``, and the module that a
+definition is in do not count. Modules that cannot change a number say so with ``AFFECTS_RESULTS = False``; an edit that
+is known to change nothing is declared in ``unchanged.yaml`` (see `calbench.benchmark.core.unchanged`).
 """
 
 import ast
@@ -71,7 +71,8 @@ class _Module:
     def code(self, name: str) -> str:
         """The hash of `statements`."""
         if name not in self.codes:
-            self.codes[name] = _hash(self.statements(name))
+            casts = frozenset(local for local, target in self.imports.items() if target == ("typing", "cast"))
+            self.codes[name] = _hash(self.statements(name), casts)
         return self.codes[name]
 
     def read(self, statements: Iterable[ast.stmt]) -> None:
@@ -230,22 +231,29 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
     return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else ()
 
 
-def _hash(statements: list[ast.stmt]) -> str:
+def _hash(statements: list[ast.stmt], casts: frozenset[str]) -> str:
     """A hash of statements without what cannot change a result; empty for no statements."""
-    text = repr([_plain(statement) for statement in statements])
+    text = repr([_plain(statement, casts) for statement in statements])
     return hashlib.sha256(text.encode()).hexdigest()[:16] if statements else ""
 
 
 _LEFT_OUT = frozenset({"ctx", "type_comment", "kind", "returns", "type_params"})
 
 
-def _plain(node: Any) -> Any:
-    """A syntax tree as nested tuples, equal for sources that differ in comments, docstrings or annotations only."""
+def _plain(node: Any, casts: frozenset[str]) -> Any:
+    """A syntax tree as nested tuples, equal for sources that differ in comments, docstrings or annotations only.
+
+    Args:
+        node: a node, a list of nodes, or a constant.
+        casts: the local names of ``typing.cast``, which returns its second argument.
+    """
     if isinstance(node, list):
         items = cast("list[object]", node)
-        return [_plain(item) for item in items if not (isinstance(item, ast.stmt) and _changes_nothing(item))]
+        return [_plain(item, casts) for item in items if not (isinstance(item, ast.stmt) and _changes_nothing(item))]
     if not isinstance(node, ast.AST):
         return node
+    if isinstance(node, ast.Call) and _is_cast(node, casts):
+        return _plain(node.args[1], casts)
     skipped = set(_LEFT_OUT)
     if isinstance(node, ast.arg):
         skipped.add("annotation")
@@ -256,8 +264,12 @@ def _plain(node: Any) -> Any:
             decorators: list[ast.expr] = value or []
             value = [one for one in decorators if not _is_registration(one)]
         if name not in skipped and value not in (None, []):
-            fields.append((name, _plain(value)))
+            fields.append((name, _plain(value, casts)))
     return (type(node).__name__, *fields)
+
+
+def _is_cast(node: ast.Call, casts: frozenset[str]) -> bool:
+    return isinstance(node.func, ast.Name) and node.func.id in casts and len(node.args) == 2
 
 
 def _changes_nothing(statement: ast.stmt) -> bool:

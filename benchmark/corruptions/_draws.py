@@ -29,7 +29,7 @@ class Draws:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def _fill(self, shape: tuple[int, ...], dtype: Any, draw: Callable[[int, np.ndarray], None]) -> Tensor:
+    def _fill(self, shape: tuple[int, ...], dtype: Any, draw: Callable[[int, np.ndarray], object]) -> Tensor:
         """Let `draw` write each image's numbers into its row; the streams go on where they were left."""
         rows = np.empty((len(self), *shape), dtype)
         for row, index in enumerate(self.indices):

@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ def separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def gaussian_matrix(size: int, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> Tensor:
+def gaussian_matrix(
+    size: int, sigma: float, mode: Literal["nearest", "reflect"] = "nearest", truncate: float = 4.0
+) -> Tensor:
     """The Gaussian filter of `scipy.ndimage` along one axis of `size` pixels, as a matrix (size, size)."""
     if sigma == 0:
         return torch.eye(size)

@@ -6,6 +6,7 @@ normalised there, a batch at a time; sets that do not fit stream through `calben
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -115,8 +116,8 @@ class TrainBatches:
         self.augment = augment
         self.labels = split.labels.to(self.device)
         self.resident = isinstance(split.images, Tensor)
-        self.images = split.images.to(self.device) if self.resident else None
-        dtype = split.images.dtype if self.resident else torch.uint8
+        self.images = cast("Tensor", split.images).to(self.device) if self.resident else None
+        dtype = cast("Tensor", split.images).dtype if self.resident else torch.uint8
         self.transform = Transform(config, dtype, self.device)
 
     def __len__(self) -> int:
@@ -136,7 +137,7 @@ class TrainBatches:
         offsets, mirrored = self._draw(len(self.split))
         for chunk in chunks:
             chosen = chunk.to(self.device, non_blocking=True)
-            images = self.images.index_select(0, chosen)
+            images = cast("Tensor", self.images).index_select(0, chosen)
             if offsets is not None or mirrored is not None:
                 corner = offsets.index_select(1, chosen) if offsets is not None else None
                 flips = mirrored.index_select(0, chosen) if mirrored is not None else None

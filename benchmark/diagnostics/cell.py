@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,8 +96,9 @@ class _Probe:
     def __init__(self, network: nn.Module, cell: Cell, options: Options) -> None:
         self.network, self.options, self.seed = network, options, cell.seed
         attention_blocks(network)  # raises an error if there is none
-        self.has_cls_token = bool(network.backbone.has_cls_token)
-        self.prefix = int(network.backbone.prefix_tokens)
+        backbone: Any = network.backbone
+        self.has_cls_token = bool(backbone.has_cls_token)
+        self.prefix = int(backbone.prefix_tokens)
         self.patch = patch_size(network)
         self.measures: dict[tuple[str, str], list[np.ndarray]] = {}
         self.columns: dict[str, list[Tensor]] = {"logits": [], "temperature": [], "labels": []}

@@ -1,11 +1,12 @@
 """Figures of a diagnosis: entropy over blocks, relations, temperature curves, attention maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from calbench.benchmark.report.figures.base import INK, MARKERS, PALETTE, new_figure, short, style
 
@@ -59,7 +60,7 @@ def _over_blocks(rows: pd.DataFrame) -> Figure:
         style_: dict[str, Any] = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
         axes.plot(means.index + 1, means.to_numpy(), label=label, **style_)
     axes.set(xlabel="block", ylabel="entropy / log N", ylim=(0, 1.02))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    cast("MaxNLocator", axes.xaxis.get_major_locator()).set_params(integer=True)
     axes.legend(loc="lower left")
     return figure
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from calbench.benchmark.predictions.predictions import Predictions
-from calbench.methods import Calibrator, registry
+from calbench.methods.calibrators.tempnet_posthoc import TempNetPosthoc
 from calbench.methods.solvers.iso_entropy import iso_entropy_temperatures
 from calbench.methods.solvers.nll import mean_nll
 
@@ -25,7 +25,7 @@ class TempNetControl:
         nll_control: the same under tau*.
     """
 
-    calibrator: Calibrator
+    calibrator: TempNetPosthoc
     gap: float
     entropy_target: float
     nll_tempnet: float
@@ -48,7 +48,7 @@ def tempnet_temperatures(predictions: Predictions, rule: str) -> TempNetControl:
         rule: the checkpoint rule.
     """
     calibration, test = predictions[rule, "calibration"], predictions[rule, "test"]
-    calibrator = registry.create("tempnet-posthoc")
+    calibrator = TempNetPosthoc()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         calibrator.fit(calibration.logits, calibration.labels)

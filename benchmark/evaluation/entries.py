@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -209,7 +209,7 @@ def _temperature_rows(fitted: list[Calibrator], part: SplitPredictions) -> list[
     They are two quantities: a fitted temperature is the best one for fixed logits; the level of a head's is not
     identified, since the classifier trained with it can make up for any factor.
     """
-    fitted_ones = [c.temperature_ for c in fitted if isinstance(getattr(c, "temperature_", None), float)]
+    fitted_ones = [cast("Any", c).temperature_ for c in fitted if isinstance(getattr(c, "temperature_", None), float)]
     values = {"temperature": fitted_ones[-1]} if fitted_ones else {}
     if part.temperature is not None:
         values["head-temperature"] = float(part.temperature.double().mean())
@@ -227,5 +227,5 @@ def _diagram(part: SplitPredictions, bins: int) -> dict[str, Any]:
 
 def oracle_predictions(split: SplitPredictions) -> SplitPredictions:
     """The Bayes posterior itself as predictions: what no method can beat but by chance."""
-    log_posterior = split.posterior.clamp_min(1e-300).log()
+    log_posterior = cast("Tensor", split.posterior).clamp_min(1e-300).log()
     return SplitPredictions(log_posterior, split.labels, posterior=split.posterior)

@@ -1,6 +1,7 @@
 """The score by which a tuned entry's options are chosen: the NLL of the calibration split, never of the test split."""
 
 from dataclasses import fields
+from typing import Any, cast
 
 import torch
 from torch.nn import functional
@@ -38,7 +39,9 @@ def tuning_score(part: SplitPredictions, calibrators: tuple[Calibrator, ...]) ->
 
 def _rows(part: SplitPredictions, keep: torch.Tensor) -> SplitPredictions:
     values = {field.name: getattr(part, field.name) for field in fields(part)}
-    return SplitPredictions(**{name: None if value is None else value[keep] for name, value in values.items()})
+    return SplitPredictions(
+        **cast("Any", {name: None if value is None else value[keep] for name, value in values.items()})
+    )
 
 
 def score_name(calibrators: tuple[Calibrator, ...], protocol: Protocol) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 
 import joblib
 
@@ -117,7 +117,7 @@ class _Pool:
             return
         if kind == "stop":
             raise value
-        work = worker.work
+        work = cast("Work", worker.work)  # a worker writes while it works
         if kind == "end":
             worker.work = None
             if value == "busy":

@@ -1,7 +1,7 @@
 """Compares calibrators on predictions in memory, as a suite of one cell with a store in memory."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from calbench.benchmark.config.cell import ArrayCell, External
 from calbench.benchmark.config.entry import DEFAULT_OBJECTIVE, Entry, parse_entry
@@ -61,7 +61,7 @@ def chain_name(chain: Chain) -> str:
 
 
 def compare_calibrators(
-    predictions: Predictions, chains: Iterable[Chain] | dict[str, Chain], *, protocol: Protocol, name: str,
+    predictions: Predictions, chains: list[Chain] | dict[str, Chain], *, protocol: Protocol, name: str,
     calibration: str = "", command: str = "", progress: Progress = lambda done, total, entry: None,
 ) -> Results:  # fmt: skip
     """Fit every chain on the calibration split, evaluate it on the other splits, and compare it with no calibration.

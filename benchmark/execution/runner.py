@@ -167,7 +167,7 @@ def _check_optimizers(todo: list[Work]) -> None:
     if names:
         from timm.optim import list_optimizers  # heavy: a run with nothing to train does not import it
 
-        check_names("training.optimizer", sorted(names), list_optimizers())
+        check_names("training.optimizer", sorted(names), map(str, list_optimizers()))
 
 
 def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Reporter) -> None:

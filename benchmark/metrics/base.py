@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -130,7 +130,7 @@ def cost(values: V, better: str | None) -> V:
         better: ``"lower"`` or None for the values themselves, ``"higher"`` for their negative, ``"zero"`` for their
             distance from it.
     """
-    return abs(values) if better == "zero" else -values if better == "higher" else values
+    return abs(cast("Any", values)) if better == "zero" else -cast("Any", values) if better == "higher" else values
 
 
 def relative_reduction(value: V, base: V, better: str | None) -> V:
@@ -143,11 +143,11 @@ def relative_reduction(value: V, base: V, better: str | None) -> V:
         base: the baseline's, of the same shape.
         better: see `cost`.
     """
-    gain = cost(base, better) - cost(value, better)
+    gain = cast("Any", cost(base, better)) - cast("Any", cost(value, better))
     if isinstance(base, float):  # once a row of a large table, where NumPy's calls would be most of the cost
-        return 100 * gain / abs(base) if base else float("nan")
-    zero = np.equal(base, 0)
-    return np.where(zero, np.nan, 100 * gain / np.where(zero, 1, np.abs(base)))
+        return 100 * gain / abs(base) if base else cast("Any", float("nan"))
+    zero = np.equal(cast("Any", base), 0)
+    return cast("Any", np.where(zero, np.nan, 100 * gain / np.where(zero, 1, np.abs(cast("Any", base)))))
 
 
 def make_all(names: Sequence[str], bins: int) -> dict[str, Metric]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -164,7 +164,7 @@ class _EntryCollector(_ClasswiseCollector):
         self._keep(torch.cat([rows, rows]), torch.cat([own, first]), torch.cat([-above, above]))
 
     def _keep(self, rows: Tensor, cells: Tensor, values: Tensor) -> None:
-        self.parts.append(tuple(part.cpu().numpy() for part in (rows + self.source.offset, cells, values)))
+        self.parts.append(cast("Any", tuple(part.cpu().numpy() for part in (rows + self.source.offset, cells, values))))
 
     @override
     def result(self) -> ClasswiseEntries:

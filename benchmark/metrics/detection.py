@@ -7,6 +7,7 @@ As in `calbench.benchmark.metrics.ood`, a score is higher the more a sample look
 # Some functions of torch have no complete types.
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -215,7 +216,7 @@ def _declare_one(
     class OfScore(OODMetric):
         __doc__ = meaning
         score = name
-        better = direction
+        better = cast("Any", direction)
 
         def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
             return function(inside, outside)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -174,13 +174,13 @@ class Truth(_RowPart):
 
     @override
     def columns(self, block: Block) -> dict[str, Tensor]:
-        accuracy = block.posterior.gather(1, block.prediction[:, None])[:, 0]
+        accuracy = cast("Tensor", block.posterior).gather(1, block.prediction[:, None])[:, 0]
         return {"divergence": _divergence(block), "accuracy": accuracy}
 
 
 def _divergence(block: Block) -> Tensor:
     log_p = block.scores.double().log_softmax(dim=1) if block.is_logits else block.probabilities.double().log()
-    q = block.posterior
+    q = cast("Tensor", block.posterior)
     return (torch.special.xlogy(q, q) - torch.where(q > 0, q * log_p, 0)).sum(dim=1)
 
 

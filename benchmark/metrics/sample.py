@@ -5,7 +5,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy import sparse
@@ -271,7 +271,7 @@ def column_sums(source: Source, counts: Array) -> Array:
     Returns:
         (R, K) float64.
     """
-    return sum(source.map_stripes(lambda stripe: _stripe_column_sums(stripe, counts)))
+    return cast("Array", sum(source.map_stripes(lambda stripe: _stripe_column_sums(stripe, counts))))
 
 
 def _stripe_column_sums(source: Source, counts: Array) -> Array:

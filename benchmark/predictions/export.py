@@ -3,6 +3,7 @@
 import importlib.util
 import warnings
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,8 @@ def export(calibrator: Calibrator, folder: str | Path) -> list[Path]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit is deprecated, and nothing else runs without calbench
-            torch.jit.trace(module, example, check_trace=False).save(str(folder / TORCH_NAME))
+            traced = cast("torch.jit.ScriptModule", torch.jit.trace(module, example, check_trace=False))
+            traced.save(str(folder / TORCH_NAME))
             if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxscript"):
                 _write_onnx(module, example, folder / ONNX_NAME)
     except (RuntimeError, NotImplementedError) as error:

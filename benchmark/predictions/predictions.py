@@ -1,11 +1,19 @@
 """The predictions of a cell: logits, labels, features and temperatures of its calibration and test splits."""
 
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
+
+
+class Scores(TypedDict, total=False):
+    """One of the two: what metrics take."""
+
+    logits: Tensor
+    probabilities: Tensor
 
 
 @dataclass
@@ -30,7 +38,7 @@ class SplitPredictions:
     posterior: Tensor | None = None
     probabilities: Tensor | None = None
 
-    def scores(self) -> dict[str, Tensor]:
+    def scores(self) -> "Scores":
         """What metrics take, by argument: ``probabilities`` if the predictions came as such, otherwise ``logits``."""
         return {"logits": self.logits} if self.probabilities is None else {"probabilities": self.probabilities}
 

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.choice import choose
+from calbench.benchmark.predictions.columns import Field
 from calbench.benchmark.predictions.convert import Numbers, convert
 from calbench.benchmark.predictions.label_files import LabelFile, matched, read_labels
 from calbench.benchmark.predictions.parts import ALL, CALIBRATION, TEST, Part, find_parts
@@ -61,7 +63,7 @@ def _labels_of(labels: dict[str, LabelFile] | None, name: str, split: str, where
 def _read_part(part: Part, labels: LabelFile | None, source: Source, has_header: bool) -> Numbers:
     choice = choose(part, source, labels is not None, has_header)
     if labels is None:
-        return convert(choice, choice.labels.load(), source)
+        return convert(choice, cast("Field", choice.labels).load(), source)
     rows = choice.scores.leaf.shape[0] if choice.scores.leaf.shape else 0
     values, notes = matched(labels, part.fields, rows, source.id_key)
     numbers = convert(choice, values, source)

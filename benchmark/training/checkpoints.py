@@ -1,7 +1,7 @@
 """Checkpoint rules: which epoch of a run is evaluated."""
 
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Checkpoints:
     def update(self, epoch: int, metrics: dict[str, float], model: nn.Module) -> None:
         """Look at the metrics of an epoch's calibration split and keep the weights where they are the best so far."""
         for rule in self.following:
-            metric = followed_metric(rule)
+            metric = cast("str", followed_metric(rule))
             score = -cost(metrics[metric], better_direction(metric))
             if rule not in self.best or score > self.best[rule]["score"]:
                 weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

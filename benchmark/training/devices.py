@@ -1,8 +1,9 @@
 """Device and precision of a run, through accelerate."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -38,9 +39,9 @@ class Devices:
         """The values of all processes, in the order of their ranks."""
         return gather_object([value]) if self.world > 1 else [value]
 
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
+    def prepare(self, model: Callable[..., Any], optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
         """The model with mixed precision, and the optimiser with gradient scaling where that needs it."""
-        return self.accelerator.prepare(model, optimizer)
+        return cast("tuple[Any, Any]", self.accelerator.prepare(model, optimizer))
 
     def backward(self, loss: Tensor) -> None:
         """Backward pass, scaled where the precision needs it."""

@@ -1,5 +1,7 @@
 """timm's optimisers and learning-rate schedules, from the options of a suite."""
 
+from typing import Any, cast
+
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -48,10 +50,10 @@ def make_schedule(optimizer: torch.optim.Optimizer, training: TrainingConfig, up
         decay_milestones=milestones,
         decay_rate=training.decay_rate,
         min_lr=0.0,
-        warmup_epochs=training.warmup_epochs,
+        warmup_epochs=cast("Any", training.warmup_epochs),  # timm takes fractions
         warmup_lr=training.lr * WARMUP_START,
         cooldown_epochs=0,
         step_on_epochs=False,
         updates_per_epoch=updates_per_epoch,
     )
-    return schedule
+    return cast("Scheduler", schedule)

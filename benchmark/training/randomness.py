@@ -1,7 +1,7 @@
 """Random streams of training: determined by seed and epoch, with states that can be saved within an epoch."""
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def seed_everything(seed: int, epoch: int, generator: torch.Generator) -> None:
 
 def random_states(generator: torch.Generator) -> dict[str, Any]:
     """The states of all random streams that training draws from, as plain data and tensors."""
-    numbers = np.random.get_state()  # noqa: NPY002 - plug-ins may use the global state
+    numbers = cast("tuple[Any, ...]", np.random.get_state())  # noqa: NPY002 - plug-ins may use the global state
     return {
         "generator": generator.get_state(),
         "torch": torch.get_rng_state(),

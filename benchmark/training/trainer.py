@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +157,7 @@ class Trainer:
                     self.partial = {"steps": step + 1, "total": total, "random": states}
                     raise stopping.Stopped
             elif step == done - 1:  # batches sample at their start; restore the states saved at the stop
-                set_random_states(self.partial["random"], self.generator)
+                set_random_states(cast("dict[str, Any]", self.partial)["random"], self.generator)
         self.partial = None
         self.epoch += 1
         loss = sum(self.devices.gather(total.item())) / len(self.batches)

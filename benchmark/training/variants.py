@@ -14,6 +14,7 @@ from calbench.benchmark.training.devices import Devices
 from calbench.benchmark.training.prediction import EVAL_BATCH, load_classifier
 from calbench.benchmark.variants import Draw, Forward, Variant
 from calbench.datasets import Split
+from calbench.methods import Outputs
 
 COLUMNS = ("logits", "features", "temperature")
 
@@ -51,7 +52,7 @@ def predict_variants(
     for variant in variants:
         variant.prepare(network, config)
 
-    def plain(images: Tensor, draw: Draw) -> object:
+    def plain(images: Tensor, draw: Draw) -> Outputs:
         return network(images)
 
     forward: Forward = plain

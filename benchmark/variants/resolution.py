@@ -1,10 +1,9 @@
 """Resolution: a trained network at another input size."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
-from torch import nn
 
 from calbench.benchmark.backbones import DataConfig
 from calbench.benchmark.core.errors import InputError
@@ -30,7 +29,7 @@ class Resolution(Variant):
         """The same statistics at the new size."""
         return replace(config, image_size=self.size)
 
-    def prepare(self, network: nn.Module, config: DataConfig) -> None:
+    def prepare(self, network: Any, config: DataConfig) -> None:
         """Interpolate the position embeddings, where the network has an input size.
 
         Raises:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -171,7 +172,7 @@ def _decoder() -> str:
 
 
 def _checksum(images: Tensor) -> str:
-    return hashlib.sha256(images.numpy()).hexdigest()
+    return hashlib.sha256(cast("Any", images.numpy())).hexdigest()  # an array is a buffer
 
 
 def _kept(cache: Path) -> Tensor | None:

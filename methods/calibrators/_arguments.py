@@ -1,6 +1,6 @@
 """Checks and converts the arguments of calibrators: scores, labels of any kind, weights and features."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,11 @@ def scores_of(logits: Tensor | np.ndarray) -> Tensor:
         )
     if len(shape) == 2 and shape[1] == 1:
         tensor = isinstance(logits, Tensor)
-        logits = torch.cat([torch.zeros_like(logits), logits], 1) if tensor else np.pad(logits, ((0, 0), (1, 0)))
+        logits = (
+            torch.cat([torch.zeros_like(cast("Tensor", logits)), cast("Tensor", logits)], 1)
+            if tensor
+            else np.pad(logits, ((0, 0), (1, 0)))
+        )
     if not isinstance(logits, Tensor):
         logits = _numeric(logits, shape)
     tensor = as_logits(logits)

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -56,7 +56,9 @@ def wrap_fit(function: Callable[..., Any]) -> Callable[..., Any]:
         extra = {"features": features_of(self.spec.name, features, logits)} if "features" in self.needs else {}
         if weighted:
             weights = given.get("sample_weight")
-            extra["sample_weight"] = None if weights is None else weights_of(weights, len(logits)).to(logits.device)
+            extra["sample_weight"] = cast(
+                "Any", None if weights is None else weights_of(weights, len(logits)).to(logits.device)
+            )
         _check_shape(self, *logits.shape)
         for name in (*ABSENT, "n_features_in_", "feature_names_in_"):
             vars(self).pop(name, None)
@@ -64,7 +66,7 @@ def wrap_fit(function: Callable[..., Any]) -> Callable[..., Any]:
             _fit_present(self, function, logits, labels, names, extra)
         self.num_classes_, self.classes_, self.n_features_in_ = logits.shape[1], names, width
         if columns is not None:
-            self.feature_names_in_ = columns
+            cast("Any", self).feature_names_in_ = columns
         return self
 
     return fit
@@ -136,7 +138,7 @@ def map_of(calibrator: "Calibrator", function: Callable[..., Tensor], logits: Te
     def transform(part: Tensor) -> Tensor:
         return function(calibrator, part, **extra)
 
-    return with_absent(logits, calibrator.present_, calibrator.absent_temperature_, transform)
+    return with_absent(logits, cast("Any", calibrator).present_, cast("Any", calibrator).absent_temperature_, transform)
 
 
 def _bound(
@@ -164,8 +166,8 @@ def _fit_present(
     if len(present) < logits.shape[1]:
         warn_of_absent(calibrator.spec.name, present, list(names), calibrator.fits_each_class, stacklevel=4)
         if calibrator.fits_each_class:
-            calibrator.present_ = present
-            calibrator.absent_temperature_ = optimal_temperature(logits, labels, weights, stacklevel=5)
+            cast("Any", calibrator).present_ = present
+            cast("Any", calibrator).absent_temperature_ = optimal_temperature(logits, labels, weights, stacklevel=5)
             if len(present) > 1:
                 kept = (labels[:, None] == present).any(dim=1)  # rows of weight zero may have other classes
                 logits, labels = logits[kept][:, present], torch.searchsorted(present, labels[kept])

@@ -1,7 +1,7 @@
 """Bayesian binning into quantiles, one-vs-rest."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from netcal.binning import BBQ as NetcalBBQ  # noqa: N811 (an acronym, not a constant)
@@ -27,5 +27,5 @@ class BBQ(OneVsRest):
         """The steps of one class."""
         model = NetcalBBQ(score_function=self.score)
         model.fit(probabilities, hits.astype(int))
-        edges = np.concatenate([binning._bin_bounds[0] for binning in model._binning_models])
+        edges = np.concatenate([cast("Any", binning)._bin_bounds[0] for binning in model._binning_models])
         return step_curve(edges, model.transform)

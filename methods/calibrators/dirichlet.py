@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 import torch
 from pydantic import Field
@@ -61,7 +61,7 @@ class Dirichlet(Calibrator):
             off_diagonal = self.strength_ if off_diagonal is None else off_diagonal
             intercept = self.strength_ if intercept is None else intercept
         penalties = {"off_diagonal": off_diagonal, "intercept": intercept} | pull
-        solution = fit_matrix(logits, labels, log_probabilities, start, **penalties)
+        solution = fit_matrix(logits, labels, log_probabilities, start, **cast("Any", penalties))
         if not solution.converged:
             warnings.warn("dirichlet: stopped short of the optimum", ConvergenceWarning, stacklevel=3)
         largest = float(solution.point.diagonal().max()) / centre

@@ -1,7 +1,7 @@
 """Ensemble of near-isotonic regressions, one-vs-rest."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from netcal.binning import ENIR as NetcalENIR  # noqa: N811 (an acronym, not a constant)
@@ -34,6 +34,6 @@ class ENIR(OneVsRest):
         except ValueError:  # separable: netcal's path ends at its first model, which it then discards
             first = NearIsotonicRegression()
             first.fit(probabilities, hits.astype(int))
-            return step_curve(first._group_bounds.ravel(), first.transform)
-        edges = np.concatenate([regression._group_bounds.ravel() for regression in model._binning_models])
+            return step_curve(cast("Any", first)._group_bounds.ravel(), first.transform)
+        edges = np.concatenate([cast("Any", regression)._group_bounds.ravel() for regression in model._binning_models])
         return step_curve(edges, model.transform)

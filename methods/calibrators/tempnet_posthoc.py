@@ -3,7 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class TempNetPosthoc(NetworkCalibrator):
 
     def batch_loss(self, logits: Tensor, labels: Tensor, temperatures: Tensor) -> Tensor:
         """The robust loss of the paper."""
-        return robust_loss(logits, labels, temperatures, self.rho_)
+        return robust_loss(logits, labels, temperatures, cast("float", self.rho_))
 
     def build_module(self, name: str) -> nn.Module:
         """Build the untrained temperature network, with tau = 1 (times ``scale_``) at the start."""

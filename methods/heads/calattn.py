@@ -1,7 +1,7 @@
 """CalAttn: a temperature per sample from the representation, trained with the backbone."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
@@ -78,11 +78,11 @@ def _cls_or_pooled(representation: Representation) -> Tensor:
 
 
 def _patch_mean(representation: Representation) -> Tensor:
-    return representation.patch_tokens.mean(dim=1)
+    return cast("Tensor", representation.patch_tokens).mean(dim=1)
 
 
 def _both(representation: Representation) -> Tensor:
-    return torch.cat([representation.cls_token, _patch_mean(representation)], dim=1)
+    return torch.cat([cast("Tensor", representation.cls_token), _patch_mean(representation)], dim=1)
 
 
 _READERS = {"cls": _cls_or_pooled, "patch-mean": _patch_mean, "concat": _both}

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import Field
 from torch import Tensor
@@ -39,4 +39,4 @@ class TempNetDro(Objective):
         rho = 0.9 * largest if self.rho is None else self.rho
         require(rho <= largest, f"tempnet-dro: rho={rho} exceeds log K = {largest:.3f}")
         targets = targets if targets.ndim == 1 else as_distributions(targets, raw)
-        return robust_loss(raw, targets, full_precision(outputs.temperature), rho)
+        return robust_loss(raw, targets, full_precision(cast("Tensor", outputs.temperature)), rho)

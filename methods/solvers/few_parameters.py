@@ -1,6 +1,7 @@
 """Minimising a smooth loss over few parameters: L-BFGS of SciPy, gradients of torch, rows in blocks."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -49,6 +50,6 @@ def minimise_rows(
 
     first = start.double().cpu().numpy()
     options = {"maxiter": steps, "ftol": 1e-12, "gtol": 1e-8}
-    found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
+    found = minimize(objective, first, jac=True, method="L-BFGS-B", options=cast("Any", options))
     best = found.x if found.fun <= objective(first)[0] else first
     return torch.tensor(best, dtype=torch.float64, device=device)

@@ -128,6 +128,18 @@ def test_the_place_of_a_definition_does_not_count(tmp_path, monkeypatch):
     assert sources.source_digest("one_room:root") == sources.source_digest("two_rooms:root")
 
 
+def test_a_cast_does_not_count_and_a_function_of_that_name_does(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    plain, called = "def root(x):\n    return 2 * x\n", "def root(x):\n    return 2 * cast('int', x)\n"
+    (tmp_path / "uncast.py").write_text(plain)
+    (tmp_path / "typed.py").write_text(f"from typing import cast\n{called}")
+    (tmp_path / "renamed.py").write_text(f"from typing import cast as typed\n{called.replace('cast(', 'typed(')}")
+    (tmp_path / "other.py").write_text(f"from numpy import astype as cast\n{called}")
+    assert sources.source_digest("typed:root") == sources.source_digest("uncast:root")
+    assert sources.source_digest("renamed:root") == sources.source_digest("uncast:root")
+    assert sources.source_digest("other:root") != sources.source_digest("uncast:root")
+
+
 PLUGIN = """
 from dataclasses import dataclass
 from calbench.methods import Calibrator, register

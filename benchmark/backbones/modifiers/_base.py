@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from torch import nn
 
@@ -58,7 +58,7 @@ class ModifiedBackbone(Backbone):
         self.backbone = backbone
         self.modifiers = modifiers
         labels = [backbone.spec.label, *(modifier.spec.label for modifier in modifiers)]
-        self.spec = Spec(backbone.spec.name, " * ".join(labels), backbone.spec.paper)
+        cast("Any", self).spec = Spec(backbone.spec.name, " * ".join(labels), backbone.spec.paper)
 
     def options(self) -> dict[str, Any]:
         """The options of the plain backbone."""

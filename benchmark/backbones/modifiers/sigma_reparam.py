@@ -1,6 +1,7 @@
 """Sigma-reparametrisation: linear layers whose spectral norm is one learned number."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class SigmaReparam(Modifier):
                 parametrize.register_parametrization(layer, "weight", SpectralScale(layer.weight))
 
 
-def _classifiers(network: nn.Module) -> tuple[nn.Module, ...]:
+def _classifiers(network: Any) -> tuple[nn.Module, ...]:
     classifier = network.model.get_classifier()
     return classifier if isinstance(classifier, tuple) else (classifier,)
 

@@ -1,6 +1,7 @@
 """Selective self-attention: queries and values are scaled by a temperature per token."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ class SelectiveQKV(nn.Module):
         """Tokens (N, T, D) to queries, keys and values (N, T, 3 D)."""
         query, key, value = self.linear(tokens).chunk(3, dim=-1)
         if self.query is not None:
-            query = query * (self.query_bias.exp() * (1 + (tokens @ self.query).tanh()))[..., None]
+            query = query * (cast("Tensor", self.query_bias).exp() * (1 + (tokens @ self.query).tanh()))[..., None]
         if self.value is not None:
             value = value * (1 + (tokens @ self.value).tanh())[..., None]
         return torch.cat([query, key, value], dim=-1)

@@ -1,7 +1,7 @@
 """Reads MATLAB's .mat files up to version 7; structures are read by path."""
 
 import math
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.contents import Contents
@@ -14,11 +14,11 @@ def _read(stream: BinaryIO) -> Contents:
     from scipy.io import loadmat, whosmat
 
     most = most_bytes(stream)
-    total = sum(8 * math.prod(map(int, shape)) for _, shape, _ in whosmat(stream))
+    total = sum(8 * math.prod(map(int, shape)) for _, shape, _ in whosmat(cast("Any", stream)))
     if total > most:
         raise InputError(refusal(total, most))
     stream.seek(0)
-    variables = loadmat(stream, simplify_cells=True)
+    variables = loadmat(cast("Any", stream), simplify_cells=True)
     return Contents(flatten({name: value for name, value in variables.items() if not name.startswith("__")}))
 
 
