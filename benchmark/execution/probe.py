@@ -1,6 +1,5 @@
 """Estimates the cost of a cell before a long study, from a few timed steps on random images."""
 
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.training import followed_metric
+from calbench.benchmark.core.threads import threads
 from calbench.benchmark.execution.cost import TIMED, Cost
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.training.devices import Devices, make_devices
@@ -17,7 +17,10 @@ from calbench.benchmark.training.model import build_classifier
 from calbench.benchmark.training.optimization import make_optimizer
 
 CPU_PROBE = 8
-"""Images of a probe's batch on a CPU, where the time of an image hardly depends on the batch."""
+"""Images of a probe's first batch on a CPU: of a large network, whose time of an image hardly depends on the batch."""
+
+LONG_STEP = 0.25
+"""Seconds from which a step on `CPU_PROBE` images is long enough; shorter ones are timed on the real batch."""
 
 STEPS = 3
 """Timed steps of a probe, after one that warms up; fewer, and the first among them, once `ENOUGH` seconds are over."""
@@ -43,7 +46,8 @@ def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
     calibration = round(pool * cell.calibration_fraction)
     following = any(map(followed_metric, cell.checkpoints))
     evaluated = (calibration + test) * len(cell.checkpoints) + (calibration * cell.training.epochs if following else 0)
-    step, forward = _seconds_per_image(cell, make_devices(device, cell.training.precision))
+    with threads(cell.training.threads):
+        step, forward = _seconds_per_image(cell, make_devices(device, cell.training.precision))
     seconds = step * cell.recipe.passes * (pool - calibration) * cell.training.epochs + forward * evaluated
     numbers = cell.dataset.num_classes + cell.backbone.info(cell.dataset).num_features + (cell.recipe.head is not None)
     return Cost(seconds, 4.0 * numbers * (calibration + test) * len(cell.checkpoints), TIMED)
@@ -51,26 +55,33 @@ def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
 
 def _seconds_per_image(cell: Cell, devices: Devices) -> tuple[float, float]:
     """Seconds of a training step, and of a forward pass."""
-    training, dataset = cell.training, cell.dataset
-    backbone = cell.backbone.without_weights(dataset)
+    training = cell.training
     batch = min(training.batch_size, training.micro_batch or training.batch_size)
-    if devices.device.type == "cpu":
-        batch = min(batch, CPU_PROBE)
-    size = backbone.data_config(dataset).image_size
-    images = torch.randn(batch, dataset.channels, size, size, device=devices.device)
-    labels = torch.arange(batch, device=devices.device) % dataset.num_classes
-    model = build_classifier(dataset, backbone, cell.recipe, cell.seed).to(devices.device)
-    forward, optimizer = devices.prepare(model, make_optimizer(model, training))
+    model = build_classifier(cell.dataset, cell.backbone.without_weights(cell.dataset), cell.recipe, cell.seed)
+    forward, optimizer = devices.prepare(model.to(devices.device), make_optimizer(model, training))
 
-    def step() -> None:
-        devices.clear_gradients(optimizer)
-        devices.backward(cell.recipe.objective.loss(forward(images), labels))
-        optimizer.step()
+    def timed(size: int) -> tuple[float, float]:
+        images, labels = _random_batch(cell, size, devices)
+
+        def step() -> None:
+            devices.clear_gradients(optimizer)
+            devices.backward(cell.recipe.objective.loss(forward(images), labels))
+            optimizer.step()
+
+        return _timed(step, devices) / size, _timed(lambda: _evaluated(model, images, devices), devices) / size
 
     try:
-        return _timed(step, devices) / batch, _timed(lambda: _evaluated(model, images, devices), devices) / batch
+        first = min(batch, CPU_PROBE) if devices.device.type == "cpu" else batch
+        seconds = timed(first)
+        return seconds if first == batch or seconds[0] * first > LONG_STEP else timed(batch)
     finally:
         devices.release()
+
+
+def _random_batch(cell: Cell, count: int, devices: Devices) -> tuple[Tensor, Tensor]:
+    size = cell.backbone.without_weights(cell.dataset).data_config(cell.dataset).image_size
+    images = torch.randn(count, cell.dataset.channels, size, size, device=devices.device)
+    return images, torch.arange(count, device=devices.device) % cell.dataset.num_classes
 
 
 def _evaluated(model: nn.Module, images: Tensor, devices: Devices) -> None:
@@ -79,7 +90,7 @@ def _evaluated(model: nn.Module, images: Tensor, devices: Devices) -> None:
 
 
 def _timed(call: Callable[[], None], devices: Devices) -> float:
-    """Seconds of one call, the median of a few."""
+    """Seconds of one call, the shortest of a few: what else the machine does can only make it longer."""
     seconds: list[float] = []
     while len(seconds) <= STEPS and sum(seconds) < ENOUGH:
         started = time.perf_counter()
@@ -87,4 +98,4 @@ def _timed(call: Callable[[], None], devices: Devices) -> float:
         if devices.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:] or seconds)
+    return min(seconds[1:] or seconds)

@@ -43,8 +43,8 @@ class Status:
         parts = [f"{total} cells: {self.counts['done']} done"]
         parts += [f"{self.counts[name]} {word}" for name, word in _STATUS_WORDS.items() if self.counts[name]]
         if self.cost is not None:
-            low, high = self.cost.seconds / self.cost.factor, self.cost.seconds * self.cost.factor
-            parts.append(f"about {duration(low)} to {duration(high)} of one process to go")
+            low, high = (duration(self.cost.seconds * power) for power in (1 / self.cost.factor, self.cost.factor))
+            parts.append(f"{low if low == high else f'about {low} to {high}'} of one process to go")
             parts.append(f"about {self.cost.bytes / 1e6:.0f} MB to write")
         return ", ".join(parts)
 

@@ -1,6 +1,7 @@
 """What a plan will cost: from finished cells, or from a probe of a few steps."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from calbench.benchmark.backbones import _weights as weights
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.execution.cost import SAMPLED, Cost, Estimate
 from calbench.benchmark.execution.probe import probe_cell
-from calbench.benchmark.execution.runner import RunOptions, plan_suite, status
+from calbench.benchmark.execution.runner import RunOptions, Status, plan_suite, status
 from calbench.benchmark.store.store import Store
 from calbench.datasets import registry as datasets
 
@@ -51,6 +52,24 @@ def test_what_is_known_goes_before_a_probe_and_a_probe_is_asked_once_a_kind(tiny
     assert "MB to write" in found.line()
     without = status(plan, suite, Store(options.results_dir), options)
     assert without.cost.seconds < 500  # the mean of the kinds that are known
+
+
+def test_a_small_network_is_timed_on_the_batch_that_it_trains_on(tiny, tmp_path, monkeypatch):
+    from calbench.benchmark.execution import probe
+
+    sizes, original = [], probe._random_batch
+    monkeypatch.setattr(probe, "_random_batch", lambda cell, size, on: sizes.append(size) or original(cell, size, on))
+    work = plan_suite(load_suite(tiny), RunOptions(results_dir=str(tmp_path)))[0]
+    monkeypatch.setattr(probe, "LONG_STEP", float("inf"))
+    probe_cell(work, Path(tmp_path), "cpu")
+    monkeypatch.setattr(probe, "LONG_STEP", 0.0)
+    probe_cell(work, Path(tmp_path), "cpu")
+    batch = work.cell.training.batch_size
+    assert sizes == [probe.CPU_PROBE, batch, probe.CPU_PROBE]
+
+
+def test_an_estimate_beyond_all_bounds_is_one_number():
+    assert " more than 100 h of one process" in Status(Counter(done=1), [], Cost(1e9, 1.0)).line()
 
 
 def test_nothing_known_is_nothing_said(tiny, tmp_path):
