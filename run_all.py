@@ -2,7 +2,7 @@
 
 import sys
 
-from calbench.benchmark.cli.main import main
+from calbench.benchmark.cli.start import start
 
 if __name__ == "__main__":
-    sys.exit(main(["run", *sys.argv[1:]]))
+    start(["run", *sys.argv[1:]])

@@ -1,6 +1,7 @@
 """What the tests of the engine share: a suite of one tiny backbone that trains in a second."""
 
 import os
+import signal
 
 # Many small models: threads only get in each other's way, and pytest-xdist already uses every core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,6 +16,11 @@ from calbench.benchmark.execution.runner import RunOptions, run_suite
 # The same examples in every run: a failure is one of the change that it came with.
 settings.register_profile("calbench", derandomize=True, deadline=None)
 settings.load_profile("calbench")
+
+# A shell ignores signals for what it starts in the background, and processes inherit that; tests send them.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 TINY = """\
 title: Tiny

@@ -1,5 +1,6 @@
 """``python -m calbench`` is the command ``calbench``."""
 
-from calbench.benchmark.cli.main import entry_point
+from calbench.benchmark.cli.start import entry_point
 
-entry_point()
+if __name__ == "__main__":
+    entry_point()

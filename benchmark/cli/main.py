@@ -3,7 +3,6 @@
 import errno
 import importlib.metadata
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,6 +64,11 @@ _OS_REASONS = {errno.ENOSPC: "no space left on the disk", errno.EROFS: "the file
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    with stopping.handled():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     console = Console(stderr=True, highlight=False)
     try:
         result = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
@@ -84,12 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = f": {Path(str(error.filename)).name}" if error.filename else ""
         console.print(f"calbench: {reason}{name}", style="red", markup=False, soft_wrap=True)
         return 2
+    except Exception:
+        if stopping.requested() is None:
+            raise
+        status = INTERRUPTED  # a library that is interrupted while it is imported may raise anything
     if status == INTERRUPTED:  # typer makes an exit of Ctrl-C, its older versions an abort
         console.print("interrupted: what was finished stays, and the same command goes on from there")
         return 128 + (stopping.requested() or signal.SIGINT)
     return status
-
-
-def entry_point() -> None:
-    """The console script."""
-    sys.exit(main())

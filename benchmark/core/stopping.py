@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Generator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from types import FrameType
 
@@ -18,12 +19,17 @@ GRACE_SECONDS = 2.0
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
 
+_OF_TERMINAL = {number for number in SIGNALS if number != signal.SIGTERM}
+"""What a terminal sends to all processes of a command."""
+
+
 class Stopped(KeyboardInterrupt):
     """The process was asked to stop."""
 
 
 class _State:
     signal: int | None = None
+    handled: bool = False
     deferred: bool = False
     saving: bool = False
 
@@ -34,6 +40,12 @@ _state = _State()
 def requested() -> int | None:
     """The signal by which this process was asked to stop, or None."""
     return _state.signal
+
+
+def check() -> None:
+    """Raise `Stopped` if the process was asked to stop: an import or a destructor may have swallowed the exception."""
+    if _state.signal is not None:
+        raise Stopped(_state.signal)
 
 
 @contextlib.contextmanager
@@ -58,17 +70,42 @@ def saving() -> Generator[None]:
 
 @contextlib.contextmanager
 def handled() -> Generator[None]:
-    """Raise `Stopped` for the signals of `SIGNALS` in a main thread; a second one interrupts even what is deferred."""
+    """Raise `Stopped` for the signals of `SIGNALS` in a main thread; a second one interrupts even what is deferred.
+
+    A signal that is ignored, as SIGHUP under ``nohup``, stays ignored. Inside another `handled` it only checks whether
+    a signal has come already.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
-    _state.signal = None
+    if _state.handled:
+        check()
+        yield
+        return
+    before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN}
+    _state.signal, _state.handled = None, True
+    try:
+        for number in before:
+            signal.signal(number, _interrupt)
+        yield
+    finally:
+        _state.handled = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def blocked() -> Generator[None]:
+    """Keep Ctrl-C and a hang-up from processes that are started inside, for good; here they are late, not lost."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would unblock the signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINAL)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -80,9 +117,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def obey_in_worker() -> None:
     """Make this worker process stop within `GRACE_SECONDS` of a SIGTERM or of the death of its parent.
 
-    Ctrl-C reaches the whole group of processes; the parent ends its workers, so here it is ignored.
+    Ctrl-C and a hang-up reach the whole group of processes; the parent ends its workers, so here they are ignored.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _OF_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop_worker)
     threading.Thread(target=_watch_parent, daemon=True).start()
 

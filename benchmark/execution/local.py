@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import joblib
 
+from calbench.benchmark.core import stopping
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.produce import Context
 from calbench.benchmark.execution.work import failed, process
@@ -42,6 +43,7 @@ def run_serial(works: Iterable[Work], context: Context, event: Event) -> None:
     """Do the work here, one piece after the other."""
     store, queue = Store(context.results_dir), deque(works)
     while queue:
+        stopping.check()
         work = queue.popleft()
         outcome = process(work, store, context, lambda *epoch, w=work: event(w, "epoch", epoch))
         if outcome == "busy":
@@ -82,6 +84,7 @@ class _Pool:
         jobs = min(self.jobs, len(self.queue))
         self.workers = [start_worker(self.context, index) for index in range(jobs)]
         while self.queue or any(worker.work for worker in self.workers):
+            stopping.check()
             self._hand_out()
             ready = wait([worker.connection for worker in self.workers], timeout=BUSY_PAUSE)
             for worker in [worker for worker in self.workers if worker.connection in ready]:
@@ -171,7 +174,8 @@ def start_worker(context: Context, index: int) -> _Worker:
         os.environ[name] = "1"
     try:
         child = methods.Process(target=start, args=(theirs, pickle.dumps(context), index))
-        child.start()
+        with stopping.blocked():
+            child.start()
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

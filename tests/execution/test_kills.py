@@ -36,10 +36,9 @@ def alive(mark):
     return found
 
 
-def start(suite, results, mark, *options):
-    code = "import sys; from calbench.benchmark.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "run", suite, "--results-dir", str(results), *SETTINGS, *options]
-    output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+def start(suite, results, mark, *options, errors=subprocess.DEVNULL):
+    command = [sys.executable, "-m", "calbench", "run", suite, "--results-dir", str(results), *SETTINGS, *options]
+    output = {"stdout": subprocess.DEVNULL, "stderr": errors}
     return subprocess.Popen(command, env=os.environ | {MARK: mark}, start_new_session=True, **output)
 
 
@@ -93,6 +92,26 @@ def test_killed_runs_lose_nothing_and_leave_no_process(tiny, tmp_path, jobs):
     assert stores[1].verify() == []
     assert leftovers() <= before
     print(f"jobs {jobs}: {KILLS} runs ended: {counts}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_at_any_moment_is_quiet(tiny, tmp_path, jobs):
+    """Ctrl-C reaches all processes of the command, from its first import to its last moment."""
+    source = random.Random(jobs)
+    for number in range(KILLS):
+        mark, delay = f"c{jobs}-{number}", source.uniform(0.3, 8)
+        with (tmp_path / "errors").open("wb") as errors:
+            run = start(tiny, tmp_path / f"{number}", mark, "--jobs", str(jobs), errors=errors)
+            time.sleep(delay)
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGINT)
+            status = run.wait(60)
+        text = (tmp_path / "errors").read_text()
+        assert "Traceback" not in text, (delay, text)
+        assert "Exception ignored" not in text, (delay, text)
+        assert status in (0, 130), (delay, text)
+        assert wait_for(lambda mark=mark: not alive(mark), 30), f"processes outlived Ctrl-C after {delay} s"
 
 
 def change(data, how, other):

@@ -1,5 +1,6 @@
 """A cell that is stopped within an epoch goes on from the very step, with the same bits."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -58,6 +59,37 @@ def test_a_second_signal_interrupts_at_once():
     with pytest.raises(stopping.Stopped):
         work()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_ignored_stays_ignored(monkeypatch):
+    """Under nohup a hang-up ends nothing."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping.handled():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stopping.requested() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_interrupt_that_a_library_swallows_is_not_lost():
+    def work():
+        with stopping.handled():
+            with contextlib.suppress(BaseException):  # as an import that tries whether something is there
+                os.kill(os.getpid(), signal.SIGINT)
+            with stopping.handled():
+                pytest.fail("the run went on")
+
+    with pytest.raises(stopping.Stopped):
+        work()
+
+
+def test_processes_started_inside_never_see_what_the_terminal_sends():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGHUP); print('whole')"
+    with stopping.blocked():
+        child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (child.stdout, child.returncode) == ("whole\n", 0)
+    assert not {signal.SIGINT, signal.SIGHUP} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.parametrize("ends", ["lambda *_: None", "stop"])
