@@ -91,7 +91,7 @@ COMPARISON_SCHEMA = (
     Column("reduction_low", "number", "Lower end of the 95 % interval of the reduction."),
     Column("reduction_high", "number", "Upper end of that interval."),
     Column("differs", "flag", "Whether `p_adjusted` is at most 0.05."),
-    Column("tied_with_best", "flag", "Whether the entry is the best, or `p_best_adjusted` is above 0.05."),
+    Column("tied_with_best", "flag", "Whether the entry is the best, or `p_best` is above 0.05."),
     Column(
         "calibrated", "flag",
         "For ECE: whether one test at 5 % over all seeds does not reject perfect calibration; see `detectable`.",
@@ -115,8 +115,11 @@ COMPARISON_SCHEMA = (
         "`p` by Holm's method over the entries of the same dataset, backbone, split, checkpoint and metric.",
         required=False,
     ),
-    Column("p_best", "number", "Two-sided p value of the difference from the best entry.", required=False),
-    Column("p_best_adjusted", "number", "`p_best` by Holm's method over the same entries.", required=False),
+    Column(
+        "p_best", "number",
+        "The p value of the hypothesis that no other entry of the same dataset, backbone, split, checkpoint and metric "
+        "is better: of its one-sided p values against each of them, by their harmonic mean.", required=False,
+    ),
     Column(
         "spread_over", "text",
         "What intervals and p values allow for: `samples` (one run: nothing is known of the spread over seeds) or "

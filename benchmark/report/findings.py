@@ -55,8 +55,8 @@ def findings(results: Results) -> list[str]:
 def advice(results: Results) -> list[str]:
     """Which calibrator to deploy for the predictions that were compared: which, why, how sure, and what it costs.
 
-    Among the calibrators whose NLL is not significantly above the best one's (Holm over the table), the one is advised
-    that keeps the predicted classes and, among those, has the lowest NLL.
+    Among the calibrators that may be the best by NLL (a test at 5 %, `statistics.best`), the one is advised that keeps
+    the predicted classes and, among those, has the lowest NLL.
 
     Args:
         results: of post-hoc calibrators on one set of predictions.

@@ -1,16 +1,18 @@
 """One metric of all entries of one dataset, backbone, split and checkpoint: the rows of its comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.metrics.base import better_direction, cost, metric_class, relative_reduction
+from calbench.benchmark.statistics.best import best_p_values
 from calbench.benchmark.statistics.calibrated import calibration_test
 from calbench.benchmark.statistics.contrast import (
     Z95,
+    Contrast,
     Side,
     correlations,
     difference,
@@ -72,30 +74,32 @@ class Block:
         self.sampling = cls.sampling if cls else "smooth"
         self.no_interval = cls.no_interval if cls and cls.sampling == "none" else ""
         self.lowest, self.highest = (cls.lowest, cls.highest) if cls else (-np.inf, np.inf)
+        self._known_sides: dict[tuple[str, tuple[int, ...]], Side | None] = {}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per entry, with `COMPARISON_COLUMNS` but for what all entries of the block share."""
-        best = self._best()
-        rows = [
-            self._value_columns(entry) | self._change_columns(entry) | {"p_best": self._p_against(entry, best)}
-            for entry in self.values
-        ]
-        self._adjust(rows, best)
+        rows = [self._value_columns(entry) | self._change_columns(entry) for entry in self.values]
+        self._mark_changes(rows)
+        self._mark_best(rows)
         return rows
 
-    def _adjust(self, rows: list[dict[str, Any]], best: str | None) -> None:
-        """Add what depends on the whole table: adjusted p values and the marks that follow from them."""
-        entries = [row["entry"] for row in rows]
-        for name, reference in (("p", self.baseline), ("p_best", best)):
-            ranked = np.array([entry not in (reference, ORACLE) for entry in entries])
-            p = np.array([row[name] for row in rows], dtype=float)
-            adjusted = np.where(ranked, holm(np.where(ranked, p, np.nan)), p)
-            for row, value in zip(rows, adjusted.tolist(), strict=True):
-                row[f"{name}_adjusted"] = value
+    def _mark_changes(self, rows: list[dict[str, Any]]) -> None:
+        """Add the p values adjusted over the table, and the mark that follows from them."""
+        ranked = np.array([row["entry"] not in (self.baseline, ORACLE) for row in rows])
+        p = np.array([row["p"] for row in rows], dtype=float)
+        adjusted = np.where(ranked, holm(np.where(ranked, p, np.nan)), p)
+        for row, value in zip(rows, adjusted.tolist(), strict=True):
+            row["p_adjusted"] = value
+            row["differs"] = None if np.isnan(value) else bool(value <= ALPHA)
+
+    def _mark_best(self, rows: list[dict[str, Any]]) -> None:
+        """Add the p value of each entry of being the best, and whether it may be."""
+        best = self._best()
+        entries = [] if best is None else [row["entry"] for row in rows if row["entry"] != ORACLE]
+        p_values = best_p_values(entries, self._cost_contrast)
         for row in rows:
-            row["differs"] = None if np.isnan(row["p_adjusted"]) else bool(row["p_adjusted"] <= ALPHA)
-            tied = row["entry"] == best or row["p_best_adjusted"] > ALPHA
-            row["tied_with_best"] = None if np.isnan(row["p_best_adjusted"]) else bool(tied)
+            p = row["p_best"] = p_values.get(row["entry"], NAN)
+            row["tied_with_best"] = None if np.isnan(p) else bool(row["entry"] == best or p > ALPHA)
 
     def _best(self) -> str | None:
         if self.better is None:
@@ -201,16 +205,23 @@ class Block:
         contrast = mean_of(side)
         return contrast.estimate <= contrast.lower
 
-    def _p_against(self, entry: str, best: str | None) -> float:
-        if best is None or entry == ORACLE:
-            return NAN
-        shared = self._common(entry, best)
-        sides = self._sides(entry, best, shared) if shared else None
+    def _cost_contrast(self, first: str, second: str) -> Contrast | None:
+        """The difference of two entries as costs, of logarithms over several seeds for a metric without upper bound.
+
+        The scatter of such a metric over seeds grows with its size, so that one run that went astray would hide that
+        all runs of its entry are far worse.
+        """
+        shared = self._common(first, second)
+        sides = self._sides(first, second, shared) if shared else None
         if sides is None:
-            return NAN
+            return None
         if self.better == "zero":
             sides = tuple(side.flipped() if side.mean < 0 else side for side in sides)
-        return difference(*sides, pseudo_error=self._pseudo_error(entry, shared)).p_value()
+        elif self.better == "higher":
+            sides = tuple(side.flipped() for side in sides)
+        if len(shared) > 1 and self.sampling == "mean" and np.isinf(self.highest):
+            sides = tuple(map(_logarithm, sides)) if all((side.values > 0).all() for side in sides) else sides
+        return difference(*sides, pseudo_error=self._pseudo_error(first, shared))
 
     def _common(self, first: str, second: str) -> tuple[int, ...]:
         return tuple(sorted(self.values.get(first, {}).keys() & self.values.get(second, {}).keys()))
@@ -237,7 +248,10 @@ class Block:
     def _sides(self, first: str, second: str, seeds: Sequence[int]) -> tuple[Side, Side] | None:
         if self.sampling in ("bounds", "none"):
             return None
-        sides = self._side(first, seeds), self._side(second, seeds)
+        for entry in (first, second):
+            if (entry, tuple(seeds)) not in self._known_sides:
+                self._known_sides[entry, tuple(seeds)] = self._side(entry, seeds)
+        sides = self._known_sides[first, tuple(seeds)], self._known_sides[second, tuple(seeds)]
         return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
 
     def _side(self, entry: str, seeds: Sequence[int], of_value: bool = False) -> Side | None:
@@ -262,6 +276,11 @@ class Block:
             return max(value.compared - low, 0.0), max(value.high - value.compared, 0.0)
         margin = Z95 * float(replicates.std())
         return margin, margin
+
+
+def _logarithm(side: Side) -> Side:
+    """The logarithm of a positive quantity, with margins to first order."""
+    return replace(side, values=np.log(side.values), lower=side.lower / side.values, upper=side.upper / side.values)
 
 
 def _mean(values: Any) -> float:

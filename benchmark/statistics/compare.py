@@ -33,8 +33,9 @@ def compare(
     A value is the mean over the seeds that are there; a change is paired, over the seeds that both entries have. A
     calibration error is compared by its debiased value, so that a calibrated model does not lose by being sharp (its
     plug-in ECE is larger only because its noise floor is). Intervals and p values allow for the test samples and, from
-    two seeds on, for the spread over seeds by Student's t (see `statistics.contrast`); p values are adjusted by Holm's
-    method over the entries of a dataset, backbone, split, checkpoint and metric.
+    two seeds on, for the spread over seeds by Student's t (see `statistics.contrast`); p values against the baseline
+    are adjusted by Holm's method over the entries of a dataset, backbone, split, checkpoint and metric. Which entries
+    may be the best is a test of its own (see `statistics.best`).
 
     Args:
         results: tidy results with `RESULT_COLUMNS`; backbone, seed, checkpoint and split may be empty.

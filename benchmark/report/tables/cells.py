@@ -14,7 +14,7 @@ IN_NOISE = Cell(text="in noise", marks=("baseline-in-noise",))
 
 
 def value_cell(stat: Stat) -> Cell:
-    """The value with its interval; bold where it is the best or not significantly worse."""
+    """The value with its interval; bold where the entry may be the best."""
     marks: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
     return Cell(stat.value, stat.low, stat.high, marks=marks, bold=bool(stat.tied_with_best))
 

@@ -65,7 +65,10 @@ def protocol_lines(view: View) -> list[str]:
     if not view.tested:
         lines.append("These results have no bootstrap replicates, so nothing is tested and nothing is bold.")
     else:
-        lines.append("Brackets: 95 % intervals. Bold: the best, and every entry not significantly worse than it.")
+        lines.append(
+            "Brackets: 95 % intervals. Bold: every entry that may be the best of its table; the one that truly is the "
+            "best is bold with a probability of 95 %."
+        )
     return lines
 
 

@@ -30,7 +30,7 @@ class Cell:
         high: upper end of the 95 % interval, or None.
         text: shown in place of a number.
         marks: remarks on the number, keys of `MARKS`.
-        bold: the best, or not significantly worse than it.
+        bold: whether the entry may be the best, by a test at 5 %.
         notes: reasons that a footnote gives; a missing value has at least one.
     """
 

@@ -46,7 +46,7 @@ def rows_of(situation: Situation, size: Size, chunk: int, truth: Truth, folder: 
         part = path.with_suffix(".part")
         simulate(situation, size, chunk, truth).to_csv(part, index=False)
         part.replace(path)
-        print(f"{situation.name}: chunk {chunk + 1} of {-(-size.sets // CHUNK)}", flush=True)
+        print(f"{situation.name}: chunk {chunk + 1} of {-(-size.sets * situation.times // CHUNK)}", flush=True)
     return pd.read_csv(path)
 
 
@@ -59,7 +59,7 @@ def run(size: Size, folder: Path, jobs: int) -> pd.DataFrame:
         jobs: number of processes.
     """
     models = dict.fromkeys((s.world, t) for s in SITUATIONS if isinstance(s.world, TemperedWorld) for t in s.sharpness)
-    chunks = [(s, chunk) for s in SITUATIONS for chunk in range(-(-size.sets // CHUNK))]
+    chunks = [(s, chunk) for s in SITUATIONS for chunk in range(-(-size.sets * s.times // CHUNK))]
     chunks.sort(key=lambda task: -task[0].samples)  # the slowest first
     with ProcessPoolExecutor(jobs) as pool:
         truths = {model: pool.submit(truth_at, *model, size, folder) for model in models}

@@ -14,6 +14,7 @@ from calbench.benchmark.metrics.base import make_all
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
 from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.studies.coverage.tables import EQUAL, UNEQUAL, TableWorld, table_rows
 from calbench.benchmark.studies.coverage.worlds import NetworkWorld, TemperedWorld
 
 METRICS = ("ece", "debiased-ece", "nll", "brier", "accuracy")
@@ -46,12 +47,23 @@ QUICK = Size(sets=20, replicates=50, draws=100, truth=200_000)
 
 @dataclass(frozen=True)
 class Situation:
-    """One simulated situation: test sets of `samples` samples from `world`."""
+    """One simulated situation: test sets of `samples` samples from `world`, or tables of values (0 samples).
+
+    Attributes:
+        name: in the tables.
+        samples: of a test set.
+        world: what they are drawn from.
+        sharpness: of the models, for coverage.
+        times: how many times as many sets as other situations have.
+        one_seed: only the comparison of two single networks, by NLL.
+    """
 
     name: str
     samples: int
-    world: TemperedWorld | NetworkWorld
+    world: TemperedWorld | NetworkWorld | TableWorld
     sharpness: tuple[float, ...] = ()
+    times: int = 1
+    one_seed: bool = False
 
 
 SITUATIONS = (
@@ -61,9 +73,15 @@ SITUATIONS = (
     Situation("levels-540", 540, NetworkWorld(3.0, 0.17, 1.4, 0.25)),
     Situation("levels-1000", 1000, NetworkWorld(2.0, 0.12, 1.3, 0.13)),
     Situation("levels-10000", 10_000, NetworkWorld(2.0, 0.04, 1.3, 0.04)),
+    Situation("levels-10000-one-seed", 10_000, NetworkWorld(2.0, 0.04, 1.3, 0.04), times=6, one_seed=True),
+    Situation("table-equal", 0, TableWorld("nll", EQUAL)),
+    Situation("table-unequal", 0, TableWorld("nll", UNEQUAL)),
+    Situation("table-unequal-accuracy", 0, TableWorld("accuracy", UNEQUAL)),
+    Situation("table-equal-worse", 0, TableWorld("nll", EQUAL, worse=5.0)),
+    Situation("table-unequal-worse", 0, TableWorld("nll", UNEQUAL, worse=5.0)),
 )
 """Coverage: 91 % and 66 % accuracy, true errors from 0 to three noise floors. Levels: a spread over seeds of about
-twice the sampling error of one network."""
+twice the sampling error of one network. Tables: twelve entries whose spread over seeds is equal or very unequal."""
 
 
 Truth = dict[float, dict[str, float]]
@@ -77,15 +95,19 @@ def truth_of(world: TemperedWorld, sharpness: float, size: Size) -> dict[str, fl
 
 def simulate(situation: Situation, size: Size, chunk: int, truth: Truth) -> pd.DataFrame:
     """Up to `CHUNK` test sets: a row per set and quantity, with kind, label, metric, seeds, truth and what was seen."""
-    sets = min(CHUNK, size.sets - chunk * CHUNK)
+    sets = min(CHUNK, size.sets * situation.times - chunk * CHUNK)
     generator = np.random.default_rng(seed_for(0, "coverage", situation.name, chunk))
     shared = {"situation": situation.name, "samples": situation.samples}
     rows: list[dict[str, Any]] = []
     for _ in range(sets):
         if isinstance(situation.world, TemperedWorld):
             rows += _coverage(situation, situation.world, size, truth, generator)
+        elif isinstance(situation.world, TableWorld):
+            rows += table_rows(situation.world, generator)
         else:
-            rows += _levels(situation.samples, situation.world, size, generator)
+            rows += _one_network(situation, situation.world, size, generator)
+            if not situation.one_seed:
+                rows += _levels(situation.samples, situation.world, size, generator)
     return pd.DataFrame([shared | row for row in rows])
 
 
@@ -160,34 +182,44 @@ def _reductions(found: Models, errors: dict[str, float]) -> Iterator[dict[str, A
                "value": row["detectable"]}  # fmt: skip
 
 
+def _one_network(
+    situation: Situation, world: NetworkWorld, size: Size, generator: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """Marks of two methods of one network each: without a spread over seeds, their population metrics are equal."""
+    metrics = ("nll",) if situation.one_seed else COMPARED
+    networks, labels = world.draw(situation.samples, 2, generator, spread=False)
+    yield from _marks(_methods(networks, labels, size, metrics), 1, metrics)
+
+
 def _levels(samples: int, world: NetworkWorld, size: Size, generator: np.random.Generator) -> Iterator[dict[str, Any]]:
-    # one network each has no spread over seeds: two networks of equal population metrics
-    networks, labels = world.draw(samples, 2, generator, spread=False)
-    yield from _marks(_methods(networks, labels, size), 1)
+    """Marks of two runs of one method over several seeds, and of a calibrated method."""
     networks, labels = world.draw(samples, 2 * max(SEEDS), generator)
-    methods = _methods(networks, labels, size)
+    methods = _methods(networks, labels, size, COMPARED)
     exact = [evaluated(z, labels, ["ece"], size) for z, _ in networks[: max(SEEDS)]]
     for seeds in SEEDS:
         if seeds > 1:
-            yield from _marks({name: models[:seeds] for name, models in methods.items()}, seeds)
+            yield from _marks({name: models[:seeds] for name, models in methods.items()}, seeds, COMPARED)
         row = _compared("ece", {"exact": exact[:seeds]}, "exact")["exact"]
         yield {"kind": "level", "label": "≈0 missing, calibrated", "metric": "ece", "seeds": seeds, "truth": 0.0,
                "seen": not row["calibrated"], "value": row["detectable"]}  # fmt: skip
 
 
-def _methods(networks: list[tuple[np.ndarray, float]], labels: np.ndarray, size: Size) -> Models:
+def _methods(
+    networks: list[tuple[np.ndarray, float]], labels: np.ndarray, size: Size, metrics: Sequence[str]
+) -> Models:
     """Two methods with half of the networks each."""
-    found = [evaluated(sharpness * z, labels, COMPARED, size, with_floor=False) for z, sharpness in networks]
+    found = [evaluated(sharpness * z, labels, metrics, size, with_floor=False) for z, sharpness in networks]
     return {"first": found[: len(found) // 2], "second": found[len(found) // 2 :]}
 
 
-def _marks(methods: Models, seeds: int) -> Iterator[dict[str, Any]]:
+def _marks(methods: Models, seeds: int, metrics: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Which marks two runs of the same method get."""
-    for metric in COMPARED:
+    for metric in metrics:
         rows = _compared(metric, methods, "first")
         second = rows["second"]
         shared = {"kind": "level", "metric": metric, "seeds": seeds}
         yield shared | {"label": "differs (no ~)", "seen": bool(second["differs"])}
-        yield shared | {"label": "not bold", "seen": not all(row["tied_with_best"] for row in rows.values())}
+        for row in rows.values():
+            yield shared | {"label": "a best one of 2 not bold", "seen": not row["tied_with_best"]}
         if metric == "accuracy":
             yield shared | {"label": "▼ (accuracy lost)", "seen": bool(second["differs"]) and second["change"] < 0}

@@ -40,13 +40,14 @@ def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def level_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """How often each mark appears, per cent: its level where there is no difference, else its power."""
+    """How often each mark appears in how many tests, per cent: its level without a true difference, else its power."""
     part = rows[rows["kind"].isin(["level", "power"])].copy()
     part["seen"] = 100.0 * part["seen"].astype(bool)
     part["seeds"] = part["seeds"].astype(int)
     part = part.rename(columns={"value": "detectable"})
-    columns = {"truth": "first", "detectable": "mean", "seen": "mean"}
-    return part.groupby([*_KEY, "seeds"], sort=False).agg(columns).reset_index()
+    part["tests"] = 1
+    columns = {"tests": "sum", "truth": "first", "detectable": "mean", "seen": "mean"}
+    return part.groupby([*_KEY[1:], "seeds"], sort=False).agg(columns).reset_index()
 
 
 def verdicts(coverage: pd.DataFrame, levels: pd.DataFrame) -> list[str]:
@@ -61,16 +62,21 @@ def verdicts(coverage: pd.DataFrame, levels: pd.DataFrame) -> list[str]:
         f"The highest level of a mark is {level['seen'].max():.1f} % in {len(level)} rows (goal: at most "
         f"{GOAL_LEVEL:g} %); above the goal: {len(above)}.",
     ]
-    for frame, name in ((missed, "covered"), (above, "seen")):
-        lines += [f"- {r['situation']}, {r['label']}, {r['metric']}: {r[name]:.1f} %" for _, r in frame.iterrows()]
-    return lines
+    lines += [f"- {r['situation']}, {r['label']}, {r['metric']}: {r['covered']:.1f} %" for _, r in missed.iterrows()]
+    return lines + [
+        f"- N = {r['samples']:,}, {r['label']}, {r['metric']}, {r['seeds']} seeds: {r['seen']:.1f} % of {r['tests']:,}"
+        for _, r in above.iterrows()
+    ]
 
 
 def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
     """The tables in Markdown."""
     text = [*verdicts(coverage, levels), ""]
     error = 100 * np.sqrt(0.05 * 0.95 / size.sets)
-    text += [f"{size.sets} test sets per situation: a share of 95 % has a standard error of {error:.1f} points.", ""]
+    text += [
+        f"{size.sets} test sets per situation: a share of 95 % has a standard error of {error:.1f} points. `tests` in "
+        "levels.csv is the number that each level is a share of.", "",
+    ]  # fmt: skip
     text += ["## Coverage of 95 % intervals, %", ""]
     for samples, part in coverage.groupby("samples", sort=False):
         plain = part[part["kind"] == "coverage"]
@@ -87,8 +93,9 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
         )  # fmt: skip
         text += [f"**N = {samples:,}**", "", table.reindex(first.index).to_markdown(floatfmt=".1f"), ""]
     text += ["## How often a mark appears, %, by the number of seeds", ""]
-    for kind, title in (("level", "Where there is no difference (level)"), ("power", "Where there is one (power)")):
+    for kind, title in (("level", "Level: no difference in truth"), ("power", "Power: a difference in truth")):
         part = levels[levels["kind"] == kind]
+        part = part.assign(samples=part["samples"].map(lambda size: f"{size:,}" if size else "tables"))
         wide = part.pivot_table(index=["samples", "label", "metric"], columns="seeds", values="seen", sort=False)
         text += [f"**{title}**", "", wide.reset_index().to_markdown(floatfmt=".1f", index=False), ""]
     return "\n".join(text).replace("nan", "").rstrip() + "\n"
@@ -128,11 +135,12 @@ def write(rows: pd.DataFrame, size: Size, folder: Path) -> str:
     """Write coverage.csv, levels.csv, coverage.md, coverage.png and coverage.pdf; returns the Markdown."""
     coverage, levels = coverage_table(rows), level_table(rows)
     versions = environment.versions()
-    record = json.dumps({"study": asdict(size), "versions": versions}, sort_keys=True)
+    record = json.dumps({"study": asdict(size), "commit": environment.commit(), "versions": versions}, sort_keys=True)
     coverage.round(4).to_csv(folder / "coverage.csv", index=False)
     levels.round(4).to_csv(folder / "levels.csv", index=False)
     text = markdown(coverage, levels, size)
-    (folder / "coverage.md").write_text(f"{text}\n<!-- {record} -->\n")
+    made = f"Made by calbench {versions['calbench']}, commit {environment.commit() or 'unknown'}.\n"
+    (folder / "coverage.md").write_text(f"{text}\n{made}\n<!-- {record} -->\n")
     drawing = figure(coverage, levels)
     drawing.savefig(folder / "coverage.png", dpi=150, metadata={"Description": record})
     drawing.savefig(folder / "coverage.pdf", metadata={"Subject": record, "CreationDate": None})
