@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -50,16 +51,17 @@ def rows_of(situation: Situation, size: Size, chunk: int, truth: Truth, folder: 
     return pd.read_csv(path)
 
 
-def run(size: Size, folder: Path, jobs: int) -> pd.DataFrame:
-    """The rows of all situations; what `folder` has already is not simulated again.
+def run(size: Size, folder: Path, jobs: int, situations: Sequence[Situation] = SITUATIONS) -> pd.DataFrame:
+    """The rows of the situations; what `folder` has already is not simulated again.
 
     Args:
         size: how much is simulated.
         folder: of the chunks that are done.
         jobs: number of processes.
+        situations: those to simulate.
     """
-    models = dict.fromkeys((s.world, t) for s in SITUATIONS if isinstance(s.world, TemperedWorld) for t in s.sharpness)
-    chunks = [(s, chunk) for s in SITUATIONS for chunk in range(-(-size.sets * s.times // CHUNK))]
+    models = dict.fromkeys((s.world, t) for s in situations if isinstance(s.world, TemperedWorld) for t in s.sharpness)
+    chunks = [(s, chunk) for s in situations for chunk in range(-(-size.sets * s.times // CHUNK))]
     chunks.sort(key=lambda task: -task[0].samples)  # the slowest first
     with ProcessPoolExecutor(jobs) as pool:
         truths = {model: pool.submit(truth_at, *model, size, folder) for model in models}
@@ -79,11 +81,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/coverage"), help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="20 test sets per situation")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    names = [situation.name for situation in SITUATIONS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SITUATION",
+                        help=f"simulate these and keep the rows of the others: {', '.join(names)}")  # fmt: skip
     options = parser.parse_args()
     size = QUICK if options.quick else Size()
     folder = options.out / "partial"  # a run that was stopped goes on from here
     folder.mkdir(parents=True, exist_ok=True)
-    print(write(run(size, folder, options.jobs), size, options.out))
+    situations = [situation for situation in SITUATIONS if situation.name in options.only]
+    print(write(run(size, folder, options.jobs, situations), size, options.out, names))
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()

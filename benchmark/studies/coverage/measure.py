@@ -84,6 +84,22 @@ SITUATIONS = (
 twice the sampling error of one network. Tables: twelve entries whose spread over seeds is equal or very unequal."""
 
 
+COLUMNS = [
+    "situation",
+    "samples",
+    "kind",
+    "label",
+    "metric",
+    "seeds",
+    "truth",
+    "value",
+    "debiased",
+    "low",
+    "high",
+    "seen",
+]
+"""Of the simulated rows."""
+
 Truth = dict[float, dict[str, float]]
 """Population values of the metrics by sharpness."""
 
@@ -108,7 +124,7 @@ def simulate(situation: Situation, size: Size, chunk: int, truth: Truth) -> pd.D
             rows += _one_network(situation, situation.world, size, generator)
             if not situation.one_seed:
                 rows += _levels(situation.samples, situation.world, size, generator)
-    return pd.DataFrame([shared | row for row in rows])
+    return pd.DataFrame([shared | row for row in rows]).reindex(columns=COLUMNS)
 
 
 def evaluated(

@@ -1,6 +1,7 @@
 """The tables and the figure of the simulated coverage."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,7 +48,14 @@ def level_table(rows: pd.DataFrame) -> pd.DataFrame:
     part = part.rename(columns={"value": "detectable"})
     part["tests"] = 1
     columns = {"tests": "sum", "truth": "first", "detectable": "mean", "seen": "mean"}
-    return part.groupby([*_KEY[1:], "seeds"], sort=False).agg(columns).reset_index()
+    return part.groupby([*_KEY, "seeds"], sort=False).agg(columns).reset_index()
+
+
+def pooled(levels: pd.DataFrame) -> pd.DataFrame:
+    """Levels of one mark over all situations with as many samples and seeds, weighted by their tests."""
+    keys = [*_KEY[1:], "seeds"]
+    hits = levels.assign(seen=levels["seen"] * levels["tests"]).groupby(keys, sort=False)[["tests", "seen"]].sum()
+    return hits.assign(seen=hits["seen"] / hits["tests"]).reset_index()
 
 
 def verdicts(coverage: pd.DataFrame, levels: pd.DataFrame) -> list[str]:
@@ -71,6 +79,7 @@ def verdicts(coverage: pd.DataFrame, levels: pd.DataFrame) -> list[str]:
 
 def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
     """The tables in Markdown."""
+    levels = pooled(levels)
     text = [*verdicts(coverage, levels), ""]
     error = 100 * np.sqrt(0.05 * 0.95 / size.sets)
     text += [
@@ -103,6 +112,7 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
 
 def figure(coverage: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     """Coverage against the true ECE by number of samples, and levels against the number of seeds."""
+    levels = pooled(levels)
     drawing = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = drawing.subplots(1, 2)
     left.axhspan(*GOAL_COVERAGE, color="#0072B2", alpha=0.08)
@@ -131,17 +141,42 @@ def figure(coverage: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     return drawing
 
 
-def write(rows: pd.DataFrame, size: Size, folder: Path) -> str:
-    """Write coverage.csv, levels.csv, coverage.md, coverage.png and coverage.pdf; returns the Markdown."""
-    coverage, levels = coverage_table(rows), level_table(rows)
-    versions = environment.versions()
-    record = json.dumps({"study": asdict(size), "commit": environment.commit(), "versions": versions}, sort_keys=True)
-    coverage.round(4).to_csv(folder / "coverage.csv", index=False)
-    levels.round(4).to_csv(folder / "levels.csv", index=False)
+def write(rows: pd.DataFrame, size: Size, folder: Path, situations: Sequence[str] = ()) -> str:
+    """Write coverage.csv, levels.csv, coverage.md, coverage.png and coverage.pdf; returns the Markdown.
+
+    Args:
+        rows: of the simulated sets.
+        size: of the study.
+        folder: of the files.
+        situations: the names of all situations, in order; the rows of those that were not simulated are kept from the
+            files of an earlier run. Every row has the commit that made it.
+    """
+    commit, versions = environment.commit() or "unknown", environment.versions()
+    coverage, levels = (
+        _merged(table.assign(commit=commit).round(4), folder / name, situations)
+        for table, name in ((coverage_table(rows), "coverage.csv"), (level_table(rows), "levels.csv"))
+    )
+    commits = sorted({*coverage["commit"], *levels["commit"]})
+    record = json.dumps({"study": asdict(size), "commits": commits, "versions": versions}, sort_keys=True)
     text = markdown(coverage, levels, size)
-    made = f"Made by calbench {versions['calbench']}, commit {environment.commit() or 'unknown'}.\n"
+    made = (
+        f"Made by calbench {versions['calbench']}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}"
+    )
+    made += " (each row of the CSV files has its own).\n" if len(commits) > 1 else ".\n"
     (folder / "coverage.md").write_text(f"{text}\n{made}\n<!-- {record} -->\n")
     drawing = figure(coverage, levels)
     drawing.savefig(folder / "coverage.png", dpi=150, metadata={"Description": record})
     drawing.savefig(folder / "coverage.pdf", metadata={"Subject": record, "CreationDate": None})
     return text
+
+
+def _merged(table: pd.DataFrame, path: Path, situations: Sequence[str]) -> pd.DataFrame:
+    """`table` with the rows of other situations from the file of an earlier run, in the order of `situations`."""
+    new = set(table["situation"])
+    if path.is_file() and (kept := set(situations) - new):
+        before = pd.read_csv(path)
+        table = pd.concat([before[before["situation"].isin(kept)], table], ignore_index=True)
+        order = {name: place for place, name in enumerate(situations)}
+        table = table.sort_values("situation", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    table.to_csv(path, index=False)
+    return table
