@@ -65,7 +65,7 @@ def query_temperature(network: nn.Module, temperature: float) -> Iterator[None]:
             handle.remove()
 
 
-def _divide_output(module: nn.Module, temperature: float, parts: int) -> "contextlib.AbstractContextManager":
+def _divide_output(module: Any, temperature: float, parts: int) -> "contextlib.AbstractContextManager":
     """A hook that divides the first of `parts` equal parts of the output's last dimension."""
 
     def divide(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from calbench.benchmark.predictions.source import Source
 
 if TYPE_CHECKING:  # files are read before torch is imported: an error should not wait for it
     from calbench.benchmark.predictions.predictions import SplitPredictions
+    from calbench.benchmark.results.results import Results
 
 app = typer.Typer()
 
@@ -31,6 +32,17 @@ Bootstrap = Annotated[
     typer.Option("--bootstrap", min=0, callback=_replicates, help="Bootstrap replicates of the intervals; 0 for none."),
 ]
 Bins = Annotated[int, typer.Option("--bins", min=1, help="Bins of the binned metrics.")]
+TestFile = Annotated[Path | None, typer.Argument(metavar="[TEST]", help="The test split, if it is in a separate file.")]
+Share = Annotated[
+    float | None,
+    typer.Option("--split", min=0, max=1, help="Share of FILE's rows to calibrate on, stratified by class."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random split.")]
+InOrder = Annotated[bool, typer.Option("--in-order", help="Calibrate on the first rows instead of random ones.")]
+Methods = Annotated[
+    list[str] | None, typer.Option("--method", "-m", help="A calibrator, or a chain a + b; all by default.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")]
 
 
 @app.command("inspect", epilog=KNOWN_NAMES)
@@ -84,21 +96,12 @@ def _metric_table(title: str, part: "SplitPredictions", bootstrap: int, bins: in
 def calibrate(
     context: typer.Context,
     file: PredictionsFile,
-    test: Annotated[
-        Path | None, typer.Argument(metavar="[TEST]", help="The test split, if it is in a separate file.")
-    ] = None,
-    split: Annotated[
-        float | None,
-        typer.Option("--split", min=0, max=1, help="Share of FILE's rows to calibrate on, stratified by class."),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random split.")] = 0,
-    in_order: Annotated[
-        bool, typer.Option("--in-order", help="Calibrate on the first rows instead of random ones.")
-    ] = False,
-    methods: Annotated[
-        list[str] | None, typer.Option("--method", "-m", help="A calibrator, or a chain a + b; all by default.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")] = None,
+    test: TestFile = None,
+    split: Share = None,
+    seed: Seed = 0,
+    in_order: InOrder = False,
+    methods: Methods = None,
+    output: Output = None,
     bootstrap: Bootstrap = 1000,
     bins: Bins = 15,
     sizes: Sizes = "",
@@ -119,8 +122,6 @@ def calibrate(
 
     from calbench.benchmark.config.protocol import Protocol
     from calbench.benchmark.execution.posthoc import chain_name, compare_calibrators, default_chains, parse_chain
-    from calbench.benchmark.report import Report, render_terminal, write_reports
-    from calbench.benchmark.report.findings import advice
 
     calibration, test_part = pair["last", "calibration"], pair["last", "test"]
     chains = [parse_chain(text) for text in methods] if methods else default_chains(pair)
@@ -134,19 +135,26 @@ def calibrate(
             command=command_line(context),
             progress=progress,
         )
-    console = wide_console()
-    report = Report(results)
+    _show(results, output)
+    if sizes:
+        named = {chain_name(chain): chain for chain in ((), *chains)}
+        show_curves(pair, named, sizes, draws, bins, output)
+    compared = set(results.table["entry"])
+    return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
+
+
+def _show(results: "Results", output: Path | None) -> None:
+    """Print tables and advice; write them if there is a folder for them."""
+    from calbench.benchmark.report import Report, render_terminal, write_reports
+    from calbench.benchmark.report.findings import advice
+
+    console, report = wide_console(), Report(results)
     console.print(render_terminal(report))
     for line in advice(results):
         console.print(line, markup=False, soft_wrap=True)
     if output is not None:
         results.save(output)
         console.print(f"written: {', '.join(path.name for path in write_reports(report, output))}", markup=False)
-    if sizes:
-        named = {chain_name(chain): chain for chain in ((), *chains)}
-        show_curves(pair, named, sizes, draws, bins, output)
-    compared = set(results.table["entry"])
-    return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 
 
 @app.command(epilog=KNOWN_NAMES)

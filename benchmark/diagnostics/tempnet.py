@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from torch import Tensor
@@ -52,7 +53,7 @@ def tempnet_temperatures(predictions: Predictions, rule: str) -> TempNetControl:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         calibrator.fit(calibration.logits, calibration.labels)
-    target = math.log(test.logits.shape[1]) - calibrator.rho_
+    target = math.log(test.logits.shape[1]) - cast("float", calibrator.rho_)
     network = calibrator.temperatures(test.logits).double()
     optimum = iso_entropy_temperatures(test.logits, target)
     gap = (network.log() - optimum.log()).abs().mean()

@@ -22,9 +22,11 @@ from calbench.benchmark.execution.choice import Trial, Trials
 from calbench.benchmark.execution.evaluate import oracle_name
 from calbench.benchmark.execution.extra_splits import extra_names
 from calbench.benchmark.execution.plan import Work
+from calbench.benchmark.results.base_record import parse_all, plain
 from calbench.benchmark.results.record import declaration, entry_record, run_record
-from calbench.benchmark.results.records import CurveRecord, Declaration, DiagramRecord, EntryRecord, parse_all, plain
+from calbench.benchmark.results.records import Declaration, EntryRecord
 from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.series_records import CurveRecord, DiagramRecord
 from calbench.benchmark.store.memory import MemoryStore
 from calbench.benchmark.store.names import DamagedError, UnreadableError
 from calbench.benchmark.store.store import Store

@@ -13,7 +13,8 @@ from calbench.benchmark.report.tables.ood import ood_tables
 from calbench.benchmark.report.tables.reference import load_aligned
 from calbench.benchmark.report.tables.shift import shift_tables
 from calbench.benchmark.report.tables.table import Table
-from calbench.benchmark.report.tables.view import View, Views
+from calbench.benchmark.report.tables.view import View
+from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.results.records import RunRecord
 from calbench.benchmark.results.results import Results
 

@@ -9,15 +9,8 @@ from calbench.benchmark import metrics
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.text import visible_data, without_paths
-from calbench.benchmark.results.records import (
-    CellRecord,
-    Declaration,
-    EntryRecord,
-    MethodRecord,
-    RunRecord,
-    parse,
-    plain,
-)
+from calbench.benchmark.results.base_record import parse, plain
+from calbench.benchmark.results.records import CellRecord, Declaration, EntryRecord, MethodRecord, RunRecord
 from calbench.benchmark.variants import Variant
 from calbench.methods import Method
 

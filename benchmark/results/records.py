@@ -1,12 +1,10 @@
-"""Typed records of a run: the content of ``run.json``, ``diagrams.json`` and ``curves.json``, checked on reading."""
+"""Typed records of a run: the content of ``run.json``, checked on reading."""
 
-import math
-from functools import cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
-from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.results.base_record import Record
 
 FORMAT = 1
 """The format of the files; another one is refused."""
@@ -15,22 +13,6 @@ Text = Annotated[str, Field(max_length=1_000_000)]
 Status = Literal["done", "failed", "missing", "to evaluate"]
 Direction = Literal["higher", "lower", "zero"]
 Decimals = Annotated[int, Field(ge=0, le=12)]
-Count = Annotated[int, Field(ge=0)]
-
-
-class Record(BaseModel):
-    """The base of all records: frozen, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __getitem__(self, name: str) -> Any:
-        """A field by its name, as in the plain data of the file."""
-        if name not in type(self).model_fields and name not in (self.model_extra or {}):
-            raise KeyError(name)
-        return getattr(self, name)
-
-
-R = TypeVar("R", bound=Record)
 
 
 class VersionRecord(Record):
@@ -38,7 +20,7 @@ class VersionRecord(Record):
 
     calbench: str | None = None
     commit: str | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -74,7 +56,7 @@ class MethodRecord(Record):
     label: str
     kind: str = ""
     paper: str | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     doc: Text = ""
 
 
@@ -175,7 +157,7 @@ class Declaration(Record):
     seeds: tuple[int, ...] = ()
     metrics: tuple[MetricRecord, ...] = ()
     smoke: bool = False
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class RunRecord(Declaration):
@@ -202,8 +184,8 @@ class RunRecord(Declaration):
     commit: str | None = None
     created: str = ""
     command: str = ""
-    versions: dict[str, str] = {}
-    hardware: dict[str, Any] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
+    hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: float = 0.0
     datasets: tuple[str, ...] = ()
     backbones: tuple[str, ...] = ()
@@ -227,104 +209,3 @@ class RunRecord(Declaration):
         """The different versions of the code that made the cells; the collector's where cells do not name one."""
         named = {cell.version.text: cell.version for cell in self.cells if cell.version is not None}
         return tuple(named.values()) or (self.collector,)
-
-
-class BinRecord(Record):
-    """One bin of a reliability diagram; values are None in an empty bin."""
-
-    low: float
-    high: float
-    count: float
-    confidence: float | None = None
-    accuracy: float | None = None
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
-
-    @property
-    def filled(self) -> bool:
-        """Whether there are samples in it, with a confidence and an accuracy."""
-        values = (self.confidence, self.accuracy)
-        return self.count > 0 and all(value is not None and math.isfinite(value) for value in values)
-
-
-class HistogramRecord(Record):
-    """Counts between edges; one more edge than counts."""
-
-    edges: tuple[float, ...]
-    counts: tuple[float, ...]
-
-
-class DiagramRecord(Record):
-    """The reliability bins of one entry, seed, checkpoint and split, and a histogram of per-sample temperatures."""
-
-    dataset: str
-    backbone: str
-    entry: str
-    seed: int
-    checkpoint: str | None = None
-    split: str
-    bins: tuple[BinRecord, ...] = ()
-    temperature: HistogramRecord | None = None
-
-
-class EpochRecord(Record):
-    """What training recorded of one epoch; metrics are of the calibration split."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-    epoch: int
-    loss: float | None = None
-    accuracy: float | None = None
-    nll: float | None = None
-    ece: float | None = None
-
-
-class CurveRecord(Record):
-    """The epochs of one training run, and which epoch each checkpoint rule chose."""
-
-    dataset: str
-    backbone: str
-    recipe: str
-    seed: int
-    epochs: tuple[EpochRecord, ...] = ()
-    checkpoints: dict[str, int] = {}
-
-
-def parse(kind: type[R], value: Any, where: str) -> R:
-    """Plain data as a record.
-
-    Raises:
-        InputError: a field is missing, unknown or of the wrong type; the message names `where` and the field.
-    """
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        raise InputError(_first_problem(error, where)) from None
-
-
-def parse_all(kind: type[R], values: Any, where: str) -> list[R]:
-    """A list of plain data as records.
-
-    Raises:
-        InputError: as of `parse`, with the place in the list.
-    """
-    try:
-        return _lists(kind).validate_python(values)
-    except ValidationError as error:
-        raise InputError(_first_problem(error, where)) from None
-
-
-@cache
-def _lists(kind: type[R]) -> TypeAdapter[list[R]]:
-    return TypeAdapter(list[kind])  # pyright: ignore[reportInvalidTypeForm]
-
-
-def _first_problem(error: ValidationError, where: str) -> str:
-    first = error.errors()[0]
-    field = ".".join(map(str, first["loc"]))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {field + ': ' if field else ''}{first['msg']}{more}"
-
-
-def plain(record: Record) -> dict[str, Any]:
-    """A record as plain data for JSON."""
-    return record.model_dump(mode="json")

@@ -14,17 +14,10 @@ from calbench.benchmark.core.files import write_together
 from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA
 from calbench.benchmark.core.text import csv_safe, visible_data, visible_frame
 from calbench.benchmark.results import tables
+from calbench.benchmark.results.base_record import Record, parse, parse_all, plain
 from calbench.benchmark.results.checksums import CHECKSUMS, checksums, edited
-from calbench.benchmark.results.records import (
-    FORMAT,
-    CurveRecord,
-    DiagramRecord,
-    Record,
-    RunRecord,
-    parse,
-    parse_all,
-    plain,
-)
+from calbench.benchmark.results.records import FORMAT, RunRecord
+from calbench.benchmark.results.series_records import CurveRecord, DiagramRecord
 
 
 @dataclass

@@ -15,7 +15,8 @@ from calbench.benchmark.core.registry import Component, Spec
 from calbench.benchmark.core.text import csv_safe, from_csv, visible, visible_data
 from calbench.benchmark.report import render_terminal, write_reports
 from calbench.benchmark.report.report import Report
-from calbench.benchmark.results.records import RunRecord, parse
+from calbench.benchmark.results.base_record import parse
+from calbench.benchmark.results.records import RunRecord
 from calbench.benchmark.results.results import Results
 
 HOSTILE = [

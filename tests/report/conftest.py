@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
-from calbench.benchmark.results.records import CurveRecord, DiagramRecord, RunRecord, parse, parse_all
+from calbench.benchmark.results.base_record import parse, parse_all
+from calbench.benchmark.results.records import RunRecord
 from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.series_records import CurveRecord, DiagramRecord
 
 METRICS = [
     {"name": "accuracy", "label": "Accuracy", "unit": "%", "better": "higher", "decimals": 2},

@@ -13,7 +13,7 @@ from calbench.benchmark.report.figures.reliability import OVER, UNDER, pick, rel
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.report.write import write_figures
-from calbench.benchmark.results.records import DiagramRecord
+from calbench.benchmark.results.series_records import DiagramRecord
 
 WHERE = {"dataset": "d", "backbone": "b", "entry": "e", "seed": 0, "split": "test"}
 

@@ -9,7 +9,8 @@ from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.layout import families, layout_table
 from calbench.benchmark.report.tables.reference import reference_table
-from calbench.benchmark.report.tables.view import View, Views
+from calbench.benchmark.report.tables.view import View
+from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.report.write import write_reports
 from calbench.benchmark.results.records import EntryRecord, MethodRecord
 from calbench.benchmark.results.reference import REFERENCE_COLUMNS, gains, load_reference, summary

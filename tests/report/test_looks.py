@@ -13,7 +13,7 @@ from calbench.benchmark.report.figures.temperatures import quantiles
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.write import write_figures, write_reports
 from calbench.benchmark.results.record import short_label
-from calbench.benchmark.results.records import HistogramRecord
+from calbench.benchmark.results.series_records import HistogramRecord
 
 
 @pytest.fixture(scope="module")

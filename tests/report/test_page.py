@@ -10,7 +10,8 @@ import pytest
 from calbench.benchmark.report.render.page import embedded_json, page
 from calbench.benchmark.report.render.papers import bibliography, citations
 from calbench.benchmark.report.report import Report
-from calbench.benchmark.results.records import RunRecord, parse, plain
+from calbench.benchmark.results.base_record import parse, plain
+from calbench.benchmark.results.records import RunRecord
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [

@@ -8,7 +8,8 @@ from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.ood import ood_tables
 from calbench.benchmark.report.tables.shift import kept_gain, severity_views, shift_tables
-from calbench.benchmark.report.tables.view import Stat, View, Views
+from calbench.benchmark.report.tables.view import Stat, View
+from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.report.write import write_reports
 
 SPLITS = (

@@ -8,8 +8,10 @@ import shutil
 import pytest
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.results.records import CellRecord, DiagramRecord, RunRecord, parse, plain
+from calbench.benchmark.results.base_record import parse, plain
+from calbench.benchmark.results.records import CellRecord, RunRecord
 from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.series_records import DiagramRecord
 
 CELL = {"dataset": "d", "backbone": "b", "recipe": "r", "seed": 0, "status": "done"}
 BIN = {"low": 0.0, "high": 1.0, "count": 2, "confidence": 0.5, "accuracy": 0.5}

@@ -10,8 +10,8 @@ import pytest
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report import write_reports
 from calbench.benchmark.results.checksums import CHECKSUMS, checksums
-from calbench.benchmark.results.records import CurveRecord, DiagramRecord
 from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.series_records import CurveRecord, DiagramRecord
 
 QUICK = Path(__file__).parents[2] / "results" / "quick"
 

@@ -3,7 +3,7 @@
 # pyright: reportMissingImports=false
 # Either of the two packages may be missing.
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,13 +13,17 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.metrics import evaluate
 from calbench.benchmark.metrics.base import make_all
 
-try:
+if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
-except ImportError:
+else:
     try:
-        from pytorch_lightning.callbacks import Callback
-    except ImportError as error:
-        raise InputError(f"calbench.integrations.lightning needs lightning: pip install lightning ({error})") from None
+        from lightning.pytorch.callbacks import Callback
+    except ImportError:
+        try:
+            from pytorch_lightning.callbacks import Callback
+        except ImportError as error:
+            needed = "calbench.integrations.lightning needs lightning: pip install lightning"
+            raise InputError(f"{needed} ({error})") from None
 
 Read = Callable[[Any, Any], tuple[Tensor, Tensor]]
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.results.records import plain
+from calbench.benchmark.results.base_record import plain
 
 WIDTH = 3.3
 """Inches: one column of a paper."""

@@ -21,7 +21,7 @@ from calbench.benchmark.report.figures.base import (
     wrapped,
 )
 from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.results.records import CurveRecord, EpochRecord
+from calbench.benchmark.results.series_records import CurveRecord, EpochRecord
 
 LINES_LIMIT = 16
 

@@ -20,7 +20,7 @@ from calbench.benchmark.report.figures.base import (
 )
 from calbench.benchmark.report.tables.cells import position
 from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.results.records import BinRecord, DiagramRecord
+from calbench.benchmark.results.series_records import BinRecord, DiagramRecord
 
 OVER, UNDER, BAR = PALETTE[1], PALETTE[0], "#b9c4cc"
 FEW = 10

@@ -12,7 +12,7 @@ from calbench.benchmark.report.figures.base import GRID, INK, Drawing, figure_ki
 from calbench.benchmark.report.figures.metrics import looks
 from calbench.benchmark.report.figures.reliability import pick
 from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.results.records import HistogramRecord
+from calbench.benchmark.results.series_records import HistogramRecord
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

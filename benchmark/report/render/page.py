@@ -18,7 +18,8 @@ from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.leaderboard import pair_table
 from calbench.benchmark.report.tables.table import MARKS, Column, Table
 from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.results.records import RunRecord, plain
+from calbench.benchmark.results.base_record import plain
+from calbench.benchmark.results.records import RunRecord
 
 RAW_FILES = ("results.csv", "comparisons.csv", "run.json", "leaderboard.csv", "leaderboard.tex", "leaderboard.md")
 """Files next to the page that it links to."""

@@ -11,7 +11,8 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.metrics.base import relative_reduction
 from calbench.benchmark.report.tables.cells import change_cell, reduction_cell
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
-from calbench.benchmark.report.tables.view import Key, Stat, View, Views
+from calbench.benchmark.report.tables.view import Key, Stat, View
+from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.results.records import RunRecord
 
 FAMILIES = ("objective", "augmentation", "head", "procedure", "calibrator")

@@ -1,7 +1,8 @@
 """Tables of out-of-distribution detection: near and far apart, scores before and after calibration."""
 
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
-from calbench.benchmark.report.tables.view import View, Views
+from calbench.benchmark.report.tables.view import View
+from calbench.benchmark.report.tables.views import Views
 
 GROUPS = ("near", "far")
 SCORES = ("max-softmax", "entropy", "energy", "max-logit", "kl-to-mean", "mahalanobis", "nearest-neighbours",

@@ -3,7 +3,8 @@
 import re
 
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
-from calbench.benchmark.report.tables.view import Stat, View, Views
+from calbench.benchmark.report.tables.view import Stat, View
+from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.results.records import MetricRecord
 
 METRICS = ("ece", "nll", "accuracy")

@@ -1,6 +1,6 @@
 """Reads `Results` for reports: the value and the interval of each cell, or the reason why it is missing."""
 
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -282,37 +282,6 @@ def _seed(value: Any) -> str:
 def _registered(name: str) -> MetricRecord:
     """The record of a metric that the run does not describe; its name only where the registry lacks it too."""
     return MetricRecord(**registry[name].describe()) if name in registry else MetricRecord(name=name, label=name)
-
-
-class Views:
-    """The views of some results, each made once."""
-
-    def __init__(self, results: Results, entries: Sequence[str] = ()) -> None:
-        self.results = results
-        self._entries = tuple(entries)
-        self._made: dict[tuple[str, str | None], View] = {}
-
-    def __call__(self, split: str = "test", checkpoint: str | None = None) -> View:
-        """The view of a split and a checkpoint rule; None is the protocol's own."""
-        rule = main_checkpoint(self.results) if checkpoint is None else checkpoint
-        if (split, rule) not in self._made:
-            self._made[split, rule] = View(self.results, split=split, checkpoint=rule, chosen=self._entries)
-        return self._made[split, rule]
-
-    @property
-    def main(self) -> View:
-        """The test split at the protocol's checkpoint rule."""
-        return self()
-
-    @property
-    def others(self) -> list[View]:
-        """Every other checkpoint rule and shifted split that the table has; out-of-distribution splits have no ECE."""
-        table = self.results.table
-        if not {"checkpoint", "split"} <= set(table.columns):
-            return []
-        rows = table[["checkpoint", "split"]].dropna().drop_duplicates().itertuples(index=False)
-        pairs = [(str(split), str(rule)) for rule, split in rows if not str(split).startswith("ood-")]
-        return [self(*pair) for pair in pairs if pair != (self.main.split, self.main.checkpoint)]
 
 
 def main_checkpoint(results: Results) -> str | None:

@@ -1,0 +1,37 @@
+"""The views of some results: one for each split and checkpoint rule."""
+
+from collections.abc import Sequence
+
+from calbench.benchmark.report.tables.view import View, main_checkpoint
+from calbench.benchmark.results.results import Results
+
+
+class Views:
+    """The views of some results, each made once."""
+
+    def __init__(self, results: Results, entries: Sequence[str] = ()) -> None:
+        self.results = results
+        self._entries = tuple(entries)
+        self._made: dict[tuple[str, str | None], View] = {}
+
+    def __call__(self, split: str = "test", checkpoint: str | None = None) -> View:
+        """The view of a split and a checkpoint rule; None is the protocol's own."""
+        rule = main_checkpoint(self.results) if checkpoint is None else checkpoint
+        if (split, rule) not in self._made:
+            self._made[split, rule] = View(self.results, split=split, checkpoint=rule, chosen=self._entries)
+        return self._made[split, rule]
+
+    @property
+    def main(self) -> View:
+        """The test split at the protocol's checkpoint rule."""
+        return self()
+
+    @property
+    def others(self) -> list[View]:
+        """Every other checkpoint rule and shifted split that the table has; out-of-distribution splits have no ECE."""
+        table = self.results.table
+        if not {"checkpoint", "split"} <= set(table.columns):
+            return []
+        rows = table[["checkpoint", "split"]].dropna().drop_duplicates().itertuples(index=False)
+        pairs = [(str(split), str(rule)) for rule, split in rows if not str(split).startswith("ood-")]
+        return [self(*pair) for pair in pairs if pair != (self.main.split, self.main.checkpoint)]
