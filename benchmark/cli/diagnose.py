@@ -20,6 +20,9 @@ def diagnose(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run with `keep: weights`.")],
     results_dir: ResultsDir = "results",
     images: Annotated[int, typer.Option(min=2, help="Test images per network.")] = 256,
+    null_images: Annotated[
+        int, typer.Option("--null-images", min=1, help="How many of them are compared with null images.")
+    ] = 256,
     null: Annotated[Literal["pixel", "patch", "noise"], typer.Option(help="How null images are made.")] = "pixel",
     draws: Annotated[int, typer.Option(min=20, help="Null images per image.")] = 20,
     entry: Entries = NONE,
@@ -45,7 +48,7 @@ def diagnose(
         Plugin.load(path)
     loaded = load_suite(suite, settings=set_, entries=entry, seeds=seed, smoke=smoke)
     options = RunOptions(results_dir=results_dir, data_root=data_dir, plugins=tuple(plugin), device=device)
-    store, chosen = Store(results_dir), Options(images=images, null=null, draws=draws)
+    store, chosen = Store(results_dir), Options(images=images, null_images=null_images, null=null, draws=draws)
     messages = Console(stderr=True, highlight=False)
     cells = [work.cell for work in plan_suite(loaded, options)]
     diagnosis = run_diagnosis(

@@ -33,12 +33,14 @@ class Options:
 
     Attributes:
         images: test images, from the first on.
+        null_images: how many of them are compared with null images; the other measures are of all.
         null: how null images are made (`calbench.benchmark.variants._null.null_images`).
         draws: null images per image.
         level: false discovery rate of Benjamini and Hochberg.
     """
 
     images: int = 256
+    null_images: int = 256
     null: Null = "pixel"
     draws: int = 20
     level: float = 0.05
@@ -114,8 +116,10 @@ class _Probe:
             per_image = _per_image(values, len(images))
             self._keep("entropy", str(block), normalised_entropy(per_image))
             self._keep("spikiness", str(block), spikiness(per_image))
-        if self._is_global(scores):
-            self._patches(images, list(scores.values()), number)
+        count = min(len(images), max(0, self.options.null_images - number * BATCH))
+        if self._is_global(scores) and count:
+            first = [values[:count] for values in scores.values()]
+            self._patches(images[:count], outputs.logits[:count].argmax(1).cpu(), first, number)
 
     def _scores(self, images: Tensor) -> tuple[dict[str, Tensor], Outputs]:
         seen: dict[str, Tensor] = {}
@@ -128,7 +132,7 @@ class _Probe:
         shapes = {values.shape for values in scores.values()}
         return self.prefix > 0 and len(shapes) == 1
 
-    def _patches(self, images: Tensor, blocks: list[Tensor], number: int) -> None:
+    def _patches(self, images: Tensor, classes: Tensor, blocks: list[Tensor], number: int) -> None:
         """Significance of the last block's attention, and the share of rollout on a patch replaced by noise."""
         observed = patch_attention(blocks[-1], self.prefix, self.has_cls_token).cpu().numpy()
         nulls = np.stack([one.cpu().numpy() for one in self._null_attention(images, number)])
@@ -143,7 +147,7 @@ class _Probe:
                 self.maps.append((image, scores, tests.regularised(scores, significant)))
         self._keep("significant-share", "", np.array(share))
         self._keep("significant-share-lfdr", "", np.array(discovered))
-        self._perturbed(images, number)
+        self._perturbed(images, classes, number)
 
     def _null_attention(self, images: Tensor, number: int) -> Iterator[Tensor]:
         for index in range(self.options.draws):
@@ -151,7 +155,7 @@ class _Probe:
             scores, _ = self._scores(null_images(images, self.options.null, self.patch, generator))
             yield patch_attention(list(scores.values())[-1], self.prefix, self.has_cls_token)
 
-    def _perturbed(self, images: Tensor, number: int) -> None:
+    def _perturbed(self, images: Tensor, classes: Tensor, number: int) -> None:
         """Rollout on a patch of noise, over its even share; shrinkage and sparsity there; whether the class changes."""
         generator = torch.Generator().manual_seed(seed_for(self.seed, "attention-patch", number))
         changed, places = with_noise_patch(images, self.patch, generator)
@@ -160,8 +164,7 @@ class _Probe:
         mass = patch_attention(rollout(blocks), self.prefix, self.has_cls_token).cpu()
         picked = mass[torch.arange(len(mass)), places]
         self._keep("rollout-on-noise", "", (picked * mass.shape[1]).numpy())
-        before = self.columns["logits"][-1].argmax(1)
-        self._keep("changed-by-noise", "", (outputs.logits.argmax(1).cpu() != before).double().numpy())
+        self._keep("changed-by-noise", "", (outputs.logits.argmax(1).cpu() != classes).double().numpy())
         observed = patch_attention(blocks[-1], self.prefix, self.has_cls_token).cpu().numpy()
         nulls = np.stack([one.cpu().numpy() for one in self._null_attention(changed, number)])
         shrunk, sparse = [], []
@@ -182,8 +185,13 @@ class _Probe:
         logits, labels = torch.cat(self.columns["logits"]), torch.cat(self.columns["labels"])
         confidence, predicted = logits.double().softmax(1).max(1)
         temperature = torch.cat(self.columns["temperature"]).numpy() if self.columns["temperature"] else None
-        measures = {key: np.concatenate(parts) for key, parts in self.measures.items()}
+        measures = {key: _padded(np.concatenate(parts), len(labels)) for key, parts in self.measures.items()}
         return Attention(measures, (predicted == labels).numpy(), confidence.numpy(), temperature, logits, self.maps)
+
+
+def _padded(values: np.ndarray, count: int) -> np.ndarray:
+    """Measures of the first images as those of `count` images, NaN where nothing was measured."""
+    return np.concatenate([values, np.full(count - len(values), np.nan)])
 
 
 def _per_image(scores: Tensor, count: int) -> Tensor:

@@ -41,6 +41,12 @@ def figures(frames: Mapping[str, pd.DataFrame], maps: Mapping[str, Sequence[Map]
         if len(frames["temperature-curve"]):
             caption = "The test split over the attention temperature, mean over seeds. T > 1 smooths, T < 1 sharpens."
             yield "temperature-curve", caption, _curves(frames["temperature-curve"])
+        if len(frames["entropy-course"]):
+            caption = (
+                "Attention entropy over log N (mean over blocks) and confidence minus accuracy of the calibration "
+                "split after each epoch, mean over seeds; lines mark the middle of the fall and of the rise."
+            )
+            yield "entropy-course", caption, _course(frames["entropy-course"], frames["entropy-order"])
         for name, kept in maps.items():
             if kept:
                 caption = f"Image, attention on its patches, and the same with insignificant patches zero: {name}."
@@ -99,6 +105,26 @@ def _curves(rows: pd.DataFrame) -> Figure:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
     grid[0, 0].legend()
+    return figure
+
+
+def _course(rows: pd.DataFrame, order: pd.DataFrame) -> Figure:
+    place = ["dataset", "backbone", "recipe"]
+    groups = list(rows.groupby(place, sort=False))
+    figure = new_figure(3.2 + 0.14 * len(groups))
+    grid = figure.subplots(2, 1, sharex=True)
+    halves = order.groupby(place, sort=False)[["entropy_half", "gap_half"]].mean()
+    panels = (("attention_entropy", "entropy / log N"), ("signed_gap", "confidence - accuracy (%)"))
+    for axes, (column, label), half in zip(grid, panels, halves.columns, strict=True):
+        for i, (name, group) in enumerate(groups):
+            means = group.groupby("epoch")[column].mean()
+            colour = PALETTE[i % len(PALETTE)]
+            axes.plot(means.index, means.to_numpy(), label=short(" / ".join(map(str, name)), 60), color=colour)
+            axes.axvline(halves.loc[name, half], color=colour, linewidth=0.5, linestyle=":")
+        axes.set_ylabel(label)
+    grid[1].set_xlabel("epoch")
+    grid[1].xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center")
     return figure
 
 

@@ -13,7 +13,7 @@ REPLICATES = 500
 
 @dataclass(frozen=True)
 class Relation:
-    """A statistic with its 95 % interval and the number of samples; NaN where it is not defined."""
+    """A statistic with its 95 % interval and the number of samples, those that were measured; NaN if not defined."""
 
     value: float
     low: float
@@ -44,6 +44,10 @@ def misclassification_auroc(measure: np.ndarray, correct: np.ndarray) -> Relatio
 def _with_interval(
     statistic: Callable[[np.ndarray, np.ndarray], float], first: np.ndarray, second: np.ndarray
 ) -> Relation:
+    known = np.isfinite(first) & np.isfinite(second)
+    first, second = first[known], second[known]
+    if not len(first):
+        return Relation(float("nan"), float("nan"), float("nan"), 0)
     rng = np.random.default_rng(seed_for(0, "relations", len(first)))
     value = statistic(first, second)
     if not np.isfinite(value):

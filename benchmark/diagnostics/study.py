@@ -19,6 +19,7 @@ from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.data.batches import EvalBatches
 from calbench.benchmark.data.splits import prepare_data
 from calbench.benchmark.diagnostics.cell import BATCH, Attention, Options, diagnose_cell, with_noise_patch
+from calbench.benchmark.diagnostics.course import course_rows, order_row
 from calbench.benchmark.diagnostics.relations import Relation, misclassification_auroc, rank_correlation
 from calbench.benchmark.diagnostics.tempnet import TempNetControl, tempnet_temperatures
 from calbench.benchmark.predictions.predictions import Predictions
@@ -35,17 +36,23 @@ PLACE = ["dataset", "backbone", "recipe", "seed"]
 ATTENTION_COLUMNS = [*PLACE, "measure", "block", "value", "low", "high", "samples"]
 RELATION_COLUMNS = [*PLACE, "measure", "block", "target", "statistic", "value", "low", "high", "samples"]
 CURVE_COLUMNS = [*PLACE, "temperature", "split", *CURVE, "changed", "changed_by_noise"]
+COURSE_COLUMNS = [*PLACE, "epoch", "attention_entropy", "signed_gap", "accuracy", "nll"]
+ORDER_COLUMNS = [
+    *PLACE, "entropy_first", "entropy_last", "gap_lowest", "gap_last", "entropy_half", "gap_half", "lead",
+]  # fmt: skip
 CONTROL_COLUMNS = [*PLACE, "gap", "entropy_target", "nll_tempnet", "nll_control"]
 
 
 @dataclass
 class Diagnosis:
-    """Rows of the four tables, attention maps of some images by cell, and the cells without a diagnosis."""
+    """Rows of the tables, attention maps of some images by cell, and the cells without a diagnosis."""
 
     attention: list[dict[str, Any]] = field(default_factory=list)
     relations: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     control: list[dict[str, Any]] = field(default_factory=list)
+    course: list[dict[str, Any]] = field(default_factory=list)
+    order: list[dict[str, Any]] = field(default_factory=list)
     maps: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -56,6 +63,8 @@ class Diagnosis:
             "relations": pd.DataFrame(self.relations, columns=RELATION_COLUMNS),
             "temperature-curve": pd.DataFrame(self.curves, columns=CURVE_COLUMNS),
             "tempnet-control": pd.DataFrame(self.control, columns=CONTROL_COLUMNS),
+            "entropy-course": pd.DataFrame(self.course, columns=COURSE_COLUMNS),
+            "entropy-order": pd.DataFrame(self.order, columns=ORDER_COLUMNS),
         }
 
 
@@ -134,6 +143,10 @@ def _add_cell(diagnosis: Diagnosis, cell: Cell, store: Store, root: Path, option
             relation = rank_correlation(values, numbers)
             diagnosis.relations.append(where | _relation(target, "spearman", relation))
     diagnosis.control.append(place | control.row())
+    course = course_rows(place, store.manifest(cell.key).get("history", []))
+    if len(course) > 1:
+        diagnosis.course += course
+        diagnosis.order.append(order_row(place, course))
     diagnosis.maps[cell.describe()] = attention.maps
 
 

@@ -21,6 +21,8 @@ TITLES = {
     "attention": "Attention of the trained networks, mean over test images",
     "relations": "Relations of attention to correctness, confidence and temperature",
     "temperature-curve": "Attention temperature",
+    "entropy-course": "Attention entropy and confidence over epochs",
+    "entropy-order": "Which comes first: the fall of the entropy or the rise of the gap",
     "tempnet-control": "TempNet and the optimum of its loss",
 }
 NOTES = {
@@ -32,6 +34,11 @@ NOTES = {
     "over images of one network; they are not adjusted for the number of rows.",
     "temperature-curve": "changed: predictions that differ from those without a temperature. changed_by_noise: "
     "predictions that one patch of noise changes, under this temperature. In per cent.",
+    "entropy-course": "signed_gap: confidence minus accuracy of the calibration split, in points; attention_entropy: "
+    "over log N, mean over blocks. Recorded in training where the suite has attention_curve.",
+    "entropy-order": "The epoch after which the entropy stays below the middle of its highest and last value, and "
+    "the one after which the gap stays above the middle between its lowest and last value; lead: the second minus the "
+    "first, in epochs.",
     "tempnet-control": "gap: mean |log tau_net - log tau*| on the test split, where tau* gives every sample the "
     "entropy log K - rho: the optimum of TempNet's loss on frozen logits, whatever the labels.",
 }

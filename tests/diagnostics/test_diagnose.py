@@ -3,6 +3,7 @@ import pytest
 
 SETTINGS = [
     "keep=weights",
+    "training.attention_curve=true",
     "backbones=['vit-micro(width=16, heads=2, depth=2, patch=2)']",
 ]
 ENTRIES = ["cross-entropy", "calattn(hidden=8)", "attention-temperature(temperature=2.0)"]
@@ -16,12 +17,12 @@ def arguments():
 
 def test_diagnose_writes_tables_figures_and_a_page(tiny, run, calbench, arguments, tmp_path):
     run(tiny, settings=SETTINGS, entries=ENTRIES)
-    status, out, err = calbench("diagnose", tiny, *arguments, "--images", 40)
+    status, out, err = calbench("diagnose", tiny, *arguments, "--images", 40, "--null-images", 20)
     assert status == 0, err
     folder = tmp_path / "results" / "tiny" / "diagnostics"
     names = {path.name for path in folder.iterdir()}
     assert {"attention.csv", "relations.csv", "temperature-curve.csv", "tempnet-control.csv", "index.html"} <= names
-    assert {"entropy.png", "temperature-curve.pdf", "maps.png", "diagnostics.json"} <= names
+    assert {"entropy.png", "entropy-course.png", "temperature-curve.pdf", "maps.png", "diagnostics.json"} <= names
     attention = pd.read_csv(folder / "attention.csv")
     assert set(attention.recipe) == {"cross-entropy", "cross-entropy-brier + calattn(hidden=8)"}
     by_measure = attention.groupby("measure").value.agg(["min", "max"])
@@ -35,6 +36,13 @@ def test_diagnose_writes_tables_figures_and_a_page(tiny, run, calbench, argument
     assert set(curve.temperature) == {1.0, 2.0}
     assert (curve[curve.temperature == 1].changed == 0).all()
     assert (curve[curve.split == "test"].changed_by_noise >= 0).all()
+    shares = attention[attention.measure.isin(["significant-share", "rollout-on-noise"])]
+    assert set(shares.samples) == {20}
+    assert set(attention[attention.measure == "entropy"].samples) == {40}
+    course = pd.read_csv(folder / "entropy-course.csv")
+    assert list(course.epoch) == [1, 2] * 2
+    assert course.attention_entropy.between(0, 1).all()
+    assert len(pd.read_csv(folder / "entropy-order.csv")) == 2
     control = pd.read_csv(folder / "tempnet-control.csv")
     assert (control.gap > 0).all()
     page = (folder / "index.html").read_text()

@@ -5,6 +5,7 @@ from scipy.stats import entropy, kstest, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from calbench.benchmark.backbones.attention import normalised_entropy
+from calbench.benchmark.diagnostics.course import half_way
 from calbench.benchmark.diagnostics.relations import misclassification_auroc, rank_correlation
 from calbench.benchmark.diagnostics.scores import patch_attention, rollout, spikiness
 from calbench.benchmark.diagnostics.significance import (
@@ -134,3 +135,25 @@ def test_p_values_are_uniform_on_images_of_pure_noise(null):
     assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.02)
     discoveries = np.mean([benjamini_hochberg(row).any() for row in p])
     assert discoveries < 0.12
+
+
+def test_relations_are_of_the_samples_that_were_measured():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=60), rng.normal(size=60)
+    first[40:] = np.nan
+    relation = rank_correlation(first, second)
+    assert relation.samples == 40
+    assert relation.value == pytest.approx(spearmanr(first[:40], second[:40]).statistic)
+    correct = rng.random(60) < 0.5
+    assert misclassification_auroc(first, correct).value == pytest.approx(
+        roc_auc_score(~correct[:40], first[:40]),
+    )
+
+
+def test_half_way_of_a_logistic_course_is_its_midpoint():
+    epochs = np.arange(0.0, 41)
+    fall = 1 - 1 / (1 + np.exp(-(epochs - 12.3)))
+    assert half_way(epochs, fall, falling=True) == pytest.approx(12.3, abs=0.02)
+    assert np.isnan(half_way(epochs, fall, falling=False))
+    dip = np.array([0.0, -4, -2, 2, 6])  # from -4 to 6 the middle is 1
+    assert half_way(np.arange(1.0, 6), dip, falling=False) == pytest.approx(3.75)
