@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics import ReliabilityBin, evaluate, reliability
 
 
@@ -49,7 +50,7 @@ class ReliabilityDiagram:
 
 
 def reliability_diagram(
-    *, logits: Any = None, probabilities: Any = None, labels: Any, bins: int = 15
+    *, logits: Any = None, probabilities: Any = None, labels: Any, bins: int = DEFAULT_BINS
 ) -> ReliabilityDiagram:
     """The reliability diagram of predictions.
 

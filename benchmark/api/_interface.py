@@ -6,6 +6,7 @@ from typing import Any
 
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.config.suite import load_suite, part_name
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.options import RunOptions
@@ -72,7 +73,7 @@ def compare(
     calibration_logits: Any = None,
     calibration_labels: Any = None,
     name: str = "predictions",
-    bins: int = 15,
+    bins: int = DEFAULT_BINS,
     bootstrap: int = 1000,
 ) -> Results:
     """Compare calibrators on one test split: metrics with intervals, and paired changes against no calibration.

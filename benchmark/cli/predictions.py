@@ -1,5 +1,6 @@
 """The commands for predictions in a file: inspect, evaluate, calibrate, export."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ from calbench.benchmark.cli.file_options import KNOWN_NAMES, PredictionsFile, co
 from calbench.benchmark.cli.fit_progress import FitProgress
 from calbench.benchmark.cli.options import wide_console
 from calbench.benchmark.cli.sizes import Draws, Sizes, show_curves
-from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.bins import DEFAULT_BINS
+from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.schema import FEWEST_REPLICATES
 from calbench.benchmark.predictions.source import Source
 
@@ -43,6 +45,12 @@ Methods = Annotated[
     list[str] | None, typer.Option("--method", "-m", help="A calibrator, or a chain a + b; all by default.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")]
+Metrics = Annotated[
+    str,
+    typer.Option(
+        "--metrics", help="Further metrics, joined by commas: aurc,nll-refinement; see calbench list metrics."
+    ),
+]
 
 
 @app.command("inspect", epilog=KNOWN_NAMES)
@@ -59,34 +67,50 @@ def inspect_file(file: PredictionsFile, *, source: Source) -> int:
 
 @app.command(epilog=KNOWN_NAMES)
 @with_source
-def evaluate(file: PredictionsFile, bootstrap: Bootstrap = 1000, bins: Bins = 15, *, source: Source) -> int:
-    """Print the metrics of predictions in a file, each with its 95 % bootstrap interval."""
+def evaluate(
+    file: PredictionsFile,
+    bootstrap: Bootstrap = 1000,
+    bins: Bins = DEFAULT_BINS,
+    metrics: Metrics = "",
+    *,
+    source: Source,
+) -> int:
+    """Print the metrics of predictions in a file, each with its 95 % interval, or the reason why it has none."""
     from calbench.benchmark.predictions.files import read_splits
 
     for split, part in read_splits(file, source, show_note).items():
-        wide_console().print(
-            _metric_table(f"{file.name}, {split}" if split != "all" else file.name, part, bootstrap, bins)
-        )
+        title = f"{file.name}, {split}" if split != "all" else file.name
+        wide_console().print(_metric_table(title, part, _panel(metrics), bootstrap, bins))
     return 0
 
 
-def _metric_table(title: str, part: "SplitPredictions", bootstrap: int, bins: int) -> Table:
-    from calbench.benchmark import metrics, statistics
+def _panel(further: str) -> tuple[str, ...]:
+    """The names of the usual metrics and of `further` ones, joined by commas."""
+    from calbench.benchmark.metrics import PANEL, registry
 
-    names = list(metrics.PANEL)
-    inputs = {**part.scores(), "labels": part.labels, "bins": bins}
-    values = metrics.evaluate(metrics=names, **inputs)
-    replicates = statistics.bootstrap(metrics=names, replicates=bootstrap, seed=0, **inputs) if bootstrap else {}
+    names = [name.strip() for name in further.split(",") if name.strip()]
+    check_names("metric", names, registry)
+    return tuple(dict.fromkeys((*PANEL, *names)))
+
+
+def _metric_table(title: str, part: "SplitPredictions", names: Sequence[str], bootstrap: int, bins: int) -> Table:
+    from calbench.benchmark import metrics, statistics
+    from calbench.benchmark.metrics.base import make_all
+    from calbench.benchmark.metrics.sample import Sample
+    from calbench.benchmark.metrics.source import Source as Scores
+
+    sample = Sample(Scores(**part.scores(), labels=part.labels))
+    made = make_all(names, bins)
+    replicates = statistics.resampled(sample, made, bootstrap, seed=0) if bootstrap else {}
     floor = statistics.noise_floor(**part.scores(), seed=0, bins=bins)
     classes = part.logits.shape[1]
     table = Table(title=f"{title}: {len(part):,} samples, {classes:,} classes, {bins} bins")
     for heading in ("metric", "value", "95 % interval", "unit"):
         table.add_column(heading, justify="left" if heading in ("metric", "unit") else "right")
-    for name in names:
+    for name, one in statistics.estimates(sample, made, replicates=replicates).items():
         about = metrics.registry[name]
-        low, high = statistics.interval(replicates[name]) if name in replicates else (None, None)
-        span = "" if low is None else f"{low:.{about.decimals}f} to {high:.{about.decimals}f}"
-        table.add_row(about.spec.label, f"{values[name]:.{about.decimals}f}", span, about.unit)
+        span = f"{one.low:.{about.decimals}f} to {one.high:.{about.decimals}f}" if one.low == one.low else one.reason
+        table.add_row(about.spec.label, f"{one.value:.{about.decimals}f}", span if bootstrap else "", about.unit)
     table.add_row("noise floor of ECE", f"{floor.mean:.2f}", f"95 % below {floor.q95:.2f}", "%")
     return table
 
@@ -103,7 +127,8 @@ def calibrate(
     methods: Methods = None,
     output: Output = None,
     bootstrap: Bootstrap = 1000,
-    bins: Bins = 15,
+    bins: Bins = DEFAULT_BINS,
+    metrics: Metrics = "",
     sizes: Sizes = "",
     draws: Draws = 10,
     *,
@@ -129,7 +154,7 @@ def calibrate(
         results = compare_calibrators(
             pair,
             chains,
-            protocol=Protocol(bootstrap=bootstrap, bins=bins),
+            protocol=Protocol(bootstrap=bootstrap, bins=bins, metrics=_panel(metrics)),
             name=file.stem,
             calibration=_how(calibration, test_part, file, test, split, order_seed),
             command=command_line(context),

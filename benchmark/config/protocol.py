@@ -9,6 +9,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from calbench.benchmark.config.training import CheckpointRule
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.core.schema import FEWEST_REPLICATES
 from calbench.benchmark.metrics import PANEL
@@ -48,7 +49,7 @@ class Protocol(BaseModel):
     also_checkpoints: tuple[CheckpointRule, ...] = ()
     method_options: dict[str, dict[str, Any]] = {}
     metrics: tuple[str, ...] = PANEL
-    bins: Annotated[int, Field(ge=1)] = 15
+    bins: Annotated[int, Field(ge=1)] = DEFAULT_BINS
     bootstrap: Annotated[int, AfterValidator(enough_replicates)] = 1000
     training: dict[str, Any] = {}
 

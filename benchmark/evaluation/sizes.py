@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from calbench.benchmark import metrics
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
@@ -23,7 +24,7 @@ Progress = Callable[[int, int, str], None]
 
 def size_curves(
     predictions: Predictions, chains: Mapping[str, tuple[Calibrator, ...]], sizes: Sequence[int], *,
-    draws: int = 10, seed: int = 0, bins: int = 15, checkpoint: str = "last",
+    draws: int = 10, seed: int = 0, bins: int = DEFAULT_BINS, checkpoint: str = "last",
     progress: Progress = lambda done, total, entry: None,
 ) -> pd.DataFrame:  # fmt: skip
     """Fit calibrators on random parts of the calibration split and evaluate them on the whole test split.

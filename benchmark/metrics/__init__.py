@@ -3,7 +3,7 @@
     from calbench.benchmark.metrics import evaluate
     evaluate(logits=z, labels=y)
 
-A metric is a registered class: ``registry.create("ece", bins=15)(logits=z, labels=y)``. Every module of this package is
+A metric is a registered class: ``registry.create("ece", bins=20)(logits=z, labels=y)``. Every module of this package is
 imported, so that a metric needs no entry in any list.
 """
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from calbench.benchmark.core.schema import NOISE_FLOOR, ORACLE
+from calbench.benchmark.core.schema import NOISE_FLOOR, NOISE_FLOOR_95, ORACLE
+from calbench.benchmark.metrics.evaluation import PANEL
 from calbench.benchmark.report.tables import cells as make
 from calbench.benchmark.report.tables.overall import overall_table
 from calbench.benchmark.report.tables.reductions import reductions_table
@@ -132,7 +133,14 @@ def _fields(view: View, metric: str, base: Stat, truth: list[str]) -> list[_Fiel
     """The columns, without those of metrics that neither the run nor the table has."""
     fields = [*_accuracy_fields(view), *_score_fields(view), *_error_fields(view, metric, base)]
     fields += [_Field(_column(view.metric(name), 4), _shower(name, make.known_cell)) for name in truth]
+    fields += [_Field(_column(view.metric(name), 4), _shower(name, make.value_cell)) for name in _asked_for(view)]
     return list({field.column.key: field for field in fields}.values())
+
+
+def _asked_for(view: View) -> list[str]:
+    """The metrics that the protocol names beyond those that every run has."""
+    usual = {*PANEL, NOISE_FLOOR, NOISE_FLOOR_95, *view.truth_metrics}
+    return [name for name in view.metrics if name not in usual and view.knows(name)]
 
 
 def _accuracy_fields(view: View) -> list[_Field]:
