@@ -14,8 +14,10 @@ from calbench.benchmark.cli.predictions import app
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.posthoc import compare_calibrators, default_chains, parse_chain
+from calbench.benchmark.metrics import registry as metric_registry
 from calbench.benchmark.predictions.export import export
 from calbench.benchmark.predictions.files import read_pair
+from calbench.benchmark.statistics import evaluate
 from calbench.methods import Calibrator, registry
 
 NAMES = [name for name in registry if registry[name].kind == "calibrator" and not name.startswith("structured")]
@@ -233,3 +235,27 @@ def test_sizes_are_a_table_and_files(predictions, tmp_path, capsys):
     assert (tmp_path / "out" / "sizes.png").stat().st_size > 1000
     assert main([*arguments, "--sizes", "20;100"]) == 2
     assert "whole numbers joined by commas" in capsys.readouterr().err
+
+
+ASKED = "aurc,misclassification-auroc,nll-calibration,nll-refinement,brier-calibration,brier-refinement,top-nll-mcb"
+
+
+def test_further_metrics_are_columns_of_the_table(predictions, tmp_path, capsys):
+    arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "temperature-scaling", "--bootstrap", "20"]
+    assert main([*arguments, "--metrics", ASKED, "--output", str(tmp_path / "out")]) == 0
+    labels = [metric_registry[name].spec.label for name in ASKED.split(",")]
+    for text in ((tmp_path / "out/leaderboard.md").read_text(), (tmp_path / "out/leaderboard.tex").read_text()):
+        assert all(label in text for label in labels)
+    assert set(ASKED.split(",")) < set(pd.read_csv(tmp_path / "out/results.csv")["metric"])
+    capsys.readouterr()
+    assert main([*arguments, "--metrics", "aurk"]) == 2
+    assert "aurc" in capsys.readouterr().err
+
+
+def test_evaluate_has_the_intervals_of_the_library_and_reasons_where_there_is_none(predictions, capsys):
+    assert main(["evaluate", str(predictions), "--bootstrap", "20", "--metrics", ASKED]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    arrays = np.load(predictions)
+    expected = evaluate(logits=arrays["logits"], labels=arrays["labels"], metrics=["ece"], interval=0.95)["ece"]
+    assert f"{expected.low:.2f} to {expected.high:.2f}" in shown
+    assert "isotonic regression fits noise" in shown
