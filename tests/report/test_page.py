@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from calbench.benchmark.report.render.page import embedded_json, page
+from calbench.benchmark.report.render.page_splits import place_of
 from calbench.benchmark.report.render.papers import bibliography, citations
 from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.results.base_record import parse, plain
 from calbench.benchmark.results.records import RunRecord
 
@@ -304,6 +306,65 @@ def test_all_columns_are_one_click_away_and_explained(opened, results):
     tab.check("#wide")
     assert head.is_visible()
     assert "perfectly calibrated" in head.get_attribute("title")
+
+
+SPLITS = ("shift-severity-0", "shift-severity-3", "shift-severity-5", "shift-fog-3", "shift-fog-5", "shift-patch",
+          "shift-patch-11", "shift-imagenet-a", "shift-cifar10-c-fog-3", "ood-near", "ood-near-uncalibrated",
+          "ood-far-mnist")  # fmt: skip
+
+
+def test_splits_are_listed_by_what_they_are():
+    assert [tuple(place_of(split)) for split in SPLITS] == [
+        *(("Shifted, mean over corruptions", "generated corruptions", severity) for severity in (0, 3, 5)),
+        *(("Shifted, by corruption", "fog", severity) for severity in (3, 5)),
+        ("One corrupted patch", "mean over positions", None), ("One corrupted patch", "position 11", None),
+        ("Shifted sets", "imagenet-a", None), ("Shifted, by corruption", "cifar10-c-fog", 3),
+        ("Out of distribution, near", "mean of the near sets", None),
+        ("Out of distribution, near", "mean of the near sets, before calibration", None),
+        ("Out of distribution, far", "mnist", None),
+    ]  # fmt: skip
+
+
+def test_shifted_and_foreign_data_are_chosen_by_kind_severity_and_measure(opened, builder):
+    results = builder(shifts=SPLITS, oracle=False)
+    tab = opened(results)
+
+    def lines():
+        return tab.locator("#split-table tbody tr").all_inner_texts()
+
+    def heads():
+        return tab.locator("#split-table th").all_inner_texts()
+
+    assert len(shown(tab)) == 4 * 5, "the large table is of the test split"
+    assert len(lines()) == 4 * 5 * 3, "the mean over corruptions, at three severities"
+    assert heads()[3:] == ["severity", "Accuracy (%)", "NLL (nats)", "ECE (%)", "Brier"]
+    assert not tab.locator("#split-measure").is_visible()
+    tab.select_option("#split-data", "Shifted, by corruption: fog")
+    tab.select_option("#split-severity", "5")
+    tab.select_option("[data-filter=dataset]", "digits")
+    tab.select_option("[data-filter=backbone]", "vit-micro")
+    assert len(lines()) == 5
+    stat = View(results, split="shift-fog-5").stat("digits", "vit-micro", "focal", "ece")
+    cell = tab.locator("#split-table tbody tr", has_text="focal").locator("td").nth(6)
+    assert float(cell.get_attribute("data-v")) == pytest.approx(stat.value)
+    address = tab.url
+    tab.select_option("#split-data", "Out of distribution, near: mean of the near sets")
+    assert not tab.locator("#split-severity").is_visible()
+    assert all("FPR" not in head for head in heads())
+    tab.select_option("#split-measure", "FPR at 95 % TPR")
+    assert sum("FPR" in head for head in heads()) == 2
+    tab.locator("#split-table th button", has_text="energy").click()
+    column = [float(value) for value in tab.locator("#split-table tbody tr td:last-child").evaluate_all(
+        "cells => cells.map(cell => cell.dataset.v)")]  # fmt: skip
+    assert column == sorted(column)
+    tab.goto("about:blank")
+    tab.goto(address)
+    assert tab.locator("#split-severity").input_value() == "5"
+    assert len(lines()) == 5
+
+
+def test_a_page_without_further_splits_has_no_section_of_them(results):
+    assert "split-data" not in re.sub(r"<script>.*</script>", "", page(Report(results)), flags=re.DOTALL)
 
 
 def test_a_smoke_test_says_so(builder):

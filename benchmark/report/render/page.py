@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from calbench.benchmark.report.render.latex import latex
 from calbench.benchmark.report.render.page_rows import Item, items, row_data
+from calbench.benchmark.report.render.page_splits import split_data
 from calbench.benchmark.report.render.papers import citations, links
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.leaderboard import pair_table
@@ -31,14 +32,15 @@ def page(report: Report) -> str:
     """The page of a report as HTML.
 
     The first screen has the overall table and a plot of ECE against accuracy; the protocol is folded below it, then
-    come every dataset and backbone, the comparison of two entries and the suite's own tables.
+    come every dataset and backbone, shifted and out-of-distribution splits, the comparison of two entries and the
+    suite's own tables.
     """
     main, run = report.view, report.run
     views = [main, *report.views.others]
     rows = items(views)
     columns = pair_table(main, *main.pairs[0], uniform=True).columns if main.pairs else ()
     overall = report.summary if main.entries and main.pairs else None
-    script, css = _file("page.js"), _file("page.css")
+    script, css, splits = _file("page.js"), _file("page.css"), split_data(report.views)
     occurring = {mark for item in rows for cell in item.row.cells for mark in cell.marks}
     return (
         _environment()
@@ -58,6 +60,7 @@ def page(report: Report) -> str:
             rows=rows,
             extras=report.layouts,
             filters=_filters(views),
+            splits=splits,
             entries=[(entry, main.labels[entry]) for entry in main.entries],
             marks=MARKS,
             used=[meaning for mark, meaning in MARKS.items() if mark in occurring],
@@ -67,7 +70,7 @@ def page(report: Report) -> str:
             css=Markup(css),
             script=Markup(script),
             script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            data=embedded_json(_data(report, rows, overall)),
+            data=embedded_json(_data(report, rows, overall) | {"splits": splits}),
         )
     )
 
@@ -111,13 +114,11 @@ def _filters(views: Sequence[View]) -> list[dict[str, Any]]:
     main = views[0]
     families = dict.fromkeys(family for record in main.records.values() for family in record.families)
     checkpoints = list(dict.fromkeys(view.checkpoint for view in views if view.checkpoint))
-    splits = list(dict.fromkeys(view.split for view in views))
     return [
         {"key": "dataset", "label": "Dataset", "options": main.datasets, "any": True},
         {"key": "backbone", "label": "Backbone", "options": main.backbones, "any": True},
         {"key": "family", "label": "Family", "options": list(families), "any": True},
         {"key": "checkpoint", "label": "Checkpoint rule", "options": checkpoints, "any": False},
-        {"key": "split", "label": "Split", "options": splits, "any": False},
     ]
 
 

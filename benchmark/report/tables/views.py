@@ -28,10 +28,7 @@ class Views:
 
     @property
     def others(self) -> list[View]:
-        """Every other checkpoint rule and shifted split that the table has; out-of-distribution splits have no ECE."""
+        """The test split under every other checkpoint rule that the table has."""
         table = self.results.table
-        if not {"checkpoint", "split"} <= set(table.columns):
-            return []
-        rows = table[["checkpoint", "split"]].dropna().drop_duplicates().itertuples(index=False)
-        pairs = [(str(split), str(rule)) for rule, split in rows if not str(split).startswith("ood-")]
-        return [self(*pair) for pair in pairs if pair != (self.main.split, self.main.checkpoint)]
+        rules = table["checkpoint"].dropna().unique() if "checkpoint" in table.columns else ()
+        return [self(self.main.split, str(rule)) for rule in rules if str(rule) != self.main.checkpoint]

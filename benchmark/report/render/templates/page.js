@@ -129,8 +129,49 @@
     const more = document.getElementById("more");
     more.hidden = !hidden;
     more.textContent = `Show all ${shown} rows`;
+    splits();
     remember();
     scatter();
+  }
+
+  // Shifted and out-of-distribution splits: one choice of data, severity and measure at a time.
+  const chosen = Object.fromEntries(["data", "severity", "measure"].map((name) => [name, document.getElementById(`split-${name}`)]));
+  function choices(select, values, all) {
+    const before = select.value;
+    select.replaceChildren(...(all && values.length > 1 ? [element("option", { value: "" }, all)] : []),
+      ...values.map((value) => element("option", { value }, value)));
+    if ([...select.options].some((option) => option.value === before)) select.value = before;
+    document.getElementById(`${select.id}-label`).hidden = !values.length;
+  }
+  function splits() {
+    if (!chosen.data) return;
+    const parts = data.splits.parts.filter((part) => `${part.group}: ${part.data}` === chosen.data.value);
+    choices(chosen.severity, [...new Set(parts.map((part) => part.severity).filter((s) => s !== null))].map(String), "all");
+    choices(chosen.measure, [...new Set(parts.flatMap((part) => part.columns.map((c) => c[3])).filter(Boolean))]);
+    const graded = parts.some((part) => part.severity !== null);
+    const seen = parts.filter((part) => !chosen.severity.value || String(part.severity) === chosen.severity.value);
+    const columns = parts[0].columns.map((c, i) => [c, i]).filter(([c]) => !c[3] || c[3] === chosen.measure.value);
+    const where = Object.fromEntries(filters.map((f) => [f.dataset.filter, f.value]));
+    const heads = ["entry", "dataset", "backbone", ...(graded ? ["severity"] : []), ...columns.map(([c]) => c[1] ? `${c[0]} (${c[1]})` : c[0])];
+    const made = element("table", { class: "sortable" }, element("thead", {}, element("tr", {}, ...heads.map((name, i) =>
+      element("th", { scope: "col", "aria-sort": "none", class: i ? (i < 3 ? "text" : "") : "name" },
+        element("button", { type: "button", "data-column": i }, name))))), element("tbody"));
+    for (const part of seen) for (const [entry, dataset, backbone, ...values] of part.rows) {
+      if ((where.dataset && where.dataset !== dataset) || (where.backbone && where.backbone !== backbone)) continue;
+      const line = element("tr", { class: entry === data.baseline ? "baseline" : "entry" },
+        element("td", { class: "name", "data-v": entry }, data.entries[entry]?.label ?? entry),
+        element("td", { class: "text", "data-v": dataset }, dataset), element("td", { class: "text", "data-v": backbone }, backbone));
+      if (graded) line.append(element("td", { "data-v": part.severity }, part.severity));
+      for (const [column, i] of columns) {
+        const [value, low, high] = values[i];
+        const cell = element("td", { "data-v": value ?? "" }, fixed(value, column[2]));
+        if (low !== null && high !== null) cell.append(element("span", { class: "interval" }, ` [${fixed(low, column[2])}, ${fixed(high, column[2])}]`));
+        line.append(cell);
+      }
+      made.tBodies[0].append(line);
+    }
+    made.querySelectorAll("th button").forEach((button) => button.addEventListener("click", () => sort(button)));
+    document.getElementById("split-table").replaceChildren(made);
   }
 
   // The state of the page is in its address, so that a view can be linked to.
@@ -138,6 +179,7 @@
     const state = new URLSearchParams();
     if (search.value) state.set("q", search.value);
     filters.forEach((f) => { if (f.selectedIndex > 0) state.set(f.dataset.filter, f.value); });
+    for (const [name, select] of Object.entries(chosen)) if (select?.selectedIndex > 0) state.set(`shift-${name}`, select.value);
     const sorted = table.querySelector("th[aria-sort=ascending] button, th[aria-sort=descending] button");
     if (sorted) state.set("sort", (sorted.closest("th").getAttribute("aria-sort") === "descending" ? "-" : "") + sorted.dataset.column);
     if (compared) { state.set("first", compared[0]); state.set("second", compared[1]); }
@@ -151,6 +193,12 @@
     for (const f of filters) {
       const at = [...f.options].findIndex((option) => option.value === state.get(f.dataset.filter));
       f.selectedIndex = Math.max(at, 0);
+    }
+    for (const [name, select] of Object.entries(chosen)) {  // one choice decides what the next selectors offer
+      if (!select) continue;
+      const at = [...select.options].findIndex((option) => option.value === state.get(`shift-${name}`));
+      select.selectedIndex = Math.max(at, 0);
+      splits();
     }
     const column = Number((state.get("sort") || "").replace("-", ""));
     const button = state.get("sort") && [...table.querySelectorAll("th button")].find((b) => Number(b.dataset.column) === column);
@@ -314,6 +362,7 @@
   });
   search.addEventListener("input", apply);
   filters.forEach((filter) => filter.addEventListener("change", apply));
+  Object.values(chosen).forEach((select) => select?.addEventListener("change", () => { splits(); remember(); }));
   document.getElementById("reset").addEventListener("click", () => {
     search.value = "";
     filters.forEach((filter) => { filter.selectedIndex = 0; });
