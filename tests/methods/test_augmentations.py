@@ -71,7 +71,7 @@ def test_one_sample_is_itself(name):
     torch.testing.assert_close(distribution, torch.tensor([[0.0, 1.0]]))
 
 
-def own_weights(augmentation, draws=2000):
+def own_weights(augmentation, draws=1000):
     """The weight of one sample's own label over many batches whose partners all have another label."""
     targets = torch.zeros(64, 2)
     targets[:, 1] = 1
@@ -127,7 +127,7 @@ def test_reg_mixup_is_the_batch_and_its_mixup():
 def test_cutmix_targets_are_the_shares_of_pixels():
     images = torch.arange(24.0).view(24, 1, 1, 1).expand(24, 2, 8, 10).contiguous()
     targets, shared, areas = torch.eye(24), generator(), []
-    for _ in range(300):
+    for _ in range(80):
         mixed, distributions = registry.create("cutmix").mix(images, targets, shared)
         own = (mixed == images).float().mean(dim=(1, 2, 3))
         for i in range(24):

@@ -54,6 +54,7 @@ def test_mixed_precision_trains_on_the_cpu(tiny, run, precision, statuses):
     assert statuses(results) == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_a_compiled_model_trains_as_the_plain_one(tiny, run, tmp_path, monkeypatch, value):
     plain = run(tiny, results_dir=tmp_path / "plain", entries=["calattn(hidden=8)"])
     compiled = []
@@ -152,7 +153,7 @@ ON_BACKBONES = [(name, "vit-micro") for name in TRAINED] + [
     (name, net)
     for name in TRAINED
     if registry[name].kind == "head"
-    for net in ("deit-micro", "swin-micro", "resnet110-32")
+    for net in ("deit-micro", "swin-micro", "timm:resnet10t")
 ]
 
 
