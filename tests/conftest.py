@@ -1,6 +1,9 @@
 """What the tests of the engine share: a suite of one tiny backbone that trains in a second."""
 
+import contextlib
+import io
 import os
+import shutil
 import signal
 
 # Many small models: threads only get in each other's way, and pytest-xdist already uses every core.
@@ -55,6 +58,23 @@ def calbench(capsys, monkeypatch, tmp_path):
         return status, captured.out, captured.err
 
     return calbench
+
+
+@pytest.fixture(scope="session")
+def runs_of_tiny(tmp_path_factory):
+    """The folder `runs` after ``calbench run tiny.yaml``, computed once a session: read only, `finished` is a copy."""
+    folder = tmp_path_factory.mktemp("tiny")
+    suite = folder / "tiny.yaml"
+    suite.write_text(TINY)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert main(["run", str(suite), "--jobs", "1", "--results-dir", str(folder / "runs")]) == 0
+    return folder / "runs"
+
+
+@pytest.fixture
+def finished(tmp_path, runs_of_tiny):
+    """The results folder of a finished run of the tiny suite, where the fixture `calbench` looks; a copy to change."""
+    return shutil.copytree(runs_of_tiny, tmp_path / "runs")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_run_writes_tables_and_a_second_run_finds_them_cached(calbench, tiny, tm
     assert (status, out.strip()) == (0, "tiny: 2 cells: 2 done")
 
 
-@pytest.mark.parametrize("scheme", ["memory", "file"])
+@pytest.mark.parametrize("scheme", ["memory", pytest.param("file", marks=pytest.mark.slow)])
 def test_every_command_reads_what_a_run_wrote_at_an_address(calbench, tiny, tmp_path, scheme):
     from calbench.benchmark.store.folder import Folder
 
@@ -77,15 +78,14 @@ def test_a_mistyped_address_is_told_and_not_made(calbench, tmp_path, place):
     assert not Folder("memory://", make=False).exists("calbench-nowhere")
 
 
-def test_no_artefact_holds_a_path_or_a_name_of_this_machine(calbench, tiny, tmp_path):
+def test_no_artefact_holds_a_path_or_a_name_of_this_machine(runs_of_tiny):
     import getpass
     import socket
 
-    calbench("run", tiny, "--jobs", 1)
-    for path in (tmp_path / "runs").rglob("*"):
+    for path in runs_of_tiny.rglob("*"):
         if path.is_file() and path.suffix != ".safetensors":
             text = path.read_text("utf-8", errors="ignore")
-            assert str(tmp_path) not in text, path.name
+            assert str(runs_of_tiny.parent) not in text, path.name
             assert f"/home/{getpass.getuser()}" not in text, path.name
             assert socket.gethostname() not in text or len(socket.gethostname()) < 5, path.name
 
@@ -166,8 +166,7 @@ def test_lists_and_cards_show_every_declaration(calbench):
     assert (status, "did you mean 'methods'" in err) == (2, True)
 
 
-def test_parts_of_a_suite_have_results_of_their_own(calbench, tiny, tmp_path):
-    calbench("run", tiny, "--jobs", 1)
+def test_parts_of_a_suite_have_results_of_their_own(calbench, tiny, tmp_path, finished):
     whole = (tmp_path / "runs" / "tiny" / "results.csv").read_bytes()
     assert calbench("run", tiny, "--jobs", 1, "--entry", "vector-scaling")[0] == 0
     assert (tmp_path / "runs" / "tiny" / "results.csv").read_bytes() == whole
@@ -187,8 +186,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(calbench, tiny, tmp_pa
     assert not (tmp_path / "runs" / "tiny").exists()
 
 
-def test_cache_commands_find_and_mend_damage(calbench, tiny, tmp_path):
-    calbench("run", tiny, "--jobs", 1)
+def test_cache_commands_find_and_mend_damage(calbench, tiny, tmp_path, finished):
     assert calbench("cache", "verify")[:2] == (0, "2 cells, 0 damaged\n")
     assert "cross-entropy" in calbench("cache", "list")[1]
     file = next((tmp_path / "runs" / "cache").glob("*/predictions.safetensors"))
@@ -203,10 +201,9 @@ def test_cache_commands_find_and_mend_damage(calbench, tiny, tmp_path):
     assert calbench("cache", "prune", "--keep", "quick")[1] == "removed 2 cells\n"
 
 
-def test_report_writes_the_tables_again_without_computing(calbench, tiny, tmp_path, monkeypatch):
+def test_report_writes_the_tables_again_without_computing(calbench, tiny, tmp_path, monkeypatch, finished):
     from calbench.benchmark.execution import work
 
-    calbench("run", tiny, "--jobs", 1)
     table = tmp_path / "runs" / "tiny" / "leaderboard.tex"
     before = table.read_text()
     table.unlink()
@@ -218,9 +215,10 @@ def test_report_writes_the_tables_again_without_computing(calbench, tiny, tmp_pa
     assert out.startswith("# Tiny")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path):
     command = [sys.executable, ROOT / "run_all.py", tiny, "--results-dir", tmp_path / "r", "--jobs", "2"]
-    settings = ["--set", "training.epochs=40", "--set", "seeds=40"]  # a minute's work: it is not over when we interrupt
+    settings = ["--set", "training.epochs=10", "--set", "seeds=40"]  # a minute's work: it is not over when we interrupt
     child = subprocess.Popen([*command, *settings], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     lines = []
     for line in child.stderr:
@@ -241,21 +239,18 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path):
     assert 1 <= done < 80
 
 
-def test_run_all_is_calbench_run(tiny, tmp_path):
-    done = subprocess.run(
-        [sys.executable, ROOT / "run_all.py", "--dry-run", tiny], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 0
-    assert "tiny: 2 cells" in done.stdout
-    quick = subprocess.run(
-        [sys.executable, ROOT / "run_all.py", "--dry-run"], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert "quick: 72 cells" in quick.stdout
+@pytest.mark.parametrize(("suite", "cells"), [(["tiny.yaml"], "tiny: 2 cells"), ([], "quick: 72 cells")])
+def test_run_all_is_calbench_run(tiny, tmp_path, monkeypatch, capsys, suite, cells):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run_all.py", *suite, "--dry-run"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "run_all.py"), run_name="__main__")
+    assert end.value.code == 0
+    assert cells in capsys.readouterr().out
 
 
-def test_the_record_of_a_run_is_whole(calbench, tiny, tmp_path):
-    calbench("run", tiny, "--jobs", 1)
-    run = json.loads((tmp_path / "runs" / "tiny" / "run.json").read_text())
+def test_the_record_of_a_run_is_whole(runs_of_tiny):
+    run = json.loads((runs_of_tiny / "tiny" / "run.json").read_text())
     assert run["versions"].keys() >= {"python", "calbench", "torch", "timm"}
     assert run["hardware"]["cores"] >= 1
     assert [cell["status"] for cell in run["cells"]] == ["done", "done"]

@@ -112,7 +112,9 @@ def test_the_exported_torch_module_gives_the_same(tmp_path, name, monkeypatch):
     assert module(logits[:1], *(value[:1] for value in extra.values())).shape == (1, 4)
 
 
-@pytest.mark.parametrize("name", ["temperature-scaling", "isotonic", "calattn-frozen"])
+@pytest.mark.parametrize(
+    "name", ["temperature-scaling", *(pytest.param(n, marks=pytest.mark.slow) for n in ("isotonic", "calattn-frozen"))]
+)
 def test_the_exported_onnx_model_gives_the_same(tmp_path, name):
     runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")

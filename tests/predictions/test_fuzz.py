@@ -21,7 +21,7 @@ from calbench.benchmark.training.state import pack, unpack
 
 KEY = "0123456789abcdef01234567"
 BOUNDED = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 GOOD = """\
 datasets: [digits]

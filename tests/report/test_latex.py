@@ -102,7 +102,8 @@ def compiled(folder):
     return (folder / "main.log").read_text(errors="replace")
 
 
-@pytest.mark.parametrize("case", ["plain", "hostile"])
+@pytest.mark.latex
+@pytest.mark.parametrize("case", [pytest.param("plain", marks=pytest.mark.slow), "hostile"])
 def test_the_document_compiles(builder, tmp_path, case):
     if case == "plain":
         table = {"name": "rules_1", "rows": ["dataset", "entry"], "columns": ["backbone"], "metrics": ["ece", "nll"],

@@ -245,8 +245,9 @@ def test_terminal_tells_the_protocol_and_every_entry(results, width):
     assert max(map(len, shown.splitlines())) <= width
 
 
-def test_a_long_leaderboard_is_shown_by_its_summary(builder):
-    entries = ["cross-entropy", *(f"method-{i}" for i in range(99))]
+def test_a_long_leaderboard_is_shown_by_its_summary(builder, monkeypatch):
+    monkeypatch.setattr("calbench.benchmark.report.render.terminal.LONG", 50)
+    entries = ["cross-entropy", *(f"method-{i}" for i in range(19))]
     backbones = ("vit-micro", "b", "c")
     results = builder(entries=entries, seeds=(0,), datasets=("digits",), backbones=backbones, oracle=False)
     shown = text(render_terminal(Report(results)))

@@ -31,7 +31,9 @@ def stop_at(monkeypatch, steps, how):
     monkeypatch.setattr(training.Trainer, "_step", step)
 
 
-@pytest.mark.parametrize(("steps", "how"), [(2, signal.SIGTERM), (4, signal.SIGINT), (7, signal.SIGHUP)])
+@pytest.mark.parametrize(
+    ("steps", "how"), [(2, signal.SIGTERM), pytest.param(4, signal.SIGINT, marks=pytest.mark.slow), (7, signal.SIGHUP)]
+)
 def test_a_stopped_epoch_goes_on_from_its_step(tiny, run, tmp_path, monkeypatch, steps, how):
     whole = run(tiny, results_dir=tmp_path / "whole", settings=SETTINGS, entries=ENTRIES)
     stop_at(monkeypatch, steps, how)
