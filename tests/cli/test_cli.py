@@ -216,13 +216,12 @@ def test_report_writes_the_tables_again_without_computing(calbench, tiny, tmp_pa
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path):
-    command = [sys.executable, ROOT / "run_all.py", tiny, "--results-dir", tmp_path / "r", "--jobs", "2"]
-    settings = ["--set", "training.epochs=10", "--set", "seeds=40"]  # a minute's work: it is not over when we interrupt
-    child = subprocess.Popen([*command, *settings], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    lines = []
+def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path, capsys):
+    options = ["--set", "training.epochs=10", "--set", "seeds=40"]  # a minute's work: it is not over when we interrupt
+    words = [tiny, "--results-dir", str(tmp_path / "r"), *options]
+    command = [sys.executable, ROOT / "run_all.py", *words, "--jobs", "2"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for line in child.stderr:
-        lines.append(line)
         if " done " in line and "/80" in line:
             break
     child.send_signal(signal.SIGINT)
@@ -232,10 +231,9 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path):
     assert "Traceback" not in err
     assert not list((tmp_path / "r").rglob(".writing-*"))
     main(["cache", "verify", "--results-dir", str(tmp_path / "r")])
-    again = subprocess.run(
-        [*command, "--dry-run", *settings], capture_output=True, text=True, check=True, cwd=tmp_path
-    ).stdout
-    done = int(re.search(r"80 cells: (\d+) done", again)[1])
+    capsys.readouterr()
+    assert main(["run", *words, "--dry-run"]) == 0
+    done = int(re.search(r"80 cells: (\d+) done", capsys.readouterr().out)[1])
     assert 1 <= done < 80
 
 
