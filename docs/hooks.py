@@ -25,9 +25,14 @@ KINDS = {
     "procedure": "Procedures: change how the weights are updated or averaged",
     "calibrator": "Calibrators: post-hoc, fitted on the calibration split",
 }
-STUDY = "<!-- estimators -->"
+STUDIES = {"<!-- estimators -->": ("estimators", "Bias and spread of the estimators"),
+           "<!-- ranking -->": ("ranking", "Rank correlation of each metric's order with the true order")}  # fmt: skip
 PROSE = {"ARCHITECTURE.md": "architecture.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-MOVED = PROSE | {"results/estimators/estimators.md": "estimators.md", "docs/adr/README.md": "adr/README.md"}
+MOVED = PROSE | {
+    "results/estimators/estimators.md": "estimators.md",
+    "results/estimators/ranking.md": "estimators.md",
+    "docs/adr/README.md": "adr/README.md",
+}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
 
 
@@ -57,12 +62,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the estimator study where a page asks for it."""
-    study = ROOT / "results" / "estimators" / "estimators.md"
-    if STUDY not in markdown:
-        return markdown
-    figure = "![Bias and spread of the estimators](results/estimators/estimators.png)\n\n"
-    return markdown.replace(STUDY, figure + study.read_text("utf-8") if study.is_file() else "It was not run yet.")
+    """Put the studies of estimators and of rankings where a page asks for them."""
+    for place, (name, what) in STUDIES.items():
+        study = ROOT / "results" / "estimators" / f"{name}.md"
+        figure = f"![{what}](results/estimators/{name}.png)\n\n"
+        text = figure + study.read_text("utf-8") if study.is_file() else "It was not run yet."
+        markdown = markdown.replace(place, text)
+    return markdown
 
 
 def shown_results() -> Iterable[Path]:

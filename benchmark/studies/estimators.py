@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from calbench.benchmark.core import environment
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics import evaluate, registry
 from calbench.datasets import registry as datasets
 
@@ -137,12 +138,13 @@ def figure(table: pd.DataFrame) -> Figure:
 def write(table: pd.DataFrame, study: Study, folder: Path) -> None:
     """Write ``estimators.csv``, ``.md``, ``.png`` and ``.pdf`` to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    versions = environment.versions()
-    record = json.dumps({"study": asdict(study), "versions": versions}, sort_keys=True)
+    versions, commit = environment.versions(), environment.commit() or "unknown"
+    record = json.dumps({"study": asdict(study), "commit": commit, "versions": versions}, sort_keys=True)
     table.round(4).to_csv(folder / "estimators.csv", index=False)
     head = (
         f"Bias ± standard deviation of calibration-error estimators, in percentage points, over {study.draws} test "
-        f"sets of each size from `overlap`, whose class posterior is known (15 bins; calbench {versions['calbench']})."
+        f"sets of each size from `overlap`, whose class posterior is known ({DEFAULT_BINS} bins; calbench "
+        f"{versions['calbench']}, commit {commit})."
         "\n\n"
     )
     (folder / "estimators.md").write_text(head + markdown(table) + f"\n<!-- {record} -->\n")
