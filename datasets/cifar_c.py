@@ -3,41 +3,26 @@
 from abc import ABC
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from calbench.benchmark.core.errors import InputError, nearest
 from calbench.datasets.base import Dataset, Split
 from calbench.datasets.io.content import digest_of
-from calbench.datasets.shifted import ShiftedSet, register
-
-SEVERITIES = 5
-FILES = (
-    "brightness", "contrast", "defocus_blur", "elastic_transform", "fog", "frost", "gaussian_noise", "glass_blur",
-    "impulse_noise", "jpeg_compression", "motion_blur", "pixelate", "shot_noise", "snow", "zoom_blur",
-)  # fmt: skip
-"""The 15 corruptions that results are averaged over."""
+from calbench.datasets.shifted import SEVERITIES, CorruptedSet, register
 
 
 @dataclass
-class CIFARC(ShiftedSet, ABC):
+class CIFARC(CorruptedSet, ABC):
     """Base of both: ``<folder>/<corruption>.npy`` with the test images at five severities, and ``labels.npy``.
 
-    `corruptions` are names of the files, those of the 15 common corruptions by default.
+    `corruptions` are names of the files.
     """
 
     folder: ClassVar[str]
     record: ClassVar[str]
-
-    corruptions: tuple[str, ...] = FILES
-    severities: tuple[Annotated[int, Field(ge=1, le=SEVERITIES)], ...] = (1, 2, 3, 4, 5)
-
-    def split_names(self) -> list[str]:
-        """``gaussian_noise-1`` and so on."""
-        return [f"{name}-{severity}" for name in self.corruptions for severity in self.severities]
 
     def load(self, name: str, dataset: Dataset, root: Path) -> Split:
         """The images of one corruption at one severity; the rest of the file is not read."""

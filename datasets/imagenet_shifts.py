@@ -3,15 +3,14 @@
 from abc import ABC
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 
 from calbench.benchmark.core.errors import InputError
 from calbench.datasets.base import Dataset, Split
 from calbench.datasets.io.images import FolderImages, Listing, class_names, list_images
-from calbench.datasets.shifted import ShiftedSet, register
+from calbench.datasets.shifted import CorruptedSet, ShiftedSet, register
 
 
 @dataclass(kw_only=True)
@@ -89,23 +88,13 @@ class PartialShift(FolderShift, ABC):
 
 @register("imagenet-c", label="ImageNet-C", paper="hendrycks2019corruptions")
 @dataclass(kw_only=True)
-class ImageNetC(FolderShift):
+class ImageNetC(CorruptedSet, FolderShift):
     """ImageNet-C: ``path/<corruption>/<severity>/<wnid>/*``, also with the folders of the families in between.
 
     The images are crops of 224 pixels already, and are not cropped again.
     """
 
     already_cropped = True
-
-    corruptions: tuple[str, ...] = (
-        "brightness", "contrast", "defocus_blur", "elastic_transform", "fog", "frost", "gaussian_noise", "glass_blur",
-        "impulse_noise", "jpeg_compression", "motion_blur", "pixelate", "shot_noise", "snow", "zoom_blur",
-    )  # fmt: skip
-    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4, 5)
-
-    def split_names(self) -> list[str]:
-        """``gaussian_noise-1`` and so on."""
-        return [f"{name}-{severity}" for name in self.corruptions for severity in self.severities]
 
     def _folder(self, name: str) -> Path:
         corruption, _, severity = name.rpartition("-")

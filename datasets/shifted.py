@@ -1,8 +1,11 @@
 """Published shifted test sets of a dataset: corrupted images, newly collected ones, other styles."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Registry
@@ -48,6 +51,26 @@ class ShiftedSet(Component, ABC):
     def classes(self, dataset: Dataset, root: Path) -> tuple[int, ...] | None:
         """The classes that occur, where they are a part of the dataset's: predictions are restricted to them."""
         return None
+
+
+SEVERITIES = 5
+COMMON_CORRUPTIONS = (
+    "brightness", "contrast", "defocus_blur", "elastic_transform", "fog", "frost", "gaussian_noise", "glass_blur",
+    "impulse_noise", "jpeg_compression", "motion_blur", "pixelate", "shot_noise", "snow", "zoom_blur",
+)  # fmt: skip
+"""Those that results are averaged over (Hendrycks and Dietterich 2019), by the names of the published files."""
+
+
+@dataclass(kw_only=True)
+class CorruptedSet(ShiftedSet, ABC):
+    """Base of published sets with a split for each corruption and severity."""
+
+    corruptions: tuple[str, ...] = COMMON_CORRUPTIONS
+    severities: tuple[Annotated[int, Field(ge=1, le=SEVERITIES)], ...] = (1, 2, 3, 4, 5)
+
+    def split_names(self) -> list[str]:
+        """``gaussian_noise-1`` and so on."""
+        return [f"{name}-{severity}" for name in self.corruptions for severity in self.severities]
 
 
 registry: Registry[type[ShiftedSet]] = Registry("shifted-set")

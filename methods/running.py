@@ -7,7 +7,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Generator, Tensor, nn
@@ -180,7 +180,7 @@ Extended = StatefulObjective | StagedAugmentation | ViewAugmentation | Procedure
 def rows_of(outputs: Outputs, rows: slice) -> Outputs:
     """The outputs of some samples."""
     parts = (outputs.logits, outputs.raw_logits, outputs.temperature, outputs.features)
-    return Outputs(*(None if part is None else part[rows] for part in parts))
+    return Outputs(*(cast("Any", None if part is None else part[rows]) for part in parts))
 
 
 def seed_from(generator: Generator) -> int:

@@ -1,4 +1,8 @@
-"""Reads the file of a suite, by name or path, as YAML with line numbers, and applies the options of ``--set``."""
+"""Reads the file of a suite, by name or path, as YAML with line numbers, and applies the options of ``--set``.
+
+PyYAML's nodes have the lines. ruamel.yaml has them too, but reads YAML 1.2, in which the same file may mean another
+suite, and counts the values of an alias no more than PyYAML does.
+"""
 
 import importlib.resources
 import re

@@ -1,4 +1,7 @@
-"""Closed-form confidence intervals of proportions and of suprema."""
+"""Closed-form confidence intervals of proportions and of suprema.
+
+scipy's `binomtest` has Wilson's interval too, for one proportion of whole numbers; here they are arrays of bins.
+"""
 
 import numpy as np
 from scipy.optimize import brentq

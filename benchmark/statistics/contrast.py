@@ -161,6 +161,8 @@ def ratio_interval(first: Side, second: Side) -> tuple[float, float]:
 def holm(p_values: np.ndarray) -> np.ndarray:
     """Holm's step-down adjustment of p values (M,); NaN stays NaN and is not counted. Holm 1979.
 
+    statsmodels' `multipletests` does not know NaN, and would be a dependency for these five lines.
+
     Example:
         >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
         [0.03, 0.06, 0.06]

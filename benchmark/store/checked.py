@@ -2,6 +2,7 @@
 
 A file that is truncated, altered, or moved to another cell or under another name does not fit its checksum. This guards
 against accidents and mix-ups, not against somebody who computes the checksum again: what is read is checked as well.
+`torch.save` has no checksum of this kind, and the manifest is written once, before evaluations and states exist.
 """
 
 import hashlib

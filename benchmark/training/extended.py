@@ -6,7 +6,7 @@ A module of its own, so that what it adds is part of the keys of such recipes on
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class NumberedBatches:
         self.batches = batches
         self.samples = torch.empty(0, dtype=torch.int64)
         if staged is not None:
-            self.batches.transform = _Staged(staged, batches.transform, batches.generator)
+            cast("Any", self.batches).transform = _Staged(staged, batches.transform, batches.generator)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -126,7 +126,7 @@ class ExtendedTrainer(Trainer):
         self.procedures: list[ProcedureState] = [procedure.start(run) for procedure in recipe.procedures]
         self.views = next((a for a in recipe.augmentations if isinstance(a, ViewAugmentation)), None)
         staged = next((a for a in recipe.augmentations if isinstance(a, StagedAugmentation)), None)
-        self.numbered = NumberedBatches(self.batches, staged)
+        self.numbered = NumberedBatches(cast("TrainBatches", self.batches), staged)
         self.batches = self.numbered
         self.schedule = _Schedule(self.schedule, self.optimizer, self.procedures)
         self.combine: Combine | None = None

@@ -179,7 +179,7 @@ class Trainer:
         for augmentation in self.cell.recipe.augmentations:
             if targets.ndim == 1:
                 targets = one_hot(targets, self.cell.dataset.num_classes).to(images.dtype)
-            images, targets = augmentation.mix(images, targets, self.generator)
+            images, targets = cast("Any", augmentation).mix(images, targets, self.generator)
         first, step = self.share_after_mixing
         images, targets = images[first::step], targets[first::step]
         self.devices.clear_gradients(self.optimizer)

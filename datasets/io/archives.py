@@ -1,4 +1,7 @@
-"""Safe unpacking of untrusted archives: no path outside the target folder, no links, no devices."""
+"""Safe unpacking of untrusted archives: no path outside the target folder, no links, no devices.
+
+`shutil.unpack_archive` filters tar archives only, allows links, and leaves half of an archive behind when it stops.
+"""
 
 import os
 import shutil

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -43,17 +43,17 @@ class _State(ProcedureState):
         """Gradients at the worst point nearby; the weights are afterwards what they were."""
         loss = compute()
         parameters = [p for p in model.parameters() if p.grad is not None]
-        length = torch.stack([p.grad.norm() for p in parameters]).norm()
+        length = torch.stack([cast("Tensor", p.grad).norm() for p in parameters]).norm()
         if not (torch.isfinite(length) and length > 0):
             return loss
         kept = [p.detach().clone() for p in parameters]
         with torch.no_grad():
             for parameter in parameters:
-                parameter.add_(parameter.grad * (self.rho / length))
+                parameter.add_(cast("Tensor", parameter.grad) * (self.rho / length))
                 parameter.grad = None
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         rates = [(norm, norm.momentum) for norm in norms]
-        counts = [norm.num_batches_tracked.clone() for norm in norms]
+        counts = [cast("Tensor", norm.num_batches_tracked).clone() for norm in norms]
         for norm in norms:
             norm.momentum = 0.0
         try:
@@ -61,7 +61,7 @@ class _State(ProcedureState):
         finally:
             for (norm, momentum), count in zip(rates, counts, strict=True):
                 norm.momentum = momentum
-                norm.num_batches_tracked.copy_(count)
+                cast("Tensor", norm.num_batches_tracked).copy_(count)
             with torch.no_grad():
                 for parameter, values in zip(parameters, kept, strict=True):
                     parameter.copy_(values)

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.report.figures.base import WIDTH, draw, kinds, save, style
+from calbench.benchmark.report.figures.base import WIDTH, draw, kinds, new_figure, save, style
 from calbench.benchmark.report.figures.ranks import cliques
-from calbench.benchmark.report.figures.reliability import OVER, UNDER, pick, reliability_figure
+from calbench.benchmark.report.figures.reliability import OVER, UNDER, draw_reliability, pick
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.report.write import write_figures
@@ -67,10 +67,9 @@ def test_a_reliability_diagram_shows_bars_intervals_and_signs():
 
     empty = {"low": 0.9, "high": 1.0, "count": 0, "confidence": None, "accuracy": float("nan")}
     with style():
-        figure = reliability_figure(
-            DiagramRecord(bins=[bin_(0, 10, 0.4, 0.2), bin_(0.5, 30, 0.7, 0.8), empty], **WHERE), "t"
-        )
-    axes, below = figure.axes
+        axes, below = new_figure(2.6, 2.3).subplots(2, 1, sharex=True)
+        diagram = DiagramRecord(bins=[bin_(0, 10, 0.4, 0.2), bin_(0.5, 30, 0.7, 0.8), empty], **WHERE)
+        draw_reliability(axes, below, diagram)
     colours = [patch.get_facecolor()[:3] for patch in axes.patches]
     heights = [patch.get_height() for patch in axes.patches]
     assert heights == pytest.approx([0.2, 0.2, 0.8, 0.1])

@@ -16,7 +16,6 @@ from calbench.benchmark.report.figures.base import (
     PALETTE,
     Drawing,
     figure_kind,
-    label_outer,
     short,
     wrapped,
 )
@@ -101,19 +100,3 @@ def _line(axes: Axes, curve: CurveRecord, metric: str, colour: str, line: str, r
                       markeredgewidth=0.4)  # fmt: skip
     axes.grid(color=GRID)
     axes.set_axisbelow(True)
-
-
-def _panels(drawing: Drawing, count: int, legend: int) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` labelled panels, and room for a legend of `legend` lines."""
-    columns = min(2 if drawing.look.style == "column" else 4, count)
-    rows = math.ceil(count / columns)
-    figure = drawing.figure(1.4 * rows + 0.13 * math.ceil(legend / 2) + 0.3)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[count:]:
-        axes.remove()
-    label_outer(grid, count, "", "ECE (%)")
-    kept = list(grid.flat[:count])
-    for axes in kept:
-        axes.grid(color=GRID)
-        axes.set_axisbelow(True)
-    return figure, kept

@@ -15,7 +15,6 @@ from calbench.benchmark.report.figures.base import (
     PALETTE,
     Drawing,
     figure_kind,
-    new_figure,
     wrapped,
 )
 from calbench.benchmark.report.tables.cells import position
@@ -91,18 +90,6 @@ def _draw_bin(axes: Axes, each: BinRecord) -> None:
         centre = each.low + width / 2
         ends = [each.accuracy_low, each.accuracy_high]
         axes.plot([centre, centre], ends, color=INK, linewidth=0.7, alpha=0.4 if few else 1.0)
-
-
-def reliability_figure(diagram: DiagramRecord, title: str) -> Figure:
-    """One reliability diagram, two thirds of a column wide."""
-    figure = new_figure(2.6, 2.3)
-    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    draw_reliability(axes, below, diagram)
-    axes.set_title(title)
-    axes.set_ylabel("accuracy")
-    below.set(xlabel="confidence", ylabel="share")
-    _legend(figure)
-    return figure
 
 
 def _legend(figure: Figure) -> None:

@@ -6,42 +6,27 @@ import unicodedata
 from collections.abc import Collection
 from functools import cache
 
-_ENTRY = re.compile(r"@\w+\s*\{\s*([^,\s]+)\s*,(.*?)\n\}", re.DOTALL)
-_BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # a value holds braces in braces: {\v{s}}
-_FIELD = re.compile(rf"^\s*(\w+)\s*=\s*(?:{_BRACED}|\"([^\"]*)\"|(\d+))\s*,?\s*$", re.MULTILINE)
-_ACCENT = re.compile(r"\\(?:(['`^\"~=.])\s*|([vcuHk])(?:\s+|(?=\{)))\{?\\?(\w)\}?")
-_COMBINING = {
-    "'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
-    "v": "\u030c", "c": "\u0327", "u": "\u0306", "H": "\u030b", "k": "\u0328",
-}  # fmt: skip
-_LETTERS = {r"\l": "ł", r"\L": "Ł", r"\o": "ø", r"\O": "Ø", r"\ss": "ß", r"\aa": "å", r"\ae": "æ"}
-
 
 @cache
 def bibliography() -> dict[str, dict[str, str]]:
     """Fields of every BibTeX entry under ``results/reference``, by key."""
+    import bibtexparser
+
     root = importlib.resources.files("calbench.results").joinpath("reference")
-    found: dict[str, dict[str, str]] = {}
+    entries: dict[str, dict[str, str]] = {}
     for folder in (root, root.joinpath("papers")):
-        if not folder.is_dir():
-            continue
-        for file in folder.iterdir():
+        for file in folder.iterdir() if folder.is_dir() else ():
             if file.name.endswith(".bib"):
-                found |= {key: _fields(body) for key, body in _ENTRY.findall(file.read_text("utf-8"))}
-    return found
-
-
-def _fields(body: str) -> dict[str, str]:
-    return {name.lower(): plain(a or b or c) for name, a, b, c in _FIELD.findall(body)}
+                for entry in bibtexparser.parse_string(file.read_text("utf-8")).entries:
+                    entries[entry.key] = {field.key.lower(): plain(field.value) for field in entry.fields}
+    return entries
 
 
 def plain(text: str) -> str:
     r"""BibTeX's `text` without its commands and braces: ``Luk{\'a}{\v{s}}`` as people write it."""
-    text = _ACCENT.sub(lambda found: found[3] + _COMBINING[found[1] or found[2]], text)
-    for command, letter in _LETTERS.items():
-        text = re.sub(re.escape(command) + r"(?![A-Za-z])\s*", letter, text)
-    text = re.sub(r"\\url\b|\\(?=&)|[{}]", "", text)
-    return unicodedata.normalize("NFC", " ".join(text.split()))
+    from pylatexenc.latex2text import LatexNodes2Text
+
+    return unicodedata.normalize("NFC", " ".join(LatexNodes2Text().latex_to_text(text.replace(r"\url", "")).split()))
 
 
 def citations(keys: Collection[str]) -> dict[str, str]:
