@@ -12,7 +12,7 @@ Dimension = Literal[
     "dataset", "backbone", "entry", "recipe", "objective", "augmentation", "head", "procedure", "calibrator",
     "checkpoint", "split", "metric",
 ]  # fmt: skip
-Quantity = Literal["value", "change", "reduction", "paired-reduction", "published", "difference"]
+Quantity = Literal["value", "change", "reduction", "paired-reduction", "published", "difference", "median"]
 Mark = Literal["calibrated", "same", "baseline-in-noise", "accuracy-loss", "partial", "suspect"]
 
 
@@ -27,7 +27,9 @@ class Layout(BaseModel):
         columns: dimensions of the column heads, outermost first; the metric comes last where none names it.
         metrics: metrics shown.
         show: quantities of each metric: its value, its change or relative reduction against the suite's baseline, the
-            published number and the difference from it; ``paired-reduction`` is against the entry that `pair` names.
+            published number and the difference from it; ``paired-reduction`` is against the entry that `pair` names;
+            ``median`` is the median over seeds with the smallest and the largest value, for where one seed decides the
+            mean.
         pair: what the paired entry has in place of this one's, such as ``{head: none}``.
         marks: which marks and emphasis are shown.
         intervals: show 95 % intervals.

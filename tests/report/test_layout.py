@@ -228,3 +228,23 @@ def test_a_quantity_that_is_no_metric_has_no_direction(results):
     changed = replace(results, table=pd.concat([results.table, part]))
     layout = parse_layout({"name": "t", "columns": ["dataset"], "metrics": ["temperature", "ece"]} | ONE)
     assert [column.arrow for column in layout_table(Views(changed), layout).columns] == ["", "↓"] * 2
+
+
+def test_the_median_over_seeds_has_their_range(results):
+    table = layout_table(Views(results), parse_layout({"name": "t", "show": ["median"], "metrics": ["nll"]} | ONE))
+    rows = results.table[(results.table["entry"] == "focal") & (results.table["dataset"] == "digits")]
+    values = rows[(rows["backbone"] == "vit-micro") & (rows["metric"] == "nll") & (rows["split"] == "test")]["value"]
+    assert len(values) > 1
+    cell = grid(table)["focal", "digits/vit-micro/median"]
+    assert (cell.value, cell.low, cell.high) == (values.median(), values.min(), values.max())
+    column = table.columns[0]
+    assert column.heads[-1] == "median [range over seeds]"
+    assert column.interval
+
+
+def test_a_missing_interval_has_its_reason_in_a_note(results):
+    comparisons = results.comparisons.assign(low=float("nan"), high=float("nan"), interval_reason="no replicates here")
+    bare = replace(results, comparisons=comparisons)
+    layout = parse_layout({"name": "t", "intervals": True, "metrics": ["nll"]} | ONE)
+    assert "no replicates here" in markdown(layout_table(Views(bare), layout))
+    assert "no replicates here" not in markdown(layout_table(Views(results), layout))

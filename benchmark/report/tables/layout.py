@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from calbench.benchmark.config.table_layout import Dimension, Layout, Mark, Quantity, parse_layout
@@ -18,7 +19,7 @@ from calbench.benchmark.results.records import RunRecord
 FAMILIES = ("objective", "augmentation", "head", "procedure", "calibrator")
 QUANTITY_LABELS: dict[Quantity, str] = {
     "value": "ours", "change": "Δ", "reduction": "reduction", "paired-reduction": "reduction",
-    "published": "published", "difference": "difference",
+    "published": "published", "difference": "difference", "median": "median [range over seeds]",
 }  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def _records(views: Views, layout: Layout, reference: pd.DataFrame | None) -> It
                 }  # fmt: skip
                 for metric in layout.metrics:
                     key = (dataset, backbone, entry, metric)
-                    value = _Value(view, key, published.get(key), paired.value(*key))
+                    value = _Value(view, key, published.get(key), paired.value(*key), layout.intervals)
                     for quantity in layout.show:
                         cell = _kept(value.cell(quantity), layout)
                         yield where | {"metric": metric, "quantity": quantity, "cell": cell}
@@ -173,6 +174,7 @@ class _Value:
     key: Key
     published: _Published | None
     other: float | None
+    intervals: bool = False
 
     def cell(self, quantity: Quantity) -> Cell:
         """The cell of one quantity."""
@@ -186,6 +188,8 @@ class _Value:
             return self._paired(stat)
         if quantity == "value":
             return self._value(stat)
+        if quantity == "median":
+            return self._median()
         if is_baseline:
             return blank
         return reduction_cell(stat) if quantity == "reduction" else change_cell(stat)
@@ -194,9 +198,18 @@ class _Value:
         if stat.value is None:
             return Cell(notes=tuple(self.view.reasons(*self.key[:3])) or ("not in the results",))
         marks: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
+        notes = (stat.interval_reason,) if self.intervals and stat.low is None and stat.interval_reason else ()
         if self.key[3] == "accuracy" and stat.differs and (stat.change or 0) < 0:
             marks = (*marks, "accuracy-loss")
-        return Cell(stat.value, stat.low, stat.high, marks=marks, bold=bool(stat.tied_with_best))
+        return Cell(stat.value, stat.low, stat.high, marks=marks, bold=bool(stat.tied_with_best), notes=notes)
+
+    def _median(self) -> Cell:
+        """The median over seeds, with the range in the place of an interval where there are several."""
+        values = self.view.seed_values.get(self.key, [])
+        if not values:
+            return Cell(notes=tuple(self.view.reasons(*self.key[:3])) or ("not in the results",))
+        ends = (min(values), max(values)) if len(values) > 1 else (None, None)
+        return Cell(float(np.median(values)), *ends)
 
     def _difference(self, stat: Stat) -> Cell:
         if self.published is None or stat.value is None:
@@ -221,17 +234,17 @@ def _column(view: View, layout: Layout, key: tuple) -> Column:
     named = dict(zip(layout.column_dimensions, key, strict=False))
     info, quantity = view.metric(str(named.get("metric", layout.metrics[0]))), key[-1]
     heads = [_label(view, layout, n, str(v)) for n, v in zip(layout.column_dimensions, key[:-1], strict=True)]
-    if len(layout.show) > 1:
+    if len(layout.show) > 1 or quantity == "median":
         heads.append(QUANTITY_LABELS[quantity])
     reduction, change = quantity in ("reduction", "paired-reduction"), quantity in ("change", "difference")
     return Column(
         "/".join(map(str, key)),
         tuple(heads),
         "%" if reduction else info.unit_of_changes if change else info.unit,
-        "higher" if reduction else info.better if quantity in ("value", "published") else None,
+        "higher" if reduction else info.better if quantity in ("value", "published", "median") else None,
         1 if reduction else info.decimals,
         signed=change or reduction,
-        interval=layout.intervals and quantity in ("value", "change", "reduction"),
+        interval=quantity == "median" or (layout.intervals and quantity in ("value", "change", "reduction")),
     )
 
 

@@ -112,6 +112,16 @@ class View:
             )
         return stats
 
+    @cached_property
+    def seed_values(self) -> dict[Key, list[float]]:
+        """The finite values of all seeds."""
+        values: dict[Key, list[float]] = {}
+        numbers = pd.to_numeric(self.table["value"], errors="coerce").tolist()
+        for key, value in zip(keys_of(self.table), numbers, strict=True):
+            if np.isfinite(value):
+                values.setdefault(key, []).append(float(value))
+        return values
+
     def stat(self, dataset: str, backbone: str, entry: str, metric: str) -> Stat:
         """What is known of a metric of an entry; an empty `Stat` where nothing is."""
         return self.stats.get((dataset, backbone, entry, metric), Stat())
