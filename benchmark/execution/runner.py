@@ -54,6 +54,8 @@ _STATUS_WORDS = {
     "damaged": "damaged and to do again", "failed": "failed before (--retry-failed tries again)",
 }  # fmt: skip
 
+_NO_LOCKS = "; two runs here would compute everything twice, since this address has no locks: start one at a time"
+
 
 def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
     """The plan of a suite, with the content hash of every dataset."""
@@ -124,9 +126,9 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
     store = Store(options.results_dir)
     plan = plan_suite(suite, options)
     found = status(plan, suite, store, options)
-    reporter.plan(suite, found.line())
     if RANK == 0:
         store.folder.check_writable()
+    reporter.plan(suite, found.line() + ("" if store.folder.has_locks else _NO_LOCKS))
     inputs = inputs_digest(suite, plan)
     if not found.todo and not found.counts["failed"]:
         standing = standing_results(store, suite, inputs)

@@ -21,12 +21,14 @@ class Leaf:
             ``O`` for anything else.
         type_name: its type for people: ``float32``, ``text``.
         load: reads it; raises an `InputError` where that cannot be done.
+        width: the bytes of a value, where its type does not say it.
     """
 
     shape: tuple[int, ...]
     kind: str
     type_name: str
     load: Callable[[], np.ndarray]
+    width: int = 8
 
     @classmethod
     def of(cls, array: np.ndarray) -> "Leaf":

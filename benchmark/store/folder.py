@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import WRITING, write_atomically
+from calbench.benchmark.store import leases
 
 
 class Folder:
@@ -118,15 +119,21 @@ class Folder:
         """Bytes of a file."""
         return self._fs.size(self.path(name))
 
+    @property
+    def has_locks(self) -> bool:
+        """Whether two processes can share the folder: local, or at a store that creates an object only once."""
+        return self.is_local or leases.has_leases(self._fs, self.root)
+
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[bool]:
         """Take the lock `name` if it is free; yields whether it was taken.
 
-        The operating system frees the lock of a process that dies. Remote folders have no locks: there the scheduler
-        places each cell once.
+        The operating system frees the lock of a process that dies; at a remote address a lease expires (see `leases`),
+        or every process gets what it asks for (`has_locks`).
         """
         if not self.is_local:
-            yield True
+            with leases.lease(self._fs, self.path(name)) if self.has_locks else contextlib.nullcontext(True) as taken:
+                yield taken
             return
         path = self.local_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +156,7 @@ class Folder:
     def holder(self, name: str) -> str:
         """Who has the lock `name` just now, for people."""
         if not self.is_local:
-            return "another process"
+            return leases.holder(self._fs, self.path(name))
         try:
             return _owner(self.local_path(name)).read_text()[:200]
         except (OSError, UnicodeDecodeError):

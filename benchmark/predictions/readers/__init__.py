@@ -6,13 +6,16 @@ Each module declares ``FORMAT``, a `Format`, and imports the library that it nee
 import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.predictions.contents import Contents
+from calbench.benchmark.predictions.contents import Contents, Leaf
 from calbench.benchmark.predictions.readers._bounds import bound_leaves, decompressed, most_bytes
 from calbench.benchmark.predictions.readers._format import Format
 
@@ -54,11 +57,26 @@ def open_contents(path: Path) -> Iterator[Contents]:
             contents = kind.read(stream)
             contents.format = contents.format or kind.name
             bound_leaves(contents, most_bytes(opened))
+            contents.leaves = {name: _guarded(name, leaf) for name, leaf in contents.leaves.items()}
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
         except Exception as error:  # every library has its own errors for a damaged file
             raise InputError(f"{path.name}: cannot be read: {_one_line(error)}") from None
         yield contents
+
+
+def _guarded(name: str, leaf: Leaf) -> Leaf:
+    """An array that may be damaged where it is read: every library has its own errors for that."""
+
+    def load() -> np.ndarray:
+        try:
+            return leaf.load()
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{name or 'its array'} cannot be read: {_one_line(error)}") from None
+
+    return replace(leaf, load=load)
 
 
 def _head(stream: BinaryIO) -> bytes:

@@ -3,17 +3,19 @@
 import gzip
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.limits import VARIABLE, limit
+from calbench.benchmark.core.limits import VARIABLE, check_limit, limit
 from calbench.benchmark.predictions.contents import Contents, Leaf
 
 SMALL, GROWTH = 1 << 30, 200
 """Bytes that every file may expand to, and how many times its own size; raised by `calbench.benchmark.core.limits`."""
+_MOST_NAMES = 50_000
 _CHUNK = 1 << 22
 
 
@@ -86,6 +88,40 @@ def refused(leaf: Leaf, reason: str) -> Leaf:
     return replace(leaf, load=load)
 
 
+def texts(values: Sequence[str]) -> np.ndarray:
+    """Texts as an array, in which each takes as much as the longest.
+
+    Raises:
+        InputError: that is more than a file may take.
+    """
+    total, most = 4 * len(values) * max(map(len, values), default=0), limit(SMALL)
+    if total > most:
+        raise InputError(f"a text of {max(map(len, values)):,} characters: {refusal(total, most)}")
+    return np.array(values, dtype=str)
+
+
+def check_count(names: int) -> None:
+    """Refuse a file with more arrays or columns than predictions have (ImageNet-21k has 21,841 classes).
+
+    Raises:
+        InputError: it has.
+    """
+    check_limit(names, _MOST_NAMES, "arrays or columns")
+
+
+def check_declared(stream: IO[bytes], needed: int) -> None:
+    """Refuse a file that declares more bytes than it has behind the position of `stream`, before they are allocated.
+
+    Raises:
+        InputError: it does.
+    """
+    place = stream.tell()
+    left = stream.seek(0, io.SEEK_END) - place
+    stream.seek(place)
+    if needed > left:
+        raise InputError(f"damaged: its array takes {needed:,} bytes, and {max(left, 0):,} are left in the file")
+
+
 def _bytes(leaf: Leaf) -> int:
     count = 1
     for length in leaf.shape:
@@ -93,5 +129,5 @@ def _bytes(leaf: Leaf) -> int:
     try:
         width = np.dtype(leaf.type_name).itemsize
     except TypeError:
-        width = 8
+        width = leaf.width
     return count * max(width, 1)

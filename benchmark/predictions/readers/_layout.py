@@ -92,6 +92,8 @@ def _cells(line: str, separator: str | None) -> list[str]:
         return [line.strip().strip('"')]
     if separator == _BLANKS:
         return line.split()
+    if separator not in line:
+        return [line.strip().strip('"')]
     return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
 
 

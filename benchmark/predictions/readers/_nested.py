@@ -6,10 +6,16 @@ from typing import Any
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.limits import limit
 from calbench.benchmark.predictions.contents import Leaf, join_path
+from calbench.benchmark.predictions.readers._bounds import refusal, texts
 
 _PAIR = ("logits", "labels")
 _SPLITS = ("val", "test")
+_DENSE = 1 << 30
+"""Bytes of a sparse tensor that is made dense."""
+_SPARSE = 10_000_000
+"""Values that may be missing in a list of records."""
 _SCALARS = (str, bytes, bool, int, float)
 
 
@@ -39,7 +45,11 @@ def _plain(value: Any) -> Any:
     """Tensors and single values of NumPy as arrays; anything else as it is."""
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
         tensor = value.detach().cpu()
-        tensor = tensor.to_dense() if tensor.is_sparse else tensor
+        if tensor.is_sparse:
+            size, most = tensor.numel() * tensor.itemsize, limit(_DENSE)
+            if size > most:
+                raise InputError(f"a sparse tensor: {refusal(size, most)}")
+            tensor = tensor.to_dense()
         return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
     return np.asarray(value) if isinstance(value, np.generic) else value
 
@@ -70,6 +80,9 @@ def _children(values: dict[str, Any]) -> dict[str, Leaf]:
 def _sequence(values: list[Any], path: str) -> dict[str, Leaf]:
     if values and all(isinstance(value, dict) for value in values):
         keys = dict.fromkeys(key for value in values for key in value)
+        if len(keys) * len(values) > limit(_SPARSE) + 20 * sum(map(len, values)):
+            reason = f"{len(values):,} records with {len(keys):,} different names"
+            raise InputError(f"{path or 'it'} is a list of {reason}; write one record per row, with the same names")
         return _children({join_path(path, key): [value.get(key) for value in values] for key in keys})
     if is_pair(values):
         return _children({join_path(path, name): part for name, part in zip(_PAIR, values, strict=True)})
@@ -119,7 +132,7 @@ def _are_batches(shapes: set[tuple[int, ...]]) -> bool:
 def _scalars(values: Sequence[Any]) -> np.ndarray:
     """A list of numbers, where None is NaN, or of text, where None is empty."""
     if any(isinstance(value, str | bytes) for value in values):
-        return np.array(["" if value is None else str(_text(value)) for value in values])
+        return texts(["" if value is None else str(_text(value)) for value in values])
     if any(value is None for value in values):
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     array = np.asarray(values)

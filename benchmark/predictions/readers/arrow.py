@@ -1,5 +1,6 @@
 """Reads Parquet, Feather and Arrow: columns of numbers, nullable numbers, text and lists."""
 
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -7,7 +8,8 @@ import numpy as np
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.limits import limit
 from calbench.benchmark.predictions.contents import Contents, Leaf
-from calbench.benchmark.predictions.readers._bounds import SMALL, refusal
+from calbench.benchmark.predictions.readers._arrow_sizes import expanded_bytes
+from calbench.benchmark.predictions.readers._bounds import SMALL, check_count, most_bytes, refusal, texts
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
 
@@ -15,32 +17,70 @@ _PARQUET, _ARROW, _FEATHER_1, _STREAM = b"PAR1", b"ARROW1", b"FEA1", b"\xff\xff\
 
 
 def _read(stream: BinaryIO) -> Contents:
-    import pyarrow as pa
 
     head = stream.read(6)
     stream.seek(0)
     if head.startswith(_PARQUET):
-        from pyarrow import parquet
-
-        file = parquet.ParquetFile(stream)
-        schema, rows = file.schema_arrow, file.metadata.num_rows
-
-        def column(name: str) -> Any:
-            return file.read(columns=[name]).column(name)
+        schema, rows, column, sizes = _open_parquet(stream)
     else:
-        if head.startswith(_STREAM):
-            table = pa.ipc.open_stream(stream).read_all()
-        else:
-            from pyarrow import feather
-
-            table = feather.read_table(stream)
-        schema, rows, column = table.schema, table.num_rows, table.column
+        table = _read_arrow(stream, head)
+        schema, rows, column, sizes = table.schema, table.num_rows, table.column, {}
     index = {name for name in schema.names if name.startswith("__index_level_")}
     names = [name for name in schema.names if name not in index]
+    check_count(len(names))
     leaves: dict[str, Leaf] = {}
+    most = most_bytes(stream)
     for name in names:
-        leaves |= _leaves(name, schema.field(name).type, rows, lambda name=name: column(name))
+        if (size := sizes.get(name, 0)) > most:
+            leaves[name] = Leaf.unreadable("too large", f"{name}: {refusal(size, most)}", (rows,))
+        else:
+            leaves |= _leaves(name, schema.field(name).type, rows, lambda name=name: column(name))
     return Contents(leaves, is_table=True)
+
+
+def _open_parquet(stream: BinaryIO) -> tuple[Any, int, Callable[[str], Any], dict[str, int]]:
+    """Schema, rows, how to read a column, and the bytes of each column, as the file declares them.
+
+    Texts are read as dictionaries: a short column of numbers may refer to one long text a million times.
+    """
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(stream)
+    sizes: dict[str, int] = {}
+    paths = set()
+    for group in range(file.metadata.num_row_groups):
+        for number in range(file.metadata.num_columns):
+            chunk = file.metadata.row_group(group).column(number)
+            name = chunk.path_in_schema.partition(".")[0]
+            sizes[name] = sizes.get(name, 0) + max(8 * chunk.num_values, chunk.total_uncompressed_size)
+            if chunk.physical_type == "BYTE_ARRAY":
+                paths.add(chunk.path_in_schema)
+    stream.seek(0)
+    file = parquet.ParquetFile(stream, read_dictionary=sorted(paths))
+
+    def column(name: str) -> Any:
+        return file.read(columns=[name]).column(name)
+
+    return file.schema_arrow, file.metadata.num_rows, column, sizes
+
+
+def _read_arrow(stream: BinaryIO, head: bytes) -> Any:
+    """A checked table of a stream, or of a file, which is a stream behind eight bytes."""
+    import pyarrow as pa
+
+    if head.startswith(_FEATHER_1):
+        from pyarrow import feather
+
+        table = feather.read_table(stream)
+    else:
+        start, most = 8 if head.startswith(_ARROW) else 0, most_bytes(stream)
+        stream.seek(start)
+        if (size := expanded_bytes(stream)) > most:
+            raise InputError(refusal(size, most))
+        stream.seek(start)
+        table = pa.ipc.open_stream(stream).read_all()
+    table.validate(full=True)  # offsets of a hostile file would be followed out of its buffers
+    return table
 
 
 def _leaves(name: str, type: Any, rows: int, column: Any) -> dict[str, Leaf]:
@@ -68,7 +108,16 @@ def _numbers(column: Any) -> np.ndarray:
 
 
 def _texts(column: Any) -> np.ndarray:
-    return np.array(["" if value is None else value for value in column.to_pylist()], dtype=str)
+    import pyarrow as pa
+    from pyarrow import compute
+
+    longest, most = 0, limit(SMALL)
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        words = chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk
+        longest = max(longest, compute.max(compute.binary_length(words)).as_py() or 0)
+    if longest * len(column) > most:
+        raise InputError(f"a text of {longest:,} bytes: {refusal(4 * longest * len(column), most)}")
+    return texts(["" if value is None else value for value in column.to_pylist()])
 
 
 def _lists(name: str, rows: int, column: Any) -> Leaf:

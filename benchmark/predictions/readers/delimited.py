@@ -9,6 +9,7 @@ import numpy as np
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.readers._bounds import check_count, texts
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._layout import Layout, find_layout
 
@@ -23,12 +24,14 @@ def _read(stream: BinaryIO) -> Contents:
     layout = find_layout(text)
     if any(len(name) > _LONGEST_NAME for name in layout.names):
         raise InputError(f"a column's name is longer than {_LONGEST_NAME} characters")
+    check_count(len(layout.names))
     columns = _columns(text, layout)
     leaves: dict[str, Leaf] = {}
+    first: dict[str, int] = {}
     for number, name in enumerate(layout.names):
+        first.setdefault(name, number)
         if name in leaves:
-            first = layout.names.index(name) + 1
-            reason = f"columns {first} and {number + 1} are both named {name!r}; rename one of them"
+            reason = f"columns {first[name] + 1} and {number + 1} are both named {name!r}; rename one of them"
             leaves[name] = Leaf.unreadable("two columns", reason, leaves[name].shape)
         elif number not in layout.dropped and (leaf := _leaf(name, columns[number])) is not None:
             leaves[name] = leaf
@@ -72,12 +75,12 @@ def _leaf(name: str, column: Any) -> Leaf | None:
     array = column.to_numpy()
     if array.dtype.kind in "fiub":
         return Leaf.of(array)
-    texts = column.fillna("").astype(str).str.strip().to_numpy(dtype=str)
-    first = next(text for text in texts if text)
+    values = column.fillna("").astype(str).str.strip().tolist()
+    first = next(text for text in values if text)
     width = _width(first)
     if width:
-        return Leaf.lazy((len(texts), width), np.dtype(float), lambda: _matrix(name, texts, width))
-    return Leaf.of(texts)
+        return Leaf.lazy((len(values), width), np.dtype(float), lambda: _matrix(name, values, width))
+    return Leaf.lazy((len(values),), np.dtype("U1"), lambda: texts(values))
 
 
 def _width(text: str) -> int:
@@ -90,10 +93,10 @@ def _width(text: str) -> int:
         return 0
 
 
-def _matrix(name: str, texts: np.ndarray, width: int) -> np.ndarray:
+def _matrix(name: str, values: list[str], width: int) -> np.ndarray:
     """The rows that were written as lists into the cells of a column."""
-    rows = np.empty((len(texts), width))
-    for number, text in enumerate(texts):
+    rows = np.empty((len(values), width))
+    for number, text in enumerate(values):
         try:
             rows[number] = _parse_list(text)
         except ValueError:

@@ -1,13 +1,18 @@
 """Reads HDF5, with the datasets of all groups by path, and MATLAB files of version 7.3."""
 
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.limits import limit
 from calbench.benchmark.predictions.contents import Contents, Leaf
-from calbench.benchmark.predictions.readers._bounds import refused
+from calbench.benchmark.predictions.readers._bounds import SMALL, refusal, refused, texts
 from calbench.benchmark.predictions.readers._format import Format
 
+_PART = 256
+"""Texts that are read at once."""
 _SIGNATURE, _MATLAB = b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3"
 
 
@@ -42,13 +47,29 @@ def _leaves(name: str, item: Any, matlab: bool) -> dict[str, Leaf]:
             for field, dtype in fields.items()
         }
     if h5py.check_string_dtype(item.dtype) is not None:
-        text = np.dtype("U1")
-        return {name: Leaf.lazy(item.shape, text, lambda: np.asarray(item.asstr("utf-8", "replace")[()], dtype=str))}
+        width = 4 * (h5py.check_string_dtype(item.dtype).length or 2)
+        return {name: replace(Leaf.lazy(item.shape, np.dtype("U1"), lambda: _texts(item)), width=width)}
     if item.dtype.kind == "O":
         return {name: Leaf.unreadable("object", f"{name} is neither numbers nor text", item.shape)}
     if matlab:  # its arrays are stored column by column
         return {name: Leaf.lazy(item.shape[::-1], item.dtype, lambda: item[()].T)}
     return {name: Leaf.lazy(item.shape, item.dtype, lambda: item[()])}
+
+
+def _texts(item: Any) -> np.ndarray:
+    """Texts of any length, a part at a time: many may refer to the same long one."""
+    text, most = item.asstr("utf-8", "replace"), limit(SMALL)
+    if item.shape == ():
+        return np.asarray(text[()], dtype=str)
+    values: list[str] = []
+    total = 0
+    for start in range(0, item.shape[0], _PART):
+        part = np.asarray(text[start : start + _PART]).ravel().tolist()
+        total += sum(map(len, part))
+        if total > most:
+            raise InputError(refusal(total, most))
+        values += part
+    return texts(values).reshape(item.shape)
 
 
 FORMAT = Format("HDF5", (".h5", ".hdf5", ".hdf", ".he5"), _read, lambda head: head.startswith((_SIGNATURE, _MATLAB)))

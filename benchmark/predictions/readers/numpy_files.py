@@ -1,5 +1,6 @@
 """Reads NumPy's .npy and .npz; pickled objects in them are read without executing code."""
 
+import math
 import zipfile
 from typing import IO, BinaryIO
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from calbench.benchmark.core.unpickle import unpickle
 from calbench.benchmark.predictions.contents import Contents, Leaf
-from calbench.benchmark.predictions.readers._bounds import check_zip
+from calbench.benchmark.predictions.readers._bounds import check_count, check_declared, check_zip
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
 
@@ -28,6 +29,7 @@ def _read_npy(stream: BinaryIO) -> dict[str, Leaf]:
         while isinstance(value, list) and len(value) == 1 and shape == ():
             [value] = value
         return flatten(value)
+    check_declared(stream, math.prod(shape) * dtype.itemsize)
     stream.seek(0)
     return flatten(np.load(stream, allow_pickle=False))
 
@@ -35,6 +37,7 @@ def _read_npy(stream: BinaryIO) -> dict[str, Leaf]:
 def _read_npz(stream: BinaryIO) -> dict[str, Leaf]:
     check_zip(stream)
     archive = zipfile.ZipFile(stream)
+    check_count(len(archive.namelist()))
     leaves: dict[str, Leaf] = {}
     for member in archive.namelist():
         if not member.endswith(".npy"):

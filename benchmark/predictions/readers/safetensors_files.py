@@ -8,12 +8,16 @@ import numpy as np
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.readers._bounds import check_count
 from calbench.benchmark.predictions.readers._format import Format
 
 _TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
+
+_MOST_DIMENSIONS = 64
+"""As in NumPy."""
 
 
 def _read(stream: BinaryIO) -> Contents:
@@ -24,10 +28,13 @@ def _read(stream: BinaryIO) -> Contents:
         raise InputError("damaged: its header is longer than the file")
     header = json.loads(stream.read(length))
     names = [name for name in header if name != "__metadata__"]
+    check_count(len(names))
     return Contents({name: _leaf(name, header[name], stream, 8 + length, size) for name in names})
 
 
 def _leaf(name: str, record: dict[str, Any], stream: BinaryIO, offset: int, size: int) -> Leaf:
+    if len(record["shape"]) > _MOST_DIMENSIONS:
+        raise InputError(f"damaged: {name} has {len(record['shape'])} dimensions")
     shape = tuple(int(n) for n in record["shape"])
     begin, end = record["data_offsets"]
     code = _TYPES.get(record["dtype"])
