@@ -315,6 +315,6 @@ def test_no_mutant_of_any_format_ends_the_interpreter(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, (done.returncode, "\n".join(done.stderr.splitlines()[-25:]))
     read, refused = map(int, done.stdout.split())
-    assert read > 20
+    assert read > 5
     assert refused > 60
     print(f"{read} of {read + refused} mutants were read, the others refused")
