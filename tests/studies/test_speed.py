@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from calbench.benchmark.studies.speed import __main__ as command
-from calbench.benchmark.studies.speed import costs, engine
+from calbench.benchmark.studies.speed import costs, engine, shift
 from calbench.benchmark.studies.speed import measure as module
 from calbench.benchmark.studies.speed import metrics as speed_metrics
 from calbench.benchmark.studies.speed.measure import GROUPS, Measurement, group, measure
@@ -120,3 +120,11 @@ def test_costs_name_every_calibrator_and_count_what_it_fits():
     assert line.best > 0
     assert costs.cost("temperature-scaling", 200, 5).note == "1 fitted numbers; prediction kept (0.0 % changed)"
     assert costs.cost("density-aware", 200, 5).note.count("prediction kept") == 1
+
+
+def test_the_cost_of_shifted_splits_is_compared_with_their_forward_passes(tmp_path):
+    cell = engine.images_cell(engine.NETWORKS["vit-micro, 5 tokens"], tmp_path, "cross-entropy", train=50, test=40)
+    lines = list(shift._Work(cell, tmp_path).lines("two splits", [("gaussian-noise", 1), ("fog", 5)]))
+    assert [line.who for line in lines] == ["forward passes", "corruption", *["corruption, prediction, evaluation"] * 2]
+    assert [line.note for line in lines[2:]] == list(shift.ENTRIES)
+    assert all(line.seconds > 0 for line in lines)

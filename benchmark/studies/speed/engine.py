@@ -70,29 +70,36 @@ def alternating(task: str, calls: dict[str, Callable[[], Any]], repeats: int) ->
 
 
 def _trainer(entry: str, network: Network, steps: int, *, compiled: bool = False) -> Any:
+    from calbench.benchmark.data.splits import prepare_data
+    from calbench.benchmark.training.devices import make_devices
+    from calbench.benchmark.training.trainer import Trainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        train = network.batch * steps * 5 // 4
+        cell = images_cell(network, Path(folder), entry, train=train, test=10, compiled=compiled)
+        return Trainer(cell, prepare_data(cell, Path(folder)), make_devices("auto", "auto"))
+
+
+def images_cell(network: Network, folder: Path, entry: str, *, train: int, test: int, compiled: bool = False) -> Any:
+    """A cell of random images in ten classes, in a file in `folder`; a fifth of `train` is the calibration split."""
     from calbench.benchmark import backbones
     from calbench.benchmark.config.cell import Cell
     from calbench.benchmark.config.entry import parse_entry
     from calbench.benchmark.config.training import TrainingConfig
-    from calbench.benchmark.data.splits import prepare_data
-    from calbench.benchmark.training.devices import make_devices
-    from calbench.benchmark.training.trainer import Trainer
     from calbench.datasets import registry as datasets
 
     config = TrainingConfig(epochs=10**6, batch_size=network.batch, augment=False, compile=compiled)
-    backbone = backbones.create(network.backbone, **network.options)
-    with tempfile.TemporaryDirectory() as folder:
-        path = _random_images(Path(folder) / "images.npz", network, network.batch * steps * 5 // 4)
-        dataset = datasets.create("array-file", path=path, classes=10)
-        cell = Cell(
-            dataset, dataset.fingerprint(Path(folder)), backbone, parse_entry(entry).recipe, 0, config, 0.2, ("last",)
-        )
-        return Trainer(cell, prepare_data(cell, Path(folder)), make_devices("auto", "auto"))
+    path = _random_images(folder / "images.npz", network, train, test)
+    dataset = datasets.create("array-file", path=path, classes=10)
+    return Cell(
+        dataset, dataset.fingerprint(folder), backbones.create(network.backbone, **network.options),
+        parse_entry(entry).recipe, 0, config, 0.2, ("last",),
+    )  # fmt: skip
 
 
-def _random_images(path: Path, network: Network, count: int) -> Path:
+def _random_images(path: Path, network: Network, train: int, test: int) -> Path:
     rng, shape, arrays = np.random.default_rng(0), (network.channels, network.pixels, network.pixels), {}
-    for part, number in (("train", count), ("test", 10)):
+    for part, number in (("train", train), ("test", test)):
         arrays[f"{part}_images"] = rng.integers(0, 256, (number, *shape), np.uint8)
         arrays[f"{part}_labels"] = np.arange(number) % 10
     np.savez(path, **arrays)

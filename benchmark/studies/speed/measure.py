@@ -54,12 +54,12 @@ def measure(task: str, who: str, call: Callable[[], Any], repeats: int, note: st
     A call that fails with an ImportError becomes a line that says so: peers are optional.
     """
     nan = float("nan")
-    before = _peak_mb(reset=True)
+    before = peak_mb(reset=True)
     try:
         call()
     except ImportError as error:
         return Measurement(task, who, nan, nan, nan, f"skipped: {error.name or error} is not installed")
-    extra = _peak_mb(reset=False) - before
+    extra = peak_mb(reset=False) - before
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -68,7 +68,7 @@ def measure(task: str, who: str, call: Callable[[], Any], repeats: int, note: st
     return Measurement(task, who, statistics.median(seconds), min(seconds), extra, note)
 
 
-def _peak_mb(reset: bool) -> float:
+def peak_mb(reset: bool) -> float:
     """The peak resident memory of this process in MB, since the last reset; NaN where it cannot be read."""
     try:
         if reset:
