@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from calbench.benchmark.config.tuning import Term, Tuning
+from calbench.benchmark.core.bins import ECE_CRITERION
 from calbench.benchmark.core.errors import InputError, check_names
-from calbench.benchmark.core.registry import Component
+from calbench.benchmark.core.registry import Component, option_fields
 from calbench.benchmark.core.text import visible, without_paths
 from calbench.benchmark.variants import Variant
 from calbench.benchmark.variants import registry as variants
@@ -225,7 +226,19 @@ def parse_term(term: Any) -> tuple[str, dict[str, Any]]:
 def make_component(term: Any, create: Callable[..., Component], defaults: Defaults | None = None) -> Any:
     """Make the component that `term` describes; `defaults` gives options by name that the term may override."""
     name, options = parse_term(term)
-    return create(name, **{**(defaults or {}).get(name, {}), **options})
+    return create(name, **_with_defaults(name, options, defaults or {}))
+
+
+def _has_bins(name: str) -> bool:
+    return name in registry and any(field.name == "bins" for field in option_fields(registry[name]))
+
+
+def _with_defaults(name: str, options: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
+    """The options of a component, with those that the protocol sets by its name or, for ECE criteria, by the bins."""
+    merged = {**defaults.get(name, {}), **options}
+    if merged.get("criterion") == "ece" and _has_bins(name):
+        merged = {**defaults.get(ECE_CRITERION, {}), **merged}
+    return merged
 
 
 def checked_label(label: Any) -> str | None:
@@ -273,7 +286,7 @@ def parse_entry(spec: Any, defaults: Defaults | None = None, tune: Any = None) -
 
 def _tuned(entry: Entry, terms: list[Term], tuning: Tuning, defaults: Defaults) -> Entry:
     """The entry with its trials, or as it is where nothing of it is tuned."""
-    terms = [(name, {**defaults.get(name, {}), **options}) for name, options in terms]
+    terms = [(name, _with_defaults(name, options, defaults)) for name, options in terms]
     settings = tuning.settings(terms)
     if len(settings) < 2:
         return entry

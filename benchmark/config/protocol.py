@@ -9,7 +9,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from calbench.benchmark.config.training import CheckpointRule
-from calbench.benchmark.core.bins import DEFAULT_BINS
+from calbench.benchmark.core.bins import DEFAULT_BINS, ECE_CRITERION
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.core.schema import FEWEST_REPLICATES
 from calbench.benchmark.metrics import PANEL
@@ -52,6 +52,13 @@ class Protocol(BaseModel):
     bins: Annotated[int, Field(ge=1)] = DEFAULT_BINS
     bootstrap: Annotated[int, AfterValidator(enough_replicates)] = 1000
     training: dict[str, Any] = {}
+
+    @property
+    def method_defaults(self) -> dict[str, dict[str, Any]]:
+        """`method_options`, and the bins of calibrators that minimise the ECE where they are not the usual number."""
+        if self.bins == DEFAULT_BINS:
+            return self.method_options
+        return {ECE_CRITERION: {"bins": self.bins}} | self.method_options
 
     @property
     def checkpoints(self) -> tuple[CheckpointRule, ...]:

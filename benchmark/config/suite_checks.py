@@ -15,6 +15,7 @@ from calbench.benchmark.config.suite_model import Suite, SuiteConfig
 from calbench.benchmark.config.table_layout import parse_layout
 from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.config.validation import reason_of
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.datasets import Dataset
@@ -40,8 +41,8 @@ class Checker:
             ood = config.ood
             datasets = self._at(("ood",), lambda: tuple(ood.restrict(dataset) for dataset in datasets))
         nets = self._each("backbones", make_backbone)
-        entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_options, config.tune))
-        read_baseline = partial(parse_entry, config.baseline, protocol.method_options, config.tune)
+        entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_defaults, config.tune))
+        read_baseline = partial(parse_entry, config.baseline, protocol.method_defaults, config.tune)
         baseline = self._at(("baseline",), read_baseline)
         if baseline.name not in [entry.name for entry in entries]:
             entries = (baseline, *entries)
@@ -146,6 +147,11 @@ def _protocol(spec: str | dict[str, Any]) -> Protocol:
     for name in protocol.metrics:
         if "out-of-distribution" in metric_registry[name].needs:
             raise InputError(f"protocol.metrics: {name} is taken of every out-of-distribution split by itself")
+    if "best-ece" in protocol.checkpoints and protocol.bins != DEFAULT_BINS:
+        raise InputError(
+            f"protocol.bins: {protocol.bins}, but the checkpoint rule best-ece follows the ECE of {DEFAULT_BINS} bins; "
+            f"leave bins at {DEFAULT_BINS}, or follow best-nll"
+        )
     return protocol
 
 

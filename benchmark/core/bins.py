@@ -6,6 +6,10 @@ DEFAULT_BINS = 15
 """Equal-width bins of the confidence, as in Guo 2017 and most papers since."""
 
 
+ECE_CRITERION = "criterion=ece"
+"""The name under which a protocol has default options of calibrators that minimise the ECE."""
+
+
 def inner_edges(bins: int) -> np.ndarray:
     """The inner edges k / bins of `bins` bins of equal width on [0, 1]: (bins - 1,) float64.
 

@@ -15,7 +15,7 @@ _PAIR = ["dataset", "backbone"]
 
 
 def findings(results: Results) -> list[str]:
-    """Three sentences on a run: what was compared, what differs beyond noise, and what does not.
+    """Sentences on a run: what was compared, what differs beyond noise, what does not, and what costs accuracy.
 
     Differences are those of the NLL on the test split, paired over samples and seeds, adjusted for the number of
     entries (Holm).
@@ -49,7 +49,25 @@ def findings(results: Results) -> list[str]:
         f"Beyond noise: better without being worse anywhere: {better or 'none'}; worse somewhere: {worse or 'none'}."
     )
     within = f"Within noise of {baseline} everywhere: {_named(noise.index, 6) or 'none'}."
-    return [compared, found, within]
+    return [compared, found, within, *_accuracy_lost(results, baseline)]
+
+
+def _accuracy_lost(results: Results, baseline: str) -> list[str]:
+    """A warning of the entries whose accuracy is below the baseline's beyond noise, with their largest loss."""
+    table = _compared(results, ACCURACY)
+    lost = table[table["differs"].eq(True) & (table["change"] < 0)]
+    if lost.empty:
+        return []
+    worst = lost.groupby("entry", sort=False)["change"].agg(["min", "size"]).sort_values("min")
+    cells = table.groupby(_PAIR).ngroups
+    named = _named(
+        (
+            f"{name} ({_signed(row['min'], 1)} points, on {row['size']:.0f} of {cells})"
+            for name, row in worst.iterrows()
+        ),
+        6,
+    )
+    return [f"Accuracy below that of {baseline} beyond noise: {named}."]
 
 
 def advice(results: Results) -> list[str]:
@@ -91,12 +109,12 @@ def advice(results: Results) -> list[str]:
     return lines
 
 
-def _compared(results: Results) -> pd.DataFrame:
-    """The comparisons of the NLL on the test split under the first checkpoint rule, with ``better`` and ``worse``."""
+def _compared(results: Results, metric: str = METRIC) -> pd.DataFrame:
+    """The comparisons of a metric on the test split under the first checkpoint rule, with ``better`` and ``worse``."""
     table = results.comparisons
     if table.empty:
         return table
-    table = table[(table["metric"] == METRIC) & (table["split"] == "test") & (table["entry"] != ORACLE)]
+    table = table[(table["metric"] == metric) & (table["split"] == "test") & (table["entry"] != ORACLE)]
     table = table[table["checkpoint"] == table["checkpoint"].iloc[0]] if len(table) else table
     differs = table["differs"].eq(True)
     return table.assign(better=differs & (table["change"] < 0), worse=differs & (table["change"] > 0))

@@ -7,11 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.methods.base import register
 from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.solvers.newton import optimal_temperature
-
-NUM_BINS = 15
 
 
 @register("cts", label="CTS", paper="frenkel2021network")
@@ -54,7 +53,7 @@ class _Search:
         factors = 2 ** torch.linspace(-1, 1, steps, dtype=torch.float64, device=logits.device)
         self.logits, self.labels, self.grid = logits, labels, start * factors
         self.temperatures = torch.full((logits.shape[1],), start, dtype=torch.float64, device=logits.device)
-        self.edges = torch.linspace(0, 1, NUM_BINS + 1, dtype=torch.float64, device=logits.device)[1:-1]
+        self.edges = torch.linspace(0, 1, DEFAULT_BINS + 1, dtype=torch.float64, device=logits.device)[1:-1]
         self._update()
 
     def _update(self) -> None:
@@ -87,7 +86,7 @@ class _Search:
 
     def _ece(self, confidence: Tensor, correct: Tensor) -> Tensor:
         """The ECE times N of every candidate (G,), from (G, N)."""
-        shift = torch.arange(len(correct), device=correct.device)[:, None] * NUM_BINS
+        shift = torch.arange(len(correct), device=correct.device)[:, None] * DEFAULT_BINS
         cells = torch.bucketize(confidence, self.edges) + shift
-        gaps = torch.bincount(cells.flatten(), (correct - confidence).flatten(), minlength=len(correct) * NUM_BINS)
-        return gaps.view(-1, NUM_BINS).abs().sum(dim=1)
+        gaps = torch.bincount(cells.flatten(), (correct - confidence).flatten(), minlength=len(correct) * DEFAULT_BINS)
+        return gaps.view(-1, DEFAULT_BINS).abs().sum(dim=1)

@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.methods.base import register
 from calbench.methods.calibrators._network import NetworkCalibrator
 from calbench.methods.solvers.temperature_mlp import TemperatureMLP
 
-NUM_BINS = 15
 SMOOTH = 1e-3
 
 
@@ -70,7 +70,7 @@ def soft_ece(confidence: Tensor, correct: Tensor, width: float) -> Tensor:
         correct: 1 where the prediction is correct, 0 elsewhere (N,).
         width: of the Gaussian, in units of confidence.
     """
-    centres = (torch.arange(NUM_BINS, device=confidence.device) + 0.5) / NUM_BINS
+    centres = (torch.arange(DEFAULT_BINS, device=confidence.device) + 0.5) / DEFAULT_BINS
     weights = (-((confidence[:, None] - centres) ** 2) / (2 * width**2)).softmax(dim=1)
     gaps = weights.T @ (correct - confidence) / weights.sum(dim=0).clamp_min(1e-6)
     return (weights.mean(dim=0) * (gaps.square() + SMOOTH**2).sqrt()).sum()

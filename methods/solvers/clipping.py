@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calbench.methods.solvers.ece_grid import NUM_BINS
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.methods.solvers.nll import blocks, mean_nll
 
 NO_BOUND = 3.0e38
@@ -37,10 +37,10 @@ def best_bound(
 
 def binned_ece(logits: Tensor, labels: Tensor) -> float:
     """The ECE, as a fraction, of 15 equal-width bins (a, b]."""
-    gaps = torch.zeros(NUM_BINS, dtype=torch.float64, device=logits.device)
+    gaps = torch.zeros(DEFAULT_BINS, dtype=torch.float64, device=logits.device)
     for rows in blocks(logits):
         confidence, predicted = logits[rows].double().softmax(dim=1).max(dim=1)
-        cells = (confidence * NUM_BINS).ceil().sub(1).clamp(0, NUM_BINS - 1).long()
+        cells = (confidence * DEFAULT_BINS).ceil().sub(1).clamp(0, DEFAULT_BINS - 1).long()
         correct = (predicted == labels[rows]).double()
         gaps.index_add_(0, cells, correct - confidence)
     return float(gaps.abs().sum()) / len(logits)

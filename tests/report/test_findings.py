@@ -37,6 +37,17 @@ def test_entries_are_sorted_into_better_worse_and_noise():
     assert third == "Within noise of base everywhere: same."
 
 
+def test_an_entry_that_costs_accuracy_beyond_noise_is_warned_of():
+    stored = Stored([("d", net, "base", 1.0, np.nan, None) for net in "ab"])
+    accuracy = Stored([
+        ("d", "a", "mmce", 60.0, -23.0, True), ("d", "b", "mmce", 80.0, -12.0, True),
+        ("d", "a", "focal", 90.0, -0.2, False), ("d", "a", "mixup", 91.0, 1.0, True),
+    ])  # fmt: skip
+    stored.comparisons = pd.concat([stored.comparisons, accuracy.comparisons.assign(metric="accuracy")])
+    last = findings(stored)[-1]
+    assert last == "Accuracy below that of base beyond noise: mmce (\N{MINUS SIGN}23.0 points, on 2 of 2)."
+
+
 def test_nothing_compared_says_nothing():
     assert findings(empty()) == []
     assert advice(empty()) == []

@@ -112,6 +112,16 @@ def test_a_missing_interval_has_its_reason(builder):
     assert "one sample only" in table.footnotes
 
 
+def test_a_missing_interval_of_a_mean_has_its_reason(builder):
+    results = builder()
+    results.comparisons = results.comparisons.assign(interval_reason="")
+    changed(results, "focal", "ece", low=np.nan, high=np.nan, interval_reason="a resample has no value")
+    shown = cell(Report(results).summary, "focal", "mean")
+    assert shown.value is not None
+    assert shown.low is None
+    assert any("no interval of the mean" in note and "a resample has no value" in note for note in shown.notes)
+
+
 def test_chosen_entries_come_with_the_baseline(results):
     report = Report(results, entries=["focal", "calattn"])
     assert {row.names[0] for row in report.summary.rows} == {"cross-entropy", "focal", "calattn"}

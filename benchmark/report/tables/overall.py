@@ -100,6 +100,9 @@ def _plain_mean(whole: Whole, values: Sequence[float | None]) -> Cell:
 def _mean_cell(whole: Whole, entry: str, metric: str, notes: tuple[str, ...] = ()) -> Cell:
     stats = whole.stats(entry, metric)
     mean = mean_over_cells([(d, s.value, s.low, s.high) for d, s in stats])
+    if metric == whole.metric and mean.value is not None and mean.low is None and whole.view.tested:
+        missing = [stat.interval_reason or "not in the results" for _, stat in stats if stat.low is None]
+        notes = (*notes, f"no interval of the mean: none in {len(missing)} of {len(stats)} cells ({missing[0]})")
     return _shown(mean, whole.partial(len(stats)), notes)
 
 
