@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from calbench.benchmark.backbones import DataConfig
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.core.errors import CellError
@@ -59,3 +62,13 @@ def prepare_data(cell: Cell, root: Path) -> CellData:
     evaluated |= {f"shift-{name}": split for name, split in splits.shifted.items()}
     evaluated |= {f"ood-{name}": split for name, split in splits.out_of_distribution.items()}
     return CellData(splits.train.subset(train), evaluated, cell.backbone.data_config(cell.dataset))
+
+
+def random_indices(total: int, count: int) -> Tensor:
+    """`count` of `total` samples in random order, always the same: folders list their images class by class.
+
+    Example:
+        >>> sorted(random_indices(3, 5).tolist())
+        [0, 1, 2]
+    """
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed_for(0, "subset")))[:count]

@@ -12,6 +12,7 @@ from calbench.benchmark.backbones.attention import attention_blocks, attention_s
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.data.batches import EvalBatches
+from calbench.benchmark.data.splits import random_indices
 from calbench.benchmark.diagnostics import significance as tests
 from calbench.benchmark.diagnostics.scores import patch_attention, rollout, spikiness
 from calbench.benchmark.store.store import Store
@@ -32,7 +33,7 @@ class Options:
     """How attention is diagnosed.
 
     Attributes:
-        images: test images, from the first on.
+        images: test images, a random subset.
         null_images: how many of them are compared with null images; the other measures are of all.
         null: how null images are made (`calbench.benchmark.variants._null.null_images`).
         draws: null images per image.
@@ -84,7 +85,7 @@ def diagnose_cell(cell: Cell, store: Store, test: Split, options: Options, devic
     devices = make_devices(device, cell.training.precision)
     network = load_classifier(cell, store, cell.checkpoints[0], devices)
     probe = _Probe(network, cell, options)
-    split = test.subset(torch.arange(min(options.images, len(test))))
+    split = test.subset(random_indices(len(test), options.images))
     batches = EvalBatches(split, cell.backbone.data_config(cell.dataset), batch_size=BATCH, device=devices.device)
     with torch.inference_mode(), devices.autocast():
         for number, (images, labels) in enumerate(batches):

@@ -17,7 +17,7 @@ from calbench.benchmark.config.derived_cell import VariantCell
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.data.batches import EvalBatches
-from calbench.benchmark.data.splits import prepare_data
+from calbench.benchmark.data.splits import prepare_data, random_indices
 from calbench.benchmark.diagnostics.cell import BATCH, Attention, Options, diagnose_cell, with_noise_patch
 from calbench.benchmark.diagnostics.course import course_rows, order_row
 from calbench.benchmark.diagnostics.relations import Relation, misclassification_auroc, rank_correlation
@@ -198,23 +198,23 @@ def _curve_rows(
         if not split.startswith("ood-"):
             row |= metrics.evaluate(**part.scores(), labels=part.labels, metrics=list(CURVE), bins=15)
         if split == "test":
-            count = min(options.images, len(part))
-            noisy = _classes_with_noise(cell, temperature, _splits(cell, root)["test"], count, store, device)
-            row["changed_by_noise"] = 100 * float((noisy != part.logits[:count].argmax(1)).double().mean())
+            chosen = random_indices(len(part), options.images)
+            images = _splits(cell, root)["test"].subset(chosen)
+            noisy = _classes_with_noise(cell, temperature, images, store, device)
+            row["changed_by_noise"] = 100 * float((noisy != part.logits[chosen].argmax(1)).double().mean())
         rows.append(row)
     return rows
 
 
-def _classes_with_noise(cell: Cell, temperature: float, test: Split, count: int, store: Store, device: str) -> Tensor:
-    """The predicted classes of the first `count` test images, each with one patch of noise (count,)."""
+def _classes_with_noise(cell: Cell, temperature: float, images: Split, store: Store, device: str) -> Tensor:
+    """The predicted classes of N images, each with one patch of noise (N,)."""
     devices = make_devices(device, cell.training.precision)
     network = load_classifier(cell, store, cell.checkpoints[0], devices)
-    split = test.subset(torch.arange(count))
-    batches = EvalBatches(split, cell.backbone.data_config(cell.dataset), batch_size=BATCH, device=devices.device)
+    batches = EvalBatches(images, cell.backbone.data_config(cell.dataset), batch_size=BATCH, device=devices.device)
     classes = []
     with torch.inference_mode(), devices.autocast(), query_temperature(network, temperature):
-        for number, (images, _) in enumerate(batches):
+        for number, (batch, _) in enumerate(batches):
             generator = torch.Generator().manual_seed(seed_for(cell.seed, "attention-patch", number))
-            changed, _ = with_noise_patch(images, patch_size(network), generator)
+            changed, _ = with_noise_patch(batch, patch_size(network), generator)
             classes.append(network(changed).logits.argmax(1).cpu())
     return torch.cat(classes)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from calbench.benchmark import metrics
 from calbench.benchmark.backbones.attention import attention_scores, normalised_entropy
 from calbench.benchmark.data.batches import EvalBatches
-from calbench.benchmark.data.splits import CellData
+from calbench.benchmark.data.splits import CellData, random_indices
 from calbench.benchmark.training.devices import Devices
 from calbench.benchmark.training.prediction import predict
 
@@ -18,7 +18,7 @@ ENTROPY = "attention-entropy-"
 
 
 def attention_course(model: nn.Module, data: CellData, devices: Devices) -> dict[str, float]:
-    """Metrics of the calibration split, and the attention entropy of every block on its first 256 images.
+    """Metrics of the calibration split, and the attention entropy of every block on 256 of its images.
 
     No random numbers are drawn, and the weights stay as they are.
 
@@ -44,7 +44,7 @@ def attention_course(model: nn.Module, data: CellData, devices: Devices) -> dict
 def attention_entropies(model: nn.Module, data: CellData, devices: Devices) -> list[float]:
     """The entropy of each block's attention over log N, mean over calibration images, heads and queries."""
     split = data.evaluated["calibration"]
-    first = split.subset(torch.arange(min(IMAGES, len(split))))
+    chosen = split.subset(random_indices(len(split), IMAGES))
     totals: dict[str, float] = {}
     count = 0
 
@@ -53,7 +53,7 @@ def attention_entropies(model: nn.Module, data: CellData, devices: Devices) -> l
 
     model.eval()
     with torch.inference_mode(), devices.autocast(), attention_scores(model, see):
-        for images, _ in EvalBatches(first, data.config, batch_size=BATCH, device=devices.device):
+        for images, _ in EvalBatches(chosen, data.config, batch_size=BATCH, device=devices.device):
             count = len(images)
             model(images)
-    return [total / len(first) for total in totals.values()]
+    return [total / len(chosen) for total in totals.values()]

@@ -5,6 +5,7 @@ from scipy.stats import entropy, kstest, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from calbench.benchmark.backbones.attention import normalised_entropy
+from calbench.benchmark.data.splits import random_indices
 from calbench.benchmark.diagnostics.course import half_way
 from calbench.benchmark.diagnostics.relations import misclassification_auroc, rank_correlation
 from calbench.benchmark.diagnostics.scores import patch_attention, rollout, spikiness
@@ -157,3 +158,10 @@ def test_half_way_of_a_logistic_course_is_its_midpoint():
     assert np.isnan(half_way(epochs, fall, falling=False))
     dip = np.array([0.0, -4, -2, 2, 6])  # from -4 to 6 the middle is 1
     assert half_way(np.arange(1.0, 6), dip, falling=False) == pytest.approx(3.75)
+
+
+def test_diagnosed_images_are_of_all_classes_though_folders_list_class_by_class():
+    labels, chosen = torch.arange(10).repeat_interleave(100), random_indices(1000, 100)
+    assert len(set(chosen.tolist())) == 100
+    assert set(labels[chosen].tolist()) == set(range(10))
+    assert torch.equal(chosen, random_indices(1000, 300)[:100])
