@@ -78,6 +78,13 @@ def finished(tmp_path, runs_of_tiny):
 
 
 @pytest.fixture
+def trained(tiny, run, runs_of_tiny, tmp_path):
+    """The results of the tiny suite in the folder ``results``, as ``run(tiny)`` gives them; trained once a session."""
+    shutil.copytree(runs_of_tiny / "cache", tmp_path / "results" / "cache")
+    return run(tiny)
+
+
+@pytest.fixture
 def run(tmp_path):
     """Run a suite in this process and return its results."""
 

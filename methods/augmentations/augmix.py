@@ -34,6 +34,8 @@ class AugMix(StagedAugmentation, ViewAugmentation):
 
     def augment(self, images: Tensor, generator: Generator) -> Tensor:
         """The images and two mixtures of each (3 N, C, H, W) uint8; all randomness comes from `generator`."""
+        from torchvision.transforms import AugMix as Mixing  # takes a second to import
+
         mix = Mixing(severity=self.severity, all_ops=False)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_from(generator))

@@ -6,7 +6,6 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
-from torchvision.transforms import RandAugment as Operations
 
 from calbench.methods.base import register
 from calbench.methods.running import StagedAugmentation, seed_from
@@ -31,6 +30,8 @@ class RandAugment(StagedAugmentation):
 
     def augment(self, images: Tensor, generator: Generator) -> Tensor:
         """Changed images (N, C, H, W) uint8; all randomness comes from `generator`."""
+        from torchvision.transforms import RandAugment as Operations  # takes a second to import
+
         change = Operations(num_ops=self.operations, magnitude=self.magnitude)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_from(generator))

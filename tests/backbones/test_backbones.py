@@ -1,6 +1,4 @@
 import pickle
-import subprocess
-import sys
 
 import pytest
 import timm
@@ -39,17 +37,6 @@ def agrees(info, representation):
     assert (representation.patch_tokens is not None) == info.has_patch_tokens
     for tokens in (representation.cls_token, representation.patch_tokens):
         assert tokens is None or tokens.shape[-1] == info.num_features
-
-
-def test_importing_the_registry_does_not_import_timm():
-    code = (
-        "import sys; from calbench.benchmark import backbones; from calbench.datasets import registry\n"
-        "d = registry.create('digits')\n"
-        "for name in backbones.registry:\n"
-        "    if name != 'timm': b = backbones.create(name); b.info(d); b.identity(); b.spelled()\n"
-        "assert not {'timm', 'torchvision'} & set(sys.modules), 'imported'"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", MICRO)

@@ -101,6 +101,7 @@ def test_rank_correlation_and_auroc_as_other_libraries_have_them():
     assert np.isnan(rank_correlation(np.ones(200), second).value)
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_relation_covers_as_often_as_it_says():
     rng, covered = np.random.default_rng(2), 0
     for _ in range(60):

@@ -83,7 +83,15 @@ def calbench(arguments):
     assert cli.main(arguments) == 0, arguments
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+SECONDS = {"calibrate-your-logits"}
+"""Tutorials that take more than a second."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in SECONDS else []) for path in TUTORIALS],
+    ids=lambda path: path.stem,
+)
 def test_tutorials_run(path, workspace, capsys):
     run_blocks(path, lambda arguments: calbench([*arguments, "--jobs", "1"] if arguments[0] == "run" else arguments))
 

@@ -19,7 +19,7 @@ def edited(monkeypatch, tmp_path):
 
     def edit():
         original = sources._hash
-        monkeypatch.setattr(sources, "_hash", lambda statements: original(statements)[::-1])
+        monkeypatch.setattr(sources, "_hash", lambda *arguments: original(*arguments)[::-1])
         clear()
 
     yield edit
@@ -38,8 +38,7 @@ def statuses(suite, store):
     return plan, [Store(store).status(work.cell.key) for work in plan]
 
 
-def test_accepted_cells_are_found_again(tiny, run, tmp_path, edited):
-    run(tiny)
+def test_accepted_cells_are_found_again(tiny, trained, tmp_path, edited):
     folder = str(tmp_path / "results")
     assert statuses(tiny, folder)[1] == ["done", "done"]
     edited()
@@ -50,8 +49,7 @@ def test_accepted_cells_are_found_again(tiny, run, tmp_path, edited):
     assert statuses(tiny, folder)[1] == ["done", "done"]
 
 
-def test_a_cell_that_was_never_trained_cannot_be_accepted(tiny, run, tmp_path, edited):
-    run(tiny)
+def test_a_cell_that_was_never_trained_cannot_be_accepted(tiny, trained, tmp_path, edited):
     edited()
     plan = plan_suite(load_suite(tiny, settings=["training.lr=0.5"]), RunOptions(results_dir=str(tmp_path / "results")))
     with pytest.raises(InputError, match="no stored cell differs from digits / vit-micro"):

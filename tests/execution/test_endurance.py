@@ -84,11 +84,11 @@ def test_kills_at_random_moments_lose_nothing(tiny, run, tmp_path):
 
 
 def test_two_runs_on_one_folder_share_the_work(tiny, tmp_path):
-    suite = load_suite(tiny, settings=["seeds=3"], entries=["mixup", "brier"])
+    suite = load_suite(tiny, settings=["seeds=2"], entries=["mixup", "brier"])
     children = [forked(suite, tmp_path) for _ in range(2)]
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
     store = Store(tmp_path)
-    assert len(store.cells()) == 9
+    assert len(store.cells()) == 6
     assert store.verify() == []
     for key in store.cells():
         log = (tmp_path / "cache" / key / "log.txt").read_text().splitlines()
@@ -96,6 +96,7 @@ def test_two_runs_on_one_folder_share_the_work(tiny, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_a_dask_cluster_survives_a_killed_worker_with_the_same_results(tiny, run, tmp_path):
     distributed = pytest.importorskip("distributed")
     from calbench.benchmark.core.registry import Plugin
@@ -142,6 +143,7 @@ def test_no_scheduler_is_bad_input(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_a_lost_scheduler_ends_the_run_and_fails_no_cell(tiny, tmp_path):
     pytest.importorskip("distributed")
     from calbench.benchmark.core.errors import InputError

@@ -148,8 +148,8 @@ def test_one_bad_patch_changes_few_predictions(tiny, run):
 
 
 def test_a_calibrator_that_reads_features_is_evaluated_on_shifted_splits(tiny, run):
-    results = run(tiny, settings=[SHIFT], entries=["calattn-frozen(hidden=4)"])
-    assert not np.isnan(evaluate(results, "calattn-frozen(hidden=4)", "shift-severity-5")["nll"])
+    results = run(tiny, settings=[SHIFT], entries=["calattn-frozen(hidden=4, steps=20)"])
+    assert not np.isnan(evaluate(results, "calattn-frozen(hidden=4, steps=20)", "shift-severity-5")["nll"])
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,15 @@ from calbench.benchmark.store.store import Store
 from calbench.benchmark.training import trainer as training
 
 
-def test_a_second_run_computes_nothing(tiny, run, monkeypatch, statuses):
-    first = run(tiny)
+def test_a_second_run_computes_nothing(trained, tiny, run, monkeypatch, statuses):
     monkeypatch.setattr(work, "produce", None)
     monkeypatch.setattr(evaluate, "evaluate_entry", None)
     second = run(tiny)
     assert statuses(second) == ["done", "done"]
-    assert first.table.equals(second.table)
+    assert trained.table.equals(second.table)
 
 
-def test_a_new_calibrator_or_metric_trains_nothing(tiny, run, monkeypatch, statuses):
-    run(tiny)
+def test_a_new_calibrator_or_metric_trains_nothing(trained, tiny, run, monkeypatch, statuses):
     monkeypatch.setattr(work, "produce", None)
     results = run(tiny, settings=["protocol.metrics=[ece, ks]", "entries=[cross-entropy, vector-scaling]"])
     assert statuses(results) == ["done"]
@@ -27,7 +25,9 @@ def test_a_new_calibrator_or_metric_trains_nothing(tiny, run, monkeypatch, statu
 
 
 @pytest.mark.parametrize(
-    "entry", ["mixup + calattn(hidden=8)", "tempnet"], ids=["mixup-calattn", "tempnet-with-dropout"]
+    "entry",
+    ["mixup + calattn(hidden=8)", pytest.param("tempnet", marks=pytest.mark.slow)],
+    ids=["mixup-calattn", "tempnet-with-dropout"],
 )
 def test_an_interrupted_cell_goes_on_with_the_same_result(tiny, run, tmp_path, monkeypatch, entry):
     settings = [
@@ -71,8 +71,8 @@ def test_failed_cells_are_tried_again_when_asked(tiny, run, tmp_path, monkeypatc
     assert statuses(run(tiny, retry_failed=True)) == ["done", "done"]
 
 
-def test_damaged_predictions_are_computed_again_where_they_are_needed(tiny, run, tmp_path, statuses, value):
-    first = run(tiny)
+def test_damaged_predictions_are_computed_again_where_they_are_needed(trained, tiny, run, tmp_path, statuses, value):
+    first = trained
     for cell in first.run["cells"]:
         file = tmp_path / "results" / "cache" / cell["key"] / "predictions.safetensors"
         file.write_bytes(file.read_bytes()[:100])
@@ -92,8 +92,8 @@ def test_cache_only_computes_nothing_and_refresh_everything(tiny, run, tmp_path,
     assert manifest.stat().st_mtime_ns > written
 
 
-def test_results_of_the_same_inputs_stand(tiny, run, tmp_path, monkeypatch):
-    first = run(tiny)
+def test_results_of_the_same_inputs_stand(trained, tiny, run, tmp_path, monkeypatch):
+    first = trained
     record = (tmp_path / "results" / "tiny" / "run.json").read_bytes()
     collected = []
     collect = runner.collect
@@ -104,8 +104,8 @@ def test_results_of_the_same_inputs_stand(tiny, run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["title", "baseline", "code", "truncated", "failed"])
-def test_results_of_other_inputs_are_collected_again(tiny, run, tmp_path, monkeypatch, change):
-    first = run(tiny)
+def test_results_of_other_inputs_are_collected_again(trained, tiny, run, tmp_path, monkeypatch, change):
+    first = trained
     collected, settings = [], []
     collect = runner.collect
     monkeypatch.setattr(runner, "collect", lambda *arguments: collected.append(1) or collect(*arguments))
@@ -164,8 +164,8 @@ def test_a_noise_floor_that_is_asked_for_is_there_once(tiny, run, value):
     assert len(value(results, "cross-entropy", "noise-floor-95")) == 1
 
 
-def test_a_damaged_evaluation_is_made_again_in_the_same_run(tiny, run, tmp_path, monkeypatch, statuses, value):
-    first = run(tiny)
+def test_a_damaged_evaluation_is_made_again_in_the_same_run(trained, tiny, run, tmp_path, monkeypatch, statuses, value):
+    first = trained
     key = first.run["cells"][0]["key"]
     for file in (tmp_path / "results" / "cache" / key).glob("evaluation-*"):
         file.write_bytes(file.read_bytes()[:-1] + b"x")
@@ -180,8 +180,8 @@ def test_a_damaged_evaluation_is_made_again_in_the_same_run(tiny, run, tmp_path,
     assert Store(tmp_path / "results").verify() == []
 
 
-def test_a_cell_of_a_newer_version_is_a_gap_and_stays_as_it_is(tiny, run, tmp_path, statuses):
-    key = run(tiny).run["cells"][0]["key"]
+def test_a_cell_of_a_newer_version_is_a_gap_and_stays_as_it_is(trained, tiny, run, tmp_path, statuses):
+    key = trained.run["cells"][0]["key"]
     file = tmp_path / "results" / "cache" / key / "manifest.json"
     newer = json.dumps(json.loads(file.read_text()) | {"format": 99})
     file.write_text(newer)

@@ -7,8 +7,8 @@ from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.store import Store
 
 
-def test_a_run_leaves_tables_predictions_and_its_record(tiny, run, tmp_path, statuses, value):
-    results = run(tiny)
+def test_a_run_leaves_tables_predictions_and_its_record(trained, tmp_path, statuses, value):
+    results = trained
     assert statuses(results) == ["done", "done"]
     assert set(results.table.entry) == {"cross-entropy", "temperature-scaling", "calattn(hidden=8)"}
     assert value(results, "cross-entropy", "accuracy") == value(results, "temperature-scaling", "accuracy")
@@ -32,8 +32,8 @@ def test_every_comparison_has_its_interval_and_a_verdict(tiny, run):
     assert ece[["differs", "tied_with_best", "calibrated"]].isin([True, False]).all(axis=None)
 
 
-def test_every_number_follows_from_the_stored_predictions(tiny, run, tmp_path, value):
-    results = run(tiny)
+def test_every_number_follows_from_the_stored_predictions(trained, tmp_path, value):
+    results = trained
     cell = next(cell for cell in results.run["cells"] if cell["recipe"] == "cross-entropy")
     part = Store(tmp_path / "results").predictions(cell["key"])["last", "test"]
     logits, labels = part.logits.double(), part.labels

@@ -30,9 +30,10 @@ def name(request):
     return request.param
 
 
-def make(name, **options):
+def make(name, steps=10, **options):
+    """A calibrator of few steps: what is tested holds after any number of them, or `steps` are given."""
     if "steps" in option_defaults(registry[name]):
-        options = {"steps": 60, **options}
+        options = {"steps": steps, **options}
     return registry.create(name, **options)
 
 
@@ -67,13 +68,13 @@ def check_output(calibrator, logits, features):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_shapes_simplex_and_kind(name, dtype):
-    logits, labels, features = planted(300, 4)
+    logits, labels, features = planted(200, 4)
     calibrator = fitted(name, logits.to(dtype), labels, features)
     result = calibrator.transform(logits.to(dtype), **extra(calibrator, features))
     assert isinstance(result, torch.Tensor)
     assert result.dtype == (torch.float64 if dtype is torch.float64 else torch.float32)
     probabilities = calibrator.predict_proba(logits.to(dtype), **extra(calibrator, features))
-    torch.testing.assert_close(probabilities.sum(1).double(), torch.ones(300, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(probabilities.sum(1).double(), torch.ones(200, dtype=torch.float64), atol=1e-5, rtol=0)
     assert (calibrator.predict(logits, **extra(calibrator, features)) < 4).all()
 
 
@@ -118,7 +119,7 @@ def test_better_than_identity_on_known_miscalibration(name):
     if name == "feature-clipping":
         pytest.skip(UNRELATED)
     logits, labels, features = planted(1500, 4, temperature=4.0)
-    calibrator = fitted(name, logits, labels, features)
+    calibrator = fitted(name, logits, labels, features, steps=60)
     test, test_labels, test_features = planted(1500, 4, temperature=4.0, seed=1)
     result = calibrator.transform(test, **extra(calibrator, test_features))
     assert functional.cross_entropy(result, test_labels) < functional.cross_entropy(test, test_labels) - 0.1
@@ -137,7 +138,7 @@ def test_better_than_identity_on_known_underconfidence(name):
     if name in NOT_FOR_UNDERCONFIDENCE:
         pytest.skip(NOT_FOR_UNDERCONFIDENCE[name])
     logits, labels, features = planted(1500, 2, temperature=0.4)
-    calibrator = fitted(name, logits, labels, features)
+    calibrator = fitted(name, logits, labels, features, steps=60)
     test, test_labels, test_features = planted(1500, 2, temperature=0.4, seed=1)
     result = calibrator.transform(test, **extra(calibrator, test_features))
     assert functional.cross_entropy(result, test_labels) < functional.cross_entropy(test, test_labels) - 0.01
@@ -164,7 +165,7 @@ def test_two_classes(name):
 @pytest.mark.parametrize("magnitude", [1e-3, 1e4])
 def test_any_magnitude_of_logits(name, magnitude):
     logits, labels, features = planted(600, 4, temperature=1.0)
-    calibrator = fitted(name, logits * magnitude, labels, features)
+    calibrator = fitted(name, logits * magnitude, labels, features, steps=60)
     result = check_output(calibrator, logits * magnitude, features)
     if name == "logit-clipping" and magnitude < 1:
         pytest.skip(ONLY_SOFTENS)
@@ -204,7 +205,7 @@ def test_separable_data(name):
         80, 4, generator=torch.Generator().manual_seed(0)
     )
     features = torch.ones(80, 4)
-    result = check_output(fitted(name, logits, labels, features), logits, features)
+    result = check_output(fitted(name, logits, labels, features, steps=60), logits, features)
     assert functional.cross_entropy(result, labels) < functional.cross_entropy(logits, labels)
 
 

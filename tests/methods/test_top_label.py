@@ -86,7 +86,7 @@ def test_tva_makes_binning_work_with_many_classes():
 
 
 def test_tva_saves_what_its_inner_calibrator_fitted(tmp_path):
-    logits, labels = planted()
+    logits, labels = planted(100)
     for inner in ("isotonic", "temperature-scaling", "sats"):
         options = {"calibrator": inner}
         fitted = registry.create("tva", **options).fit(logits, labels)

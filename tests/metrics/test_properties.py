@@ -12,7 +12,7 @@ PER_CENT = [n for n in ALL if registry[n].unit == "%" and n not in ("signed-gap"
 CALIBRATION = ["ece", "adaece", "mce", "smece", "ks", "debiased-ece", "ece-sweep", "signed-gap"]
 RANKED = ["adaece", "ece-sweep", "ks", "aurc", "misclassification-auroc"]
 
-bounded = settings(max_examples=25, deadline=None)
+bounded = settings(max_examples=15, deadline=None)
 
 
 @st.composite

@@ -142,6 +142,8 @@ def shown(tab, column="0"):
     return tab.locator("#cells tr[data-id]").evaluate_all(script, int(column))
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_sorting_by_keyboard_and_by_click(opened, builder):
     tab = opened(builder(missing=[("digits", "swin-micro", "focal")]))
     button = tab.locator("#cells th button", has_text="ECE (%)")
@@ -158,6 +160,7 @@ def test_sorting_by_keyboard_and_by_click(opened, builder):
     assert tab.locator("#cells th[aria-sort=descending]").count() == 1
 
 
+@pytest.mark.browser
 def test_filters_and_search(opened, builder):
     tab = opened(builder(checkpoints=("last", "best-ece")))
     everything = len(shown(tab))
@@ -179,6 +182,8 @@ def test_filters_and_search(opened, builder):
     assert len(shown(tab)) == 4 * 5
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_a_row_opens_with_diagram_formula_and_manifest(opened, results):
     tab = opened(results)
     tab.fill("#search", "calattn digits vit-micro")
@@ -198,6 +203,8 @@ def test_a_row_opens_with_diagram_formula_and_manifest(opened, results):
     assert tab.locator("tr.detail").count() == 0
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_intervals_and_the_noise_floor_are_drawn(opened, results):
     tab = opened(results)
     strip = tab.locator("#cells tr[data-id] svg.strip").first
@@ -205,6 +212,8 @@ def test_intervals_and_the_noise_floor_are_drawn(opened, results):
     assert "interval" in strip.get_attribute("aria-label")
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_light_and_dark(opened, results):
     tab = opened(results)
     colour = "getComputedStyle(document.body).backgroundColor"
@@ -215,6 +224,8 @@ def test_light_and_dark(opened, results):
     assert tab.evaluate(colour) == light
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_a_phone_sees_everything_without_scrolling_sideways(opened, results):
     tab = opened(results, width=375)
     tall = tab.evaluate("document.documentElement.scrollHeight")
@@ -228,6 +239,7 @@ def test_a_phone_sees_everything_without_scrolling_sideways(opened, results):
     assert shown(tab, "1") == sorted(shown(tab, "1"))
 
 
+@pytest.mark.browser
 def test_hostile_names_do_no_harm(opened, builder):
     tab = opened(with_evil_names(builder))
     for button in tab.locator("#cells tr[data-id]:not([hidden]) button.open").all()[:4]:
@@ -237,6 +249,8 @@ def test_hostile_names_do_no_harm(opened, builder):
     assert EVIL in tab.locator("#cells").inner_text()
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_a_hundred_entries(opened, builder):
     entries = ["cross-entropy", *(f"method-{i}" for i in range(99))]
     tab = opened(builder(entries=entries, datasets=("digits",), seeds=(0,), oracle=False))
@@ -245,6 +259,8 @@ def test_a_hundred_entries(opened, builder):
     assert shown(tab) == ["method-42", "method-42"]
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_a_view_has_an_address(opened, results):
     tab = opened(results)
     tab.select_option("[data-filter=dataset]", "digits")
@@ -261,6 +277,8 @@ def test_a_view_has_an_address(opened, results):
     assert "dataset" not in tab.url
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_the_first_picture_shows_every_entry_and_follows_the_filter(opened, results):
     tab = opened(results)
     assert tab.locator("#scatter circle").count() == 5, "a point per entry: means over all cells"
@@ -273,6 +291,8 @@ def test_the_first_picture_shows_every_entry_and_follows_the_filter(opened, resu
     assert box["y"] < 400, "the overall table is in the first screen"
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_two_entries_are_compared(opened, results):
     tab = opened(results)
     tab.select_option("#first", "cross-entropy")
@@ -287,6 +307,8 @@ def test_two_entries_are_compared(opened, results):
     assert "first=cross-entropy" in tab.url
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_tables_are_downloaded(opened, builder):
     tab = opened(builder(entries=("cross-entropy", "=1+1", "a,b"), oracle=False))
     with tab.expect_download() as caught:
@@ -299,6 +321,8 @@ def test_tables_are_downloaded(opened, builder):
     assert r"\begin{tabular}" in Path(caught.value.path()).read_text()
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_all_columns_are_one_click_away_and_explained(opened, results):
     tab = opened(results)
     head = tab.locator("#cells th button", has_text="Noise floor")
@@ -325,6 +349,8 @@ def test_splits_are_listed_by_what_they_are():
     ]  # fmt: skip
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_shifted_and_foreign_data_are_chosen_by_kind_severity_and_measure(opened, builder):
     results = builder(shifts=SPLITS, oracle=False)
     tab = opened(results)

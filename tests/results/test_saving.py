@@ -128,7 +128,7 @@ def test_altered_records_give_a_report_or_one_line(folder):
     run = json.loads((folder / "run.json").read_text())
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.json"}
     source, refused, written = random.Random(0), 0, 0
-    for _ in range(120):
+    for _ in range(50):
         changed = altered({k: v for k, v in run.items() if k != CHECKSUMS}, source)
         (folder / "run.json").write_text(json.dumps(changed | {CHECKSUMS: checksums(changed, files)}))
         try:
@@ -139,5 +139,5 @@ def test_altered_records_give_a_report_or_one_line(folder):
         except InputError as error:
             assert "\n" not in str(error)
             refused += 1
-    assert refused > 15
+    assert refused > 6
     assert written == 3

@@ -32,7 +32,7 @@ def test_resampled_values_are_those_of_resampled_arrays(name):
 
 
 @pytest.mark.parametrize("sharpness", [0.3, 1.5, 5.0])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
 def test_splits_of_small_resamples_find_optima_far_from_that_of_the_whole_sample(seed, sharpness):
     z, y, _ = cell(n=120, k=5, seed=seed, sharpness=sharpness)
     values = bootstrap(logits=z, labels=y, metrics=SPLITS, replicates=40, seed=seed)

@@ -47,6 +47,7 @@ def test_exact_error_of_a_two_class_model_is_the_mean_gap():
     assert estimator_study.exact_error(*both) == pytest.approx(100 * np.abs(q - p).mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_artefacts_hold_their_sizes_and_versions(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(estimator_study, "QUICK", Study(population=500, sizes=(50,), draws=2))
     monkeypatch.setattr(sys, "argv", ["study", "--quick", "--out", str(tmp_path / "out")])
