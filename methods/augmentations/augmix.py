@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
-from torchvision.transforms import AugMix as Mixing
 
 from calbench.methods.base import Outputs, register
 from calbench.methods.losses._functions import full_precision
