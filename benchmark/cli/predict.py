@@ -40,7 +40,7 @@ def predict(
     The network is a backbone of `calbench list backbones` with its options, or the name of a timm model, whose
     pretrained weights are taken unless --checkpoint is given. An interrupted run goes on where it stopped.
     """
-    from calbench.benchmark.config.entry import make_component
+    from calbench.benchmark.config.terms import make_component
     from calbench.benchmark.execution.predict import predict_network
     from calbench.datasets import registry as datasets
 
@@ -70,7 +70,7 @@ def predict(
 def _network(name: str, checkpoint: str) -> "Backbone":
     from calbench.benchmark.backbones import registry
     from calbench.benchmark.config.backbone import make_backbone
-    from calbench.benchmark.config.entry import parse_term
+    from calbench.benchmark.config.terms import parse_term
 
     base, options = parse_term(name) if "*" not in name else (name, {})
     known = base in registry or base.startswith("timm:") or "*" in name

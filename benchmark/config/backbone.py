@@ -4,7 +4,7 @@ from typing import Any
 
 from calbench.benchmark import backbones
 from calbench.benchmark.backbones import Backbone, modifiers
-from calbench.benchmark.config.entry import make_component, split_outside_brackets
+from calbench.benchmark.config.terms import make_component, split_outside_brackets
 
 AFFECTS_RESULTS = False
 

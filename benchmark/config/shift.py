@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from calbench.benchmark.config.entry import make_component
+from calbench.benchmark.config.terms import make_component
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.corruptions import SEVERITIES, check_corruption, corruption_names
 from calbench.datasets import Dataset

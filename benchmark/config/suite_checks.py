@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from calbench.benchmark.config.backbone import make_backbone
-from calbench.benchmark.config.entry import Entry, make_component, parse_entry
+from calbench.benchmark.config.entry import Entry, parse_entry
 from calbench.benchmark.config.protocol import Protocol, make_protocol
 from calbench.benchmark.config.references import check_reference
 from calbench.benchmark.config.suite_file import Location, Where
 from calbench.benchmark.config.suite_model import Suite, SuiteConfig
 from calbench.benchmark.config.table_layout import parse_layout
+from calbench.benchmark.config.terms import make_component
 from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.config.validation import reason_of
 from calbench.benchmark.core.bins import DEFAULT_BINS

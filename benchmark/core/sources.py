@@ -71,8 +71,7 @@ class _Module:
     def code(self, name: str) -> str:
         """The hash of `statements`."""
         if name not in self.codes:
-            casts = frozenset(local for local, target in self.imports.items() if target == ("typing", "cast"))
-            self.codes[name] = _hash(self.statements(name), casts)
+            self.codes[name] = _hash(self.statements(name))
         return self.codes[name]
 
     def read(self, statements: Iterable[ast.stmt]) -> None:
@@ -100,9 +99,22 @@ def _module(name: str) -> _Module:
 
 @cache
 def _parsed(path: Path, package: str, modified: int) -> _Module:
-    module = _Module(package)
-    module.read(ast.parse(path.read_text("utf-8")).body)
+    module, tree = _Module(package), ast.parse(path.read_text("utf-8"))
+    module.read(tree.body)
+    _WithoutCasts({name for name, target in module.imports.items() if target == ("typing", "cast")}).visit(tree)
     return module
+
+
+class _WithoutCasts(ast.NodeTransformer):
+    """Puts their second argument in the place of calls of ``typing.cast``, whose local names are `names`."""
+
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        is_cast = isinstance(node.func, ast.Name) and node.func.id in self.names and len(node.args) == 2
+        return node.args[1] if is_cast else node
 
 
 @cache
@@ -231,29 +243,22 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
     return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else ()
 
 
-def _hash(statements: list[ast.stmt], casts: frozenset[str]) -> str:
+def _hash(statements: list[ast.stmt]) -> str:
     """A hash of statements without what cannot change a result; empty for no statements."""
-    text = repr([_plain(statement, casts) for statement in statements])
+    text = repr([_plain(statement) for statement in statements])
     return hashlib.sha256(text.encode()).hexdigest()[:16] if statements else ""
 
 
 _LEFT_OUT = frozenset({"ctx", "type_comment", "kind", "returns", "type_params"})
 
 
-def _plain(node: Any, casts: frozenset[str]) -> Any:
-    """A syntax tree as nested tuples, equal for sources that differ in comments, docstrings or annotations only.
-
-    Args:
-        node: a node, a list of nodes, or a constant.
-        casts: the local names of ``typing.cast``, which returns its second argument.
-    """
+def _plain(node: Any) -> Any:
+    """A syntax tree as nested tuples, equal for sources that differ in comments, docstrings or annotations only."""
     if isinstance(node, list):
         items = cast("list[object]", node)
-        return [_plain(item, casts) for item in items if not (isinstance(item, ast.stmt) and _changes_nothing(item))]
+        return [_plain(item) for item in items if not (isinstance(item, ast.stmt) and _changes_nothing(item))]
     if not isinstance(node, ast.AST):
         return node
-    if isinstance(node, ast.Call) and _is_cast(node, casts):
-        return _plain(node.args[1], casts)
     skipped = set(_LEFT_OUT)
     if isinstance(node, ast.arg):
         skipped.add("annotation")
@@ -264,12 +269,8 @@ def _plain(node: Any, casts: frozenset[str]) -> Any:
             decorators: list[ast.expr] = value or []
             value = [one for one in decorators if not _is_registration(one)]
         if name not in skipped and value not in (None, []):
-            fields.append((name, _plain(value, casts)))
+            fields.append((name, _plain(value)))
     return (type(node).__name__, *fields)
-
-
-def _is_cast(node: ast.Call, casts: frozenset[str]) -> bool:
-    return isinstance(node.func, ast.Name) and node.func.id in casts and len(node.args) == 2
 
 
 def _changes_nothing(statement: ast.stmt) -> bool:

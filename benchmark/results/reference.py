@@ -15,8 +15,9 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from calbench.benchmark.config.entry import parse_entry, split_outside_brackets
+from calbench.benchmark.config.entry import parse_entry
 from calbench.benchmark.config.references import reference_files
+from calbench.benchmark.config.terms import split_outside_brackets
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.benchmark.metrics.base import cost, relative_reduction

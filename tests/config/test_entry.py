@@ -1,6 +1,7 @@
 import pytest
 
-from calbench.benchmark.config.entry import parse_entry, parse_term
+from calbench.benchmark.config.entry import parse_entry
+from calbench.benchmark.config.terms import parse_term
 from calbench.benchmark.core.errors import InputError
 from calbench.methods import BackboneInfo
 

@@ -102,7 +102,7 @@ def test_a_network_is_timed_at_its_own_input_size_and_needs_no_weights(monkeypat
 
 @pytest.mark.parametrize("name", ["digits", "overlap(train=700, test=40)"])
 def test_sizes_are_those_that_are_loaded(name, tmp_path):
-    from calbench.benchmark.config.entry import make_component
+    from calbench.benchmark.config.terms import make_component
 
     dataset = make_component(name, datasets.create)
     splits = dataset.load(tmp_path)
