@@ -120,10 +120,10 @@ def _course(rows: pd.DataFrame, order: pd.DataFrame) -> Figure:
             means = group.groupby("epoch")[column].mean()
             colour = PALETTE[i % len(PALETTE)]
             axes.plot(means.index, means.to_numpy(), label=short(" / ".join(map(str, name)), 60), color=colour)
-            axes.axvline(halves.loc[name, half], color=colour, linewidth=0.5, linestyle=":")
+            axes.axvline(cast("Any", halves.loc)[name, half], color=colour, linewidth=0.5, linestyle=":")
         axes.set_ylabel(label)
     grid[1].set_xlabel("epoch")
-    grid[1].xaxis.get_major_locator().set_params(integer=True)
+    cast("MaxNLocator", grid[1].xaxis.get_major_locator()).set_params(integer=True)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center")
     return figure
 

@@ -8,7 +8,7 @@ forecasts gain over the constant accuracy, and UNC the score of that constant.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -36,7 +36,7 @@ class _TopScore(Metric):
     def scores(self, sample: Sample) -> np.ndarray:
         rest = sample[LogRest()]["log_rest"]
         if self.score == "nll":  # log(1 - confidence) is exact where the confidence itself rounds to 1
-            return -np.where(sample.correct, np.log1p(-np.exp(rest)), rest)
+            return cast("np.ndarray", -np.where(sample.correct, np.log1p(-np.exp(rest)), rest))
         confidence = -np.expm1(rest)
         return (sample.correct - confidence) ** 2
 

@@ -1,7 +1,7 @@
 """Adaptive temperature scaling: a temperature from a conditional variational autoencoder of the features."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -89,8 +89,8 @@ class ConditionalAutoencoder(nn.Module):
         self.decoder = _layers(latent, hidden, 2 * hidden, width)
         self.prior = nn.Embedding(num_classes, 2 * latent)
         self.head = _layers(num_classes, hidden, hidden, 1)
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.constant_(self.head[-1].bias, 0.541324855)  # softplus of it is 1
+        nn.init.zeros_(cast("Tensor", self.head[-1].weight))
+        nn.init.constant_(cast("Tensor", self.head[-1].bias), 0.541324855)  # softplus of it is 1
 
     def forward(self, features: Tensor) -> Tensor:
         """The temperatures (N,) of features (N, D), at the mean of q."""

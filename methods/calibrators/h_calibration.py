@@ -1,7 +1,7 @@
 """h-calibration: a mixture of temperatures that makes local means of probability and outcome agree."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 import torch
 from pydantic import Field
@@ -80,7 +80,11 @@ class HCalibration(Calibrator):
 def _mixture(scores: Tensor, slopes: Tensor, weights: Tensor) -> Tensor:
     """sum_m w_m softmax(a_m z) (N, K)."""
     parts = (w * (a * scores).softmax(dim=1) for a, w in zip(slopes, weights, strict=True))
-    return torch.stack(list(parts)).sum(dim=0) if scores.requires_grad or slopes.requires_grad else sum(parts)
+    return (
+        torch.stack(list(parts)).sum(dim=0)
+        if scores.requires_grad or slopes.requires_grad
+        else cast("Tensor", sum(parts))
+    )
 
 
 def window_error(p: Tensor, labels: Tensor, window: int) -> Tensor:
