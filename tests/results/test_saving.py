@@ -45,6 +45,7 @@ def test_what_was_saved_comes_back_unedited(small, folder):
     back = Results.load(folder)
     assert back.edited == ()
     assert back.run == small.run
+    assert back.table["value"].tolist() == small.table["value"].tolist()  # to the last bit
 
 
 @pytest.mark.parametrize("name", ["results.csv", "comparisons.csv", "diagrams.json", "curves.json", "run.json"])
