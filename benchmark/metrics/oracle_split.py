@@ -1,7 +1,10 @@
 """The KL divergence from a known truth, split by the best temperature into refinement and calibration."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Some functions of torch have no complete types.
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +31,7 @@ class TemperedDivergence(Truth):
     def columns(self, block: Block) -> dict[str, Tensor]:
         logits = block.scores.double() if block.is_logits else block.probabilities.double().log()
         log_p = (logits * self.inverse).log_softmax(dim=1)
-        q = block.posterior
+        q = cast("Tensor", block.posterior)
         return {"divergence": (torch.special.xlogy(q, q) - torch.where(q > 0, q * log_p, 0)).sum(dim=1)}
 
     @override
