@@ -50,13 +50,15 @@ def _with_published(suite: str, reference: str, results_dir: str, format_: Forma
     from calbench.benchmark.cli.reports import load_suite_results
     from calbench.benchmark.report.report import Report
     from calbench.benchmark.report.tables.reference import reference_table
+    from calbench.benchmark.results.reference import describe
 
     results = load_suite_results(suite, results_dir)
     name = reference or results.run.config.reference
     if not name:
         raise InputError(f"compare: the suite {suite} names no published numbers; name some with --reference")
     report = Report(results)
-    _print(reference_table(report.view, report.reference(name)), format_, _cautions(name))
+    view = report.view if name.endswith(".csv") else report.views(describe(name).split)
+    _print(reference_table(view, report.reference(name)), format_, _cautions(name))
     return 0
 
 

@@ -34,6 +34,8 @@ SUMMARY_COLUMNS = [
 """Columns of `summary`."""
 
 Where = dict[str, str | list[str]]
+ANY_BACKBONE = "any"
+"""The backbone of published numbers whose source does not name the network: compared with every one of ours."""
 
 
 class Values(BaseModel):
@@ -69,6 +71,7 @@ class Description(BaseModel):
         values: the columns of values.
         names: calbench's name for every name in each of the columns above.
         method: whose gains `summary` is about.
+        split: which of our splits the numbers are compared on.
         aliases: a part of an entry, and the part of ours that it may be compared with if its own was not run.
         cautions: what to bear in mind.
         suspect: rows that look wrong in the source.
@@ -85,6 +88,7 @@ class Description(BaseModel):
     values: dict[str, Values]
     names: dict[str, dict[str, str]]
     method: str
+    split: str = "test"
     aliases: dict[str, str] = {}
     cautions: list[str] = []
     suspect: list[Suspect] = []

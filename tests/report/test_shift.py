@@ -99,3 +99,17 @@ def test_figures_show_lines_by_severity_boxes_over_corruptions_and_points(shifte
     assert "shift-boxes-digits-vit-micro" in figures
     (axes,) = figures["ood-digits-vit-micro"].axes
     assert len(axes.lines) == len(view.entries)
+
+
+def test_published_detection_is_compared_on_the_far_sets_with_every_network(builder, tmp_path, calbench):
+    entries = ("cross-entropy", "abet", "godin")
+    results = builder(datasets=("cifar10", "digits"), entries=entries, shifts=("ood-far", "ood-near"), oracle=False)
+    results.save(tmp_path / "heads")
+    status, out, err = calbench("compare", "heads", "--reference", "abet2024", "--results-dir", tmp_path)
+    assert status == 0, err
+    lines = [line for line in out.splitlines() if "fpr95-energy" in line and "abet" in line]
+    assert len(lines) == 2, "vit-micro and swin-micro; the paper does not name its networks"
+    stat = View(results, split="ood-far").stat("cifar10", "vit-micro", "abet", "fpr95-energy")
+    assert f"{stat.value:.2f}" in lines[0] + lines[1]
+    assert all("12.5" in line for line in lines)
+    assert "networks are not named" in out + err

@@ -1,7 +1,8 @@
 """Tables of published numbers: compared with calbench's results, and summarised by themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -10,8 +11,8 @@ from calbench.benchmark.config.table_layout import Mark
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.metrics.base import registry as metric_registry
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
-from calbench.benchmark.report.tables.view import View
-from calbench.benchmark.results.reference import align, load_reference
+from calbench.benchmark.report.tables.view import Key, View
+from calbench.benchmark.results.reference import ANY_BACKBONE, align, load_reference
 
 
 def load_aligned(name: str | Path, entries: Sequence[str]) -> pd.DataFrame:
@@ -30,8 +31,7 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
         InputError: the results and the reference have no cell in common.
     """
     rows = []
-    for record in reference.to_dict("records"):
-        names = tuple(str(record[key]) for key in ("dataset", "backbone", "entry", "metric"))
+    for record, names in _with_backbones(view, reference):
         stat = view.stat(*names)
         if stat.value is None or pd.isna(record["value"]):
             continue
@@ -56,6 +56,15 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
     sources = ", ".join(dict.fromkeys(map(str, reference["source"])))
     heads = ("dataset", "backbone", "entry", "metric")
     return Table("reference", f"Ours and published: {sources}", heads, columns, tuple(rows), _verdict(rows))
+
+
+def _with_backbones(view: View, reference: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Key]]:
+    """Every published number with the dataset, backbone, entry and metric of ours that it is compared with."""
+    for record in reference.to_dict("records"):
+        dataset, backbone, entry, metric = (str(record[key]) for key in ("dataset", "backbone", "entry", "metric"))
+        every = [ours for of, ours in view.pairs if of == dataset] if backbone == ANY_BACKBONE else [backbone]
+        for one in every:
+            yield record, (dataset, one, entry, metric)
 
 
 def _notes(record: dict) -> tuple[str, ...]:
