@@ -134,7 +134,8 @@ class Registry(Generic[C]):
         """Return the decorator that declares a class under `name`.
 
         Raises:
-            InputError: the name is taken or is not made of lower-case letters, digits, ``.``, ``_`` and ``-``.
+            InputError: the name is taken or is not made of lower-case letters, digits, ``.``, ``_`` and ``-``; or the
+                class lacks a method that its kind needs.
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"{self.noun} name {name!r}: use lower-case letters, digits, '.', '_' and '-'")
@@ -143,6 +144,9 @@ class Registry(Generic[C]):
             taken = self._classes.get(name)
             if taken is not None and _origin(taken) != _origin(cls):
                 raise InputError(f"{self.noun} {name!r} is declared twice: in {taken.__module__} and {cls.__module__}")
+            missing = sorted(getattr(cls, "__abstractmethods__", ()))
+            if missing:
+                raise InputError(f"{self.noun} {name!r}: class {cls.__name__} has no {' and no '.join(missing)}")
             cls.spec = Spec(name, label or name, paper)
             self._classes[name] = cast("C", cls)
             return cls
@@ -221,7 +225,7 @@ class Plugin:
             spec.loader.exec_module(loaded)
         except InputError as error:
             del sys.modules[module]
-            raise InputError(f"plug-in {path.name}: {error}") from error
+            raise InputError(f"plug-in {path.name}{_line_in(error, str(path))}: {error}") from error
         except Exception as error:
             del sys.modules[module]
             line = _line_in(error, str(path))

@@ -172,9 +172,16 @@ def _check_optimizers(todo: list[Work]) -> None:
         check_names("training.optimizer", sorted(names), map(str, list_optimizers()))
 
 
+def _preflight(todo: list[Work], options: RunOptions) -> None:
+    from calbench.benchmark.execution.preflight import preflight  # heavy: torch
+
+    preflight(todo, Store(options.results_dir), options.cache == "refresh")
+
+
 def execute(todo: list[Work], suite: Suite, options: RunOptions, reporter: Reporter) -> None:
     """Do the work where the options say."""
     _check_optimizers(todo)
+    _preflight(todo, options)
     context = Context(
         results_dir=_absolute(options.results_dir),
         data_root=_from_anywhere(options.data_root),

@@ -103,7 +103,7 @@ def test_a_dask_cluster_survives_a_killed_worker_with_the_same_results(tiny, run
 
     plugin = tmp_path / "mortal.py"
     plugin.write_text(
-        "import os, signal\n"
+        "import multiprocessing, os, signal\n"
         "from dataclasses import dataclass\n"
         "from pathlib import Path\n"
         "from calbench.methods import register\n"
@@ -111,10 +111,10 @@ def test_a_dask_cluster_survives_a_killed_worker_with_the_same_results(tiny, run
         "@register('mortal-brier')\n"
         "@dataclass\n"
         "class MortalBrier(Brier):\n"
-        "    '''Brier that kills its process once.'''\n"
+        "    '''Brier that kills its worker process once.'''\n"
         "    marker: str = ''\n"
         "    def loss(self, outputs, targets):\n"
-        "        if not Path(self.marker).exists():\n"
+        "        if multiprocessing.parent_process() and not Path(self.marker).exists():\n"
         "            Path(self.marker).write_text('killed')\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "        return super().loss(outputs, targets)\n"

@@ -1,0 +1,193 @@
+"""One small batch through each recipe before the first epoch: a mistake in it is one line, not a column of failures.
+
+The batch is of random images on the CPU, without pretrained weights, so that it takes a moment and downloads nothing.
+"""
+
+import copy
+import inspect
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from calbench.benchmark.config.cell import Cell
+from calbench.benchmark.config.entry import Recipe
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import Component
+from calbench.benchmark.core.threads import threads
+from calbench.benchmark.execution.plan import Work
+from calbench.benchmark.store.store import Store
+from calbench.methods import Calibrator, Outputs
+
+BATCH = 8
+"""Images of the batch; enough for batch normalisation, for mixing and for losses of whole batches."""
+
+ROWS_PER_CLASS = 4
+_SHIPPED = "calbench."
+_NOT_OF_THE_CODE = (MemoryError, OSError)
+"""Errors that the cell itself is to meet and to record, since another machine may not have them."""
+
+
+def preflight(todo: Iterable[Work], store: Store, refresh: bool = False) -> None:
+    """Try what `todo` needs, each part of it once; with a plug-in, once for each dataset and backbone.
+
+    Calibrators that come with calbench are tested on far more than a batch, and are not tried again.
+
+    Args:
+        todo: the cells to come.
+        store: where finished cells are, which are not trained again.
+        refresh: whether they are.
+
+    Raises:
+        InputError: a recipe or calibrator cannot work; the message names the file and line of the mistake.
+    """
+    works = list(todo)
+    to_train = [w.cell for w in works if isinstance(w.cell, Cell) and (refresh or store.status(w.cell.key) != "done")]
+    with threads(1), torch.random.fork_rng(devices=[]):
+        for cell in _one_of_each(to_train):
+            _try_recipe(cell)
+        for calibrator, classes, features in _calibrators(works):
+            _try_calibrator(calibrator, classes, features)
+
+
+def _one_of_each(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """One cell of each recipe and of each network, and of each combination of them with code of the user's own."""
+    known: set[tuple[str, ...]] = set()
+    for cell in cells:
+        network = (cell.dataset.spelled(), cell.backbone.spelled())
+        keys = {("recipe", cell.recipe.name), ("network", *network)}
+        if any(_is_own(part) for part in (*cell.recipe.methods, cell.backbone, cell.dataset)):
+            keys.add(("both", cell.recipe.name, *network))
+        if not keys <= known:
+            known |= keys
+            yield cell
+
+
+def _calibrators(works: Iterable[Work]) -> Iterator[tuple[Calibrator, int, int]]:
+    """Each calibrator from a plug-in, with a number of classes and of features that it will meet."""
+    known: set[tuple[str, int]] = set()
+    for work in works:
+        own = [c for entry in work.entries for c in (*entry.member_calibrators, *entry.calibrators) if _is_own(c)]
+        if not own:
+            continue
+        if isinstance(work.cell, Cell):
+            classes, features = work.cell.dataset.num_classes, work.cell.backbone.info(work.cell.dataset).num_features
+        else:
+            classes, features = 10, 16  # of files of predictions these are known when they are read
+        for calibrator in own:
+            if (calibrator.spelled(), classes) not in known:
+                known.add((calibrator.spelled(), classes))
+                yield calibrator, classes, features
+
+
+def _is_own(part: Component) -> bool:
+    """Whether a part is the user's own, from a plug-in or another installed package."""
+    return not type(part).__module__.startswith(_SHIPPED)
+
+
+def _try_recipe(cell: Cell) -> None:
+    from calbench.benchmark.training.model import build_classifier  # heavy: timm
+
+    recipe, dataset = copy.deepcopy(cell.recipe), cell.dataset
+    parts = (*recipe.methods, cell.backbone, dataset)
+    try:
+        backbone = cell.backbone.without_weights(dataset)
+        count, size = min(BATCH, max(2, cell.training.batch_size)), backbone.data_config(dataset).image_size
+        images = torch.randn(count, dataset.channels, size, size)
+        labels = torch.arange(count) % dataset.num_classes
+        model = build_classifier(dataset, backbone, recipe, cell.seed)
+        if cell.training.epochs == 0:
+            with torch.inference_mode():
+                _check_outputs(model.eval()(images), count, dataset.num_classes, recipe)
+            return
+        images, targets = _mixed(recipe, images, labels, dataset.num_classes)
+        outputs = model.train()(images)
+        _check_outputs(outputs, len(images), dataset.num_classes, recipe)
+        loss = recipe.objective.loss(outputs, targets)
+        if not isinstance(loss, Tensor) or loss.shape != () or not loss.requires_grad:
+            raise _Wrong(recipe.objective, f"the loss is {_shown(loss)}; expected a scalar tensor with a gradient")
+        loss.backward()
+    except _NOT_OF_THE_CODE:
+        return
+    except Exception as error:
+        raise InputError(f"{recipe.name} on {dataset.spelled()} / {cell.backbone.spelled()}: {_reason(error, parts)}") from error
+
+
+def _mixed(recipe: Recipe, images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The batch and its targets after the augmentations of a recipe."""
+    targets = labels
+    for augmentation in recipe.augmentations:
+        if targets.ndim == 1:
+            targets = torch.nn.functional.one_hot(targets, classes).to(images.dtype)
+        images, targets = augmentation.mix(images, targets, torch.Generator().manual_seed(0))
+        if images.ndim != 4 or targets.shape != (len(images), classes):
+            raise _Wrong(
+                augmentation,
+                f"mix gives images {_shown(images)} and targets {_shown(targets)}; expected shapes "
+                f"(N, C, H, W) and (N, {classes})",
+            )
+    return images, targets
+
+
+def _check_outputs(outputs: Outputs, count: int, classes: int, recipe: Recipe) -> None:
+    part, shape = recipe.head or recipe.objective, (count, classes)
+    if not isinstance(outputs.logits, Tensor) or outputs.logits.shape != shape:
+        raise _Wrong(part, f"the logits are {_shown(outputs.logits)}; expected shape {shape}")
+    temperature = outputs.temperature
+    if temperature is not None and (not isinstance(temperature, Tensor) or temperature.shape != (count,)):
+        raise _Wrong(part, f"the temperatures are {_shown(temperature)}; expected shape ({count},)")
+
+
+def _try_calibrator(calibrator: Calibrator, classes: int, features: int) -> None:
+    rows = ROWS_PER_CLASS * max(classes, BATCH)
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(rows, classes, generator=generator)
+    extra = {"features": torch.randn(rows, features, generator=generator)} if "features" in calibrator.needs else {}
+    copy = type(calibrator)(**calibrator.options())
+    try:
+        fitted = copy.fit(logits, torch.arange(rows) % classes, **extra)
+        if fitted is not copy:
+            raise _Wrong(calibrator, f"fit returns {_shown(fitted)}; expected self")
+        calibrated = copy.transform(logits, **extra)
+        if not isinstance(calibrated, Tensor) or calibrated.shape != logits.shape:
+            raise _Wrong(calibrator, f"transform gives {_shown(calibrated)}; expected shape {tuple(logits.shape)}")
+    except (InputError, *_NOT_OF_THE_CODE):
+        return  # data of this kind are refused with a reason, which the table shows
+    except Exception as error:
+        raise InputError(f"{calibrator.spelled()}: {_reason(error, (calibrator,))}") from error
+
+
+class _Wrong(Exception):  # noqa: N818
+    """A part that returned something else than its base class asks for."""
+
+    def __init__(self, part: Component, reason: str) -> None:
+        super().__init__(reason)
+        self.part = part
+
+
+def _shown(value: object) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def _reason(error: Exception, parts: Iterable[Component]) -> str:
+    """An error in one line, with the place of the mistake: in the user's own files if it passed through any of them."""
+    if isinstance(error, _Wrong):
+        return f"{_declared_at(error.part)}: {error}"
+    own = {getattr(sys.modules[type(part).__module__], "__file__", None) for part in parts if _is_own(part)}
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((frame for frame in reversed(frames) if frame.filename in own), None)
+    text = str(error).strip().split("\n")[0]
+    reason = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+    return f"{Path(frame.filename).name}, line {frame.lineno}: {reason}" if frame else reason
+
+
+def _declared_at(part: Component) -> str:
+    """File and line of a part's class, and its name."""
+    cls = type(part)
+    try:
+        return f"{Path(inspect.getfile(cls)).name}, line {inspect.getsourcelines(cls)[1]}: {cls.__name__}"
+    except (OSError, TypeError):
+        return cls.__name__

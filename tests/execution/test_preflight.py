@@ -1,0 +1,96 @@
+"""Preflight: a mistake in a plug-in is one line with file and line number, before anything is trained."""
+
+import pytest
+import torch
+
+from calbench.benchmark.config.suite import load_suite
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.registry import Plugin
+from calbench.benchmark.execution.preflight import preflight
+from calbench.benchmark.execution.runner import RunOptions, plan_suite
+from calbench.benchmark.store.store import Store
+from calbench.methods import registry
+
+HEADER = """\
+from dataclasses import dataclass
+import torch
+from calbench.methods import Augmentation, Calibrator, Head, HeadModule, Objective, register
+"""
+MISTAKES = {
+    "attribute": (
+        "class Wrong(Objective):\n    def loss(self, outputs, targets):\n        return outputs.logit.mean()\n",
+        "wrong on digits / vit-micro.*: plugin.py, line 8: AttributeError: 'Outputs' object has no attribute 'logit'",
+    ),
+    "no scalar": (
+        "class Wrong(Objective):\n    def loss(self, outputs, targets):\n        return outputs.logits.mean(1)\n",
+        r"plugin.py, line 4: Wrong: the loss is of shape \(8,\); expected a scalar tensor with a gradient",
+    ),
+    "head shape": (
+        "class Wrong(Head):\n    def build(self, backbone, num_classes):\n        return Module()\n"
+        "class Module(HeadModule):\n    def forward(self, representation):\n"
+        "        return representation.logits[:, 1:], None\n",
+        r"plugin.py, line 4: Wrong: the logits are of shape \(8, 9\); expected shape \(8, 10\)",
+    ),
+    "head temperature": (
+        "class Wrong(Head):\n    def build(self, backbone, num_classes):\n        return Module()\n"
+        "class Module(HeadModule):\n    def forward(self, representation):\n"
+        "        return representation.logits, representation.logits[:, :1]\n",
+        r"Wrong: the temperatures are of shape \(8, 1\); expected shape \(8,\)",
+    ),
+    "augmentation": (
+        "class Wrong(Augmentation):\n    def mix(self, images, targets, generator):\n"
+        "        return images, targets.argmax(1)\n",
+        r"Wrong: mix gives .* targets of shape \(8,\); expected shapes \(N, C, H, W\) and \(N, 10\)",
+    ),
+    "transform": (
+        "class Wrong(Calibrator):\n    def fit(self, logits, labels):\n        self.scale_ = 1.0\n        return self\n"
+        "    def transform(self, logits):\n        return logits * self.scale\n",
+        "^wrong: plugin.py, line 11: AttributeError: 'Wrong' object has no attribute 'scale'",
+    ),
+}
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    """A registry of methods that forgets what the test declares."""
+    list(registry)
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+
+
+def works_of(tiny, tmp_path, entries):
+    options = RunOptions(results_dir=str(tmp_path / "results"))
+    return plan_suite(load_suite(tiny, entries=entries), options), Store(options.results_dir)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_file_and_line(mistake, tiny, tmp_path, forgotten):
+    text, message = MISTAKES[mistake]
+    (tmp_path / "plugin.py").write_text(f'{HEADER}@register("wrong")\n@dataclass\n{text}')
+    Plugin.load(tmp_path / "plugin.py")
+    works, store = works_of(tiny, tmp_path, ["wrong"])
+    with pytest.raises(InputError, match=message) as caught:
+        preflight(works, store)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_stops_at_the_mistake_before_it_trains(calbench, tiny, tmp_path, forgotten):
+    (tmp_path / "plugin.py").write_text(f'{HEADER}@register("wrong")\n@dataclass\n{MISTAKES["attribute"][0]}\n')
+    status, _, err = calbench("run", tiny, "--plugin", "plugin.py", "--entry", "wrong", "--results-dir", "r")
+    assert status == 2
+    assert "plugin.py, line 8: AttributeError" in err
+    assert not list(tmp_path.glob("r/cache/*/"))
+
+
+def test_a_calibrator_without_fit_is_one_line(calbench, tmp_path, forgotten):
+    text = "class Wrong(Calibrator):\n    def transform(self, logits):\n        return logits\n"
+    (tmp_path / "plugin.py").write_text(f'{HEADER}@register("wrong")\n@dataclass\n{text}')
+    status, _, err = calbench("list", "methods", "--plugin", "plugin.py")
+    assert (status, err.strip().count("\n")) == (2, 0)
+    assert "plug-in plugin.py, line 4: method 'wrong': class Wrong has no fit" in err
+
+
+def test_what_calbench_ships_passes_and_leaves_the_random_state(tiny, tmp_path):
+    works, store = works_of(tiny, tmp_path, ["mixup + temperature-scaling", "focal", "calattn(hidden=8)", "tempnet"])
+    before = torch.get_rng_state()
+    preflight(works, store)
+    assert torch.equal(torch.get_rng_state(), before)
