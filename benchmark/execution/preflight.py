@@ -8,6 +8,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,8 @@ from calbench.benchmark.core.registry import Component
 from calbench.benchmark.core.threads import threads
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.store.store import Store
-from calbench.methods import Calibrator, Outputs
+from calbench.datasets import Split
+from calbench.methods import Augmentation, Calibrator, Outputs
 
 BATCH = 8
 """Images of the batch; enough for batch normalisation, for mixing and for losses of whole batches."""
@@ -110,16 +112,38 @@ def _try_recipe(cell: Cell) -> None:
         if not isinstance(loss, Tensor) or loss.shape != () or not loss.requires_grad:
             raise _Wrong(recipe.objective, f"the loss is {_shown(loss)}; expected a scalar tensor with a gradient")
         loss.backward()
+        if recipe.is_extended:
+            _train_a_little(replace(cell, backbone=backbone, recipe=recipe), labels)
     except _NOT_OF_THE_CODE:
         return
     except Exception as error:
-        raise InputError(f"{recipe.name} on {dataset.spelled()} / {cell.backbone.spelled()}: {_reason(error, parts)}") from error
+        raise InputError(
+            f"{recipe.name} on {dataset.spelled()} / {cell.backbone.spelled()}: {_reason(error, parts)}"
+        ) from error
+
+
+def _train_a_little(cell: Cell, labels: Tensor) -> None:
+    """One epoch of one batch by the trainer of recipes with methods that act on a whole run."""
+    from calbench.benchmark.data.splits import CellData
+    from calbench.benchmark.training.devices import make_devices
+    from calbench.benchmark.training.extended import ExtendedTrainer
+
+    config, shape = cell.backbone.data_config(cell.dataset), (cell.dataset.channels, *2 * [cell.dataset.image_size])
+    images = torch.randint(0, 256, (len(labels), *shape), dtype=torch.uint8)
+    split = Split(images, labels)
+    devices = make_devices("cpu", "float32")
+    try:
+        ExtendedTrainer(cell, CellData(split, {"calibration": split, "test": split}, config), devices).train_epoch()
+    finally:
+        devices.release()
 
 
 def _mixed(recipe: Recipe, images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """The batch and its targets after the augmentations of a recipe."""
     targets = labels
     for augmentation in recipe.augmentations:
+        if not isinstance(augmentation, Augmentation):
+            continue
         if targets.ndim == 1:
             targets = torch.nn.functional.one_hot(targets, classes).to(images.dtype)
         images, targets = augmentation.mix(images, targets, torch.Generator().manual_seed(0))

@@ -95,7 +95,7 @@ def _parsed(name: str, leaf: Leaf) -> np.ndarray:
         try:
             numbers[row] = float(text) if text.strip() else np.nan
         except ValueError:
-            advice = "write plain numbers, without % or thousands separators" if _DIGITS.search(text) else "mend it"
+            advice = "write plain numbers, without % or thousands separators" if _DIGITS.search(text) else "correct it"
             raise InputError(f"{name}: row {row} is {text[:40]!r}, not a number; {advice}") from None
     return numbers
 

@@ -46,11 +46,11 @@ class OneVsRest(Calibrator):
 
     def fit_curves(self, logits: Tensor, labels: Tensor, fit_curve: FitCurve) -> Self:
         """Fit the curve of every class by `fit_curve`."""
-        probabilities = logits.softmax(dim=1)
+        probabilities = logits.double().softmax(dim=1)  # exact to many digits: an exported curve meets its knots again
         curves = []
         for k in range(logits.shape[1]):
             hits = (labels == k).cpu().numpy()
-            column = probabilities[:, k].double().cpu().numpy()
+            column = probabilities[:, k].cpu().numpy()
             constant = hits.all() or not hits.any()
             curves.append(_constant(hits[0], self.linear) if constant else _quiet(fit_curve, column, hits))
         width = max(len(knots) for knots, _ in curves)
@@ -70,7 +70,7 @@ class OneVsRest(Calibrator):
         """The curve of one class, knots and values, from probabilities (N,) float64 and whether each was it (N,)."""
 
     def _map(self, logits: Tensor) -> Tensor:
-        probabilities = logits.softmax(dim=1).double().T.contiguous()
+        probabilities = logits.double().softmax(dim=1).T.contiguous()
         knots, values = self.knots_.to(logits.device), self.values_.to(logits.device)
         mapped = (_pieces if self.linear else _steps)(knots, values, probabilities).T
         return renormalised_log(mapped).to(logits.dtype)

@@ -9,6 +9,7 @@ from calbench.benchmark.core.errors import InputError
 from calbench.methods.base import register, registry
 from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.calibrators._top import TopLabel
+from calbench.methods.solvers.nll import tracing
 
 PREFIX = "inner_"
 
@@ -46,7 +47,9 @@ class TopVersusAll(TopLabel):
 
     def confidence(self, log_confidence: Tensor) -> Tensor:
         """The probability of being correct that the inner calibrator gives (N,)."""
-        return self._inner().transform(log_confidence).softmax(dim=1)[:, 1]
+        inner = self._inner()
+        transform = inner.calibrate_tensor if tracing() else inner.transform
+        return transform(log_confidence).softmax(dim=1)[:, 1]
 
     def build_module(self, name: str) -> nn.Module:
         """Build the module of the inner calibrator when a saved one is loaded."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from calbench.methods.solvers.nll import split_rows
+from calbench.methods.solvers.nll import split_rows, tracing
 
 MOST_POINTS = 10_000
 """Reference points kept at most: every n-th row of a larger calibration split."""
@@ -32,7 +32,11 @@ def mean_distances(points: Tensor, reference: Tensor, neighbours: int, *, itself
     if count == 0 or (itself is not None and len(reference) == 1):
         return points.new_zeros(len(points))
     parts = split_rows(BLOCK_ELEMENTS // len(reference), points)
-    nearest = torch.cat([torch.cdist(part, reference).topk(count, dim=1, largest=False).values for (part,) in parts])
+    mode = (
+        "donot_use_mm_for_euclid_dist" if tracing() else "use_mm_for_euclid_dist_if_necessary"
+    )  # for any number of rows
+    distances = (torch.cdist(part, reference, compute_mode=mode) for (part,) in parts)
+    nearest = torch.cat([part.topk(count, dim=1, largest=False).values for part in distances])
     if itself is None:
         return nearest.mean(dim=1)
     result = nearest[:, :neighbours].mean(dim=1)

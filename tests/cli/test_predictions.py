@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.posthoc import compare_calibrators, default_chains, parse_chain
 from calbench.benchmark.metrics import registry as metric_registry
-from calbench.benchmark.predictions.export import export
+from calbench.benchmark.predictions.export import export, load_chain
 from calbench.benchmark.predictions.files import read_pair
 from calbench.benchmark.statistics import evaluate
 from calbench.methods import Calibrator, registry
@@ -101,32 +102,64 @@ def test_damaged_arrays_are_refused(tmp_path):
         Calibrator.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_exported_torch_module_gives_the_same(tmp_path, name, monkeypatch):
+CHAINS = [("temperature-scaling", "isotonic"), ("calattn-frozen", "temperature-scaling")]
+
+
+def fitted_chain(names):
+    """A chain, each fitted on what those before it give; its inputs, and the probabilities that it gives."""
+    chain, logits, extra = [], None, {}
+    for name in names:
+        one, inputs, more = fitted(name)
+        if logits is None:
+            logits, extra, current = inputs, more, inputs
+        passed = extra if "features" in one.needs else {}
+        chain.append(type(one)(**one.options()).fit(current, data()[1], **passed))
+        current = chain[-1].transform(current, **passed)
+    return chain, {"logits": logits, **extra}, current.double().softmax(1).float()
+
+
+EXPORTED = [("temperature-scaling",), *CHAINS]
+SLOWLY = [pytest.param((name,), marks=pytest.mark.slow) for name in NAMES if (name,) not in EXPORTED]
+
+
+@pytest.mark.parametrize("names", [*EXPORTED, *SLOWLY], ids="+".join)
+def test_the_exported_torch_module_gives_the_same(tmp_path, names, monkeypatch):
     monkeypatch.setattr("calbench.benchmark.predictions.export._write_onnx", lambda *_: None)
-    calibrator, logits, extra = fitted(name)
-    export(calibrator, tmp_path)
-    module = torch.jit.load(tmp_path / "calibrator.pt")
-    result = module(logits, *extra.values())
-    torch.testing.assert_close(result, calibrator.predict_proba(logits, **extra), atol=1e-6, rtol=0)
-    assert module(logits[:1], *(value[:1] for value in extra.values())).shape == (1, 4)
+    chain, inputs, expected = fitted_chain(names)
+    export(chain, tmp_path)
+    extra = {"calbench.json": ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        module = torch.export.load(tmp_path / "calibrator.pt2", extra_files=extra).module()
+    torch.testing.assert_close(module(**inputs), expected, atol=1e-6, rtol=0)
+    assert module(**{key: value[:1] for key, value in inputs.items()}).shape == (1, 4)
+    record = json.loads(extra["calbench.json"])
+    assert [one["name"] for one in json.loads(record["calibrators"])] == list(names)
+    assert json.loads(record["classes"]) == [0, 1, 2, 3]
+    loaded = load_chain(tmp_path)
+    assert [one.spec.name for one in loaded] == list(names)
+    for one, of_file in zip(chain, loaded, strict=True):
+        assert one.fitted().keys() == of_file.fitted().keys()
 
 
-@pytest.mark.parametrize(
-    "name", ["temperature-scaling", *(pytest.param(n, marks=pytest.mark.slow) for n in ("isotonic", "calattn-frozen"))]
-)
-def test_the_exported_onnx_model_gives_the_same(tmp_path, name):
+@pytest.mark.parametrize("names", [("temperature-scaling",), ("isotonic",), ("calattn-frozen",), *CHAINS], ids="+".join)
+def test_the_exported_onnx_model_gives_the_same(tmp_path, names):
     runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
-    calibrator, logits, extra = fitted(name)
+    chain, inputs, expected = fitted_chain(names)
     with contextlib.redirect_stdout(io.StringIO()):
-        export(calibrator, tmp_path)
+        export(chain, tmp_path)
     session = runtime.InferenceSession(tmp_path / "calibrator.onnx")
-    inputs = {"logits": logits.numpy()} | {key: value.numpy() for key, value in extra.items()}
-    [result] = session.run(["probabilities"], inputs)
-    np.testing.assert_allclose(result, calibrator.predict_proba(logits, **extra).numpy(), atol=1e-5)
-    [one] = session.run(None, {key: value[:1] for key, value in inputs.items()})
+    arrays = {key: value.numpy() for key, value in inputs.items()}
+    [result] = session.run(["probabilities"], arrays)
+    np.testing.assert_allclose(result, expected.numpy(), atol=2e-6)  # on the very rows that it was fitted on
+    [one] = session.run(None, {key: value[:1] for key, value in arrays.items()})
     np.testing.assert_allclose(one, result[:1], atol=1e-6)
+    about = session.get_modelmeta()
+    assert (about.producer_name, about.graph_name) == ("calbench", "calibrator")
+    assert json.loads(about.custom_metadata_map["classes"]) == [0, 1, 2, 3]
+    assert [one["name"] for one in json.loads(about.custom_metadata_map["calibrators"])] == list(names)
+    assert {"calbench", "torch"} <= about.custom_metadata_map.keys()
 
 
 def test_calibrate_compares_and_writes(tmp_path, predictions):
