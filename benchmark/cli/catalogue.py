@@ -1,24 +1,36 @@
 """Text of the commands list and show: all registered methods, datasets, metrics ..., as a line or a card each."""
 
+import importlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from calbench.benchmark.core.registry import Registry, option_defaults, option_fields
 
+REGISTRIES = {
+    "methods": "calbench.methods",
+    "datasets": "calbench.datasets",
+    "backbones": "calbench.benchmark.backbones",
+    "modifiers": "calbench.benchmark.backbones:modifiers",
+    "variants": "calbench.benchmark.variants",
+    "metrics": "calbench.benchmark.metrics",
+}
+"""The package of each registry, by the plural noun that the command line and the documentation use."""
+
+FOLDERS = {"methods": ("losses", "augmentations", "heads", "procedures", "calibrators")}
+"""The folders of a package whose declarations are in folders."""
+
+
+def registry_of(what: str) -> Registry:
+    """The registry `what` of `REGISTRIES`, with everything that is declared in it; takes the import of torch."""
+    return importlib.import_module(REGISTRIES[what].replace(":", ".")).registry
+
 
 def registries() -> dict[str, Registry]:
     """Every registry by the plural noun that the command line and the documentation use."""
-    from calbench.benchmark.backbones import registry as backbones
-    from calbench.benchmark.backbones.modifiers import registry as modifiers
-    from calbench.benchmark.metrics import registry as metrics
-    from calbench.benchmark.variants import registry as variants
-    from calbench.datasets import registry as datasets
-    from calbench.methods import registry as methods
-
-    networks = {"backbones": backbones, "modifiers": modifiers, "variants": variants}
-    return {"methods": methods, "datasets": datasets, **networks, "metrics": metrics}
+    return {what: registry_of(what) for what in REGISTRIES}
 
 
 def summary(cls: type) -> str:
@@ -36,7 +48,7 @@ def card(what: str, cls: Any) -> str:
         lines += ["| option | type | default |", "|---|---|---|"]
         for field in option_fields(cls):
             shown = repr(defaults[field.name]) if field.name in defaults else "required"
-            lines.append(f"| {field.name} | {_type_name(types[field.name])} | `{shown}` |")
+            lines.append(f"| {field.name} | {type_name(types[field.name])} | `{shown}` |")
         lines.append("")
     if needs := getattr(cls, "needs", ()):
         lines += [f"Needs: {', '.join(sorted(needs))}.", ""]
@@ -50,19 +62,26 @@ def card(what: str, cls: Any) -> str:
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
-def _type_name(annotation: Any) -> str:
-    """An option's type as people read it: ``'nll' or 'ece'``, ``float > 0``, ``tuple of str``."""
+def type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """An option's type as people read it: ``'nll' or 'ece'``, ``float > 0``, ``tuple of str``.
+
+    Args:
+        annotation: of the option.
+        metadata: bounds that pydantic keeps apart from the annotation.
+    """
+    if metadata:
+        return type_name(Annotated[annotation, *metadata])
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(repr(choice) for choice in arguments)
     if origin is Annotated:
-        bounds = [bound for field in arguments[1:] for bound in getattr(field, "metadata", ())]
+        bounds = [bound for field in arguments[1:] for bound in getattr(field, "metadata", (field,))]
         limits = [f"{_SIGNS[name]} {value}" for bound in bounds for name, value in _fields_of(bound)]
-        return " ".join([_type_name(arguments[0]), ", ".join(limits)]).strip()
+        return " ".join([type_name(arguments[0]), ", ".join(limits)]).strip()
     if origin in (Union, UnionType):
-        return " or ".join(_type_name(part) for part in arguments)
+        return " or ".join(type_name(part) for part in arguments)
     if origin is not None:
-        inner = [_type_name(part) for part in arguments if part is not ...]
+        inner = [type_name(part) for part in arguments if part is not ...]
         return f"{origin.__name__} of {', '.join(inner)}"
     return "None" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
 

@@ -113,7 +113,7 @@ def _print(table: "Table", format_: Format, notes: list[str]) -> None:
         console = Console(highlight=False)
         console.print(terminal_table(table))
         for note in notes:
-            console.print(note, markup=False, style="dim", soft_wrap=True)
+            console.print(note, markup=False, style="dim", soft_wrap=not console.is_terminal)  # between words
     elif format_ == "markdown":
         print(markdown(table), "".join(f"- {escape(note)}\n" for note in notes), sep="\n", end="")
     else:

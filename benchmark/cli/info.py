@@ -1,14 +1,19 @@
 """The commands list and show: available methods, datasets, backbones, metrics and suites."""
 
+import importlib.resources
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.markdown import Markdown
 from rich.table import Table
 
-from calbench.benchmark.cli.catalogue import card, registries, summary
+from calbench.benchmark.cli.catalogue import REGISTRIES, card, registries, registry_of, summary
+from calbench.benchmark.cli.declared import Declared, declared
 from calbench.benchmark.cli.options import NONE, Plugins
+from calbench.benchmark.config.references import reference_files
+from calbench.benchmark.config.suite_file import suite_files
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.core.registry import Plugin
@@ -27,39 +32,32 @@ def list_(
     for path in plugin:
         Plugin.load(path)
     if what not in OTHERS:
-        check_names("list", [what], [*registries(), *OTHERS])
+        check_names("list", [what], [*REGISTRIES, *OTHERS])
     table = Table(box=None, pad_edge=False)
     for column in ("name", "kind" if what == "methods" else "", "what it is"):
         table.add_column(column, no_wrap=column == "name")
-    for name, kind, text in _rows(what):
+    for name, kind, text in _rows(what, bool(plugin)):
         table.add_row(name, kind, text)
     Console().print(table)
     return 0
 
 
-def _rows(what: str) -> Iterable[tuple[str, str, str]]:
+def _rows(what: str, plugins: bool) -> Iterable[Declared]:
     if what == "suites":
-        import yaml
-
-        from calbench.benchmark.config.suite_file import suite_files
-
         for name, file in suite_files().items():  # the titles only: checking a suite imports all that it names
-            yield name, "", yaml.safe_load(file.read_text("utf-8")).get("title", "")
+            yield Declared(name, "", yaml.safe_load(file.read_text("utf-8")).get("title", ""))
     elif what == "protocols":
-        from calbench.benchmark.config.protocol import named_protocols
-
-        for name, fields in named_protocols().items():
-            yield name, "", fields["description"]
+        for name, fields in _protocols().items():
+            yield Declared(name, "", fields["description"])
     elif what == "references":
-        from calbench.benchmark.config.references import reference_files
-        from calbench.benchmark.results.reference import describe
-
-        for name in reference_files():
-            yield name, "", describe(name).title
+        for name, text in _references().items():
+            yield Declared(name, "", yaml.safe_load(text)["title"])
+    elif not plugins and (rows := declared(what)) is not None:
+        yield from rows
     else:
-        registry = registries()[what]
+        registry = registry_of(what)
         for name in registry:
-            yield name, getattr(registry[name], "kind", ""), summary(registry[name])
+            yield Declared(name, registry[name].kind if what == "methods" else "", summary(registry[name]))
 
 
 @app.command()
@@ -73,12 +71,12 @@ def show(
     """
     for path in plugin:
         Plugin.load(path)
-    known = {n: (what, registry[n]) for what, registry in registries().items() for n in registry}
     texts = _texts()
-    check_names("name", [name], [*known, *texts])
     if name in texts:
         print(texts[name], end="")  # as it is: a terminal's width must not break the lines of a file
         return 0
+    known = {n: (what, registry[n]) for what, registry in registries().items() for n in registry}
+    check_names("name", [name], [*known, *texts])
     what, cls = known[name]
     Console().print(Markdown(card(what, cls)))
     return 0
@@ -86,13 +84,19 @@ def show(
 
 def _texts() -> dict[str, str]:
     """The YAML text of every suite, protocol and reference."""
-    import yaml
+    texts = {name: file.read_text("utf-8") for name, file in suite_files().items()} | _references()
+    dumped = {name: yaml.safe_dump(fields, sort_keys=False, width=1000) for name, fields in _protocols().items()}
+    return texts | dumped
 
-    from calbench.benchmark.config.protocol import named_protocols
-    from calbench.benchmark.config.references import reference_files
-    from calbench.benchmark.config.suite_file import suite_files
-    from calbench.benchmark.results.reference import describe
 
-    texts = {name: file.read_text("utf-8") for name, file in suite_files().items()}
-    plain = named_protocols() | {name: describe(name).model_dump(exclude_defaults=True) for name in reference_files()}
-    return texts | {name: yaml.safe_dump(fields, sort_keys=False, width=1000) for name, fields in plain.items()}
+def _protocols() -> dict[str, dict[str, Any]]:
+    """The fields of every protocol, read here because the module that checks them imports the metrics."""
+    folder = importlib.resources.files("calbench.benchmark.config")
+    return yaml.safe_load(folder.joinpath("protocols.yaml").read_text("utf-8"))
+
+
+def _references() -> dict[str, str]:
+    """The descriptions of published numbers as they are in their files."""
+    files = reference_files()
+    folder = importlib.resources.files("calbench.results").joinpath("reference")
+    return {name: folder.joinpath(f"{name}.yaml").read_text("utf-8") for name in files}

@@ -13,7 +13,6 @@ from calbench.benchmark.cli.options import wide_console
 from calbench.benchmark.cli.sizes import Draws, Sizes, show_curves
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError, check_names
-from calbench.benchmark.core.schema import FEWEST_REPLICATES
 from calbench.benchmark.predictions.source import Source
 
 if TYPE_CHECKING:  # files are read before torch is imported: an error should not wait for it
@@ -24,6 +23,8 @@ app = typer.Typer()
 
 
 def _replicates(value: int) -> int:
+    from calbench.benchmark.core.schema import FEWEST_REPLICATES  # heavy: pandas
+
     if 0 < value < FEWEST_REPLICATES:
         raise typer.BadParameter(f"{value} replicates: at least {FEWEST_REPLICATES} make an interval, 0 none")
     return value
@@ -176,7 +177,7 @@ def _show(results: "Results", output: Path | None) -> None:
     console, report = wide_console(), Report(results)
     console.print(render_terminal(report))
     for line in advice(results):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if output is not None:
         results.save(output)
         console.print(f"written: {', '.join(path.name for path in write_reports(report, output))}", markup=False)
@@ -186,12 +187,14 @@ def _show(results: "Results", output: Path | None) -> None:
 @with_source
 def export(
     file: PredictionsFile,
-    method: Annotated[str, typer.Option("--method", "-m", help="The calibrator, with options: name(option=value).")],
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="A calibrator, with options: name(option=value), or a chain a + b.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fitted calibrator.")],
     *,
     source: Source,
 ) -> int:
-    """Fit a calibrator on predictions in a file and write it: JSON and safetensors, a torch module, ONNX."""
+    """Fit a calibrator, or a chain, on predictions in a file and write it: JSON and safetensors, torch.export, ONNX."""
     from calbench.benchmark.predictions.files import read_splits
 
     splits = read_splits(file, source, show_note)
@@ -201,15 +204,13 @@ def export(
     from calbench.benchmark.execution.posthoc import parse_chain
     from calbench.benchmark.predictions.export import export as write
 
-    chain = parse_chain(method)
-    if len(chain) != 1:
-        raise InputError(f"{method!r}: one calibrator is exported at a time")
     try:
-        [fitted] = fit_chain(chain, part)
+        fitted = fit_chain(parse_chain(method), part)
     except ValueError as error:
         raise InputError(f"{file.name}: {error}") from error
     written = write(fitted, output)
-    wide_console().print(f"fitted on {len(part):,} samples; written: {', '.join(path.name for path in written)}")
+    names = ", ".join(path.relative_to(output).as_posix() for path in written)
+    wide_console().print(f"fitted on {len(part):,} samples; written: {names}", markup=False, soft_wrap=True)
     if part.probabilities is not None:
         wide_console().print("it takes logits: give it the logarithm of probabilities")
     return 0

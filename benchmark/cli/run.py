@@ -135,7 +135,7 @@ def write_and_show(results: "Results", results_dir: str) -> None:
     console, report = wide_console(), Report(results)
     console.print(render_terminal(report))
     for line in findings(results):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
     name = results.run.suite
     with Folder(results_dir).publishing(name) as folder:
         written = [path.relative_to(folder).as_posix() for path in write_reports(report, folder)]

@@ -26,17 +26,22 @@ class Protocol(BaseModel):
     """What is the same for every entry.
 
     Attributes:
-        name: the named protocol that this one starts from.
-        calibration_fraction: the share of the training pool that is held out, stratified by class.
+        name: the named protocol that this one starts from. Example: ``calattn-paper``.
+        description: a sentence above the tables. Example: ``As in the paper.``.
+        calibration_fraction: the share of the training pool that is held out, stratified by class. Example: ``0.2``.
         calibration_seed: one seed of the calibration split for all seeds of the suite, so that no member of an ensemble
-            was trained on it; each seed has a split of its own if it is not set.
+            was trained on it; by default each seed has another split. Example: ``0``.
         checkpoint: which epoch is evaluated: the last one, or the best on the calibration split by a metric.
+            Example: ``best-nll``.
         also_checkpoints: further rules recorded in the same run, to show the effect of this choice by itself.
+            Example: ``[best-ece]``.
         method_options: options by method name, unless an entry sets them itself.
-        metrics: names of the metric registry.
-        bins: number of bins of the binned metrics.
+            Example: ``{temperature-scaling: {criterion: ece}}``.
+        metrics: names of `calbench list metrics`. Example: ``[accuracy, nll, ece]``.
+        bins: number of bins of the binned metrics. Example: ``20``.
         bootstrap: number of bootstrap replicates, at least `FEWEST_REPLICATES` (or 0: no intervals).
-        training: training options that the protocol sets.
+            Example: ``200``.
+        training: training options that the protocol sets. Example: ``{epochs: 350}``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -20,8 +20,11 @@ from calbench.datasets.without_classes import WithoutClasses
 class Patches(BaseModel):
     """One patch of the input corrupted, and the rest of the image left as it is (Gu, Tresp and Qin, ECCV 2022).
 
-    ``grid`` is the number of patches along a side; ``positions`` how many places are tried, drawn by the seed (all of
-    them where it is None).
+    Attributes:
+        grid: patches along a side of the image. Example: ``14``.
+        positions: places that are tried, chosen by the seed; null for all of them. Example: ``4``.
+        corruption: a corruption by name. Example: ``gaussian-noise``.
+        severity: 1 to 5. Example: ``3``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,14 +39,16 @@ class ShiftOptions(BaseModel):
 
     Attributes:
         corruptions: generated corruptions of the test split, by name, family or group (``cifar-c``, ``all``).
-        severities: of 1 to 5.
+            Example: ``[gaussian-noise, contrast]``.
+        severities: of 1 to 5. Example: ``[1, 3, 5]``.
         constants: which authors' constants to use, ``32`` or ``224`` pixels; ``auto``: by the size of the images.
-        sets: published shifted sets, by name, such as ``cifar10-c``.
-        patches: one corrupted patch at a time.
+            Example: ``224``.
+        sets: published shifted sets, by name. Example: ``[cifar10-c]``.
+        patches: one corrupted patch at a time. Example: ``{grid: 8, severity: 5}``.
         fit_on: ``<corruption>-<severity>``: calibrators of the shift tables are fitted on the calibration split under
-            this corruption; by default on the clean one.
-        images: how many test images to corrupt, a stratified random subset; all by default.
-        seed: of the random numbers of the corruptions.
+            this corruption; by default on the clean one. Example: ``gaussian-noise-3``.
+        images: how many test images to corrupt, a stratified random subset; all by default. Example: ``2000``.
+        seed: of the random numbers of the corruptions. Example: ``1``.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -104,7 +109,14 @@ class ShiftOptions(BaseModel):
 
 
 class OODOptions(BaseModel):
-    """Out-of-distribution sets: other datasets, near and far from the suite's own, and classes left out of training."""
+    """Out-of-distribution sets: other datasets, near and far from the suite's own, and classes left out of training.
+
+    Attributes:
+        near: datasets that resemble the suite's, averaged as one group. Example: ``[cifar100]``.
+        far: datasets that do not, averaged as another group. Example: ``[svhn]``.
+        held_out_classes: numbers of classes that are left out of training, whose test images are a near set.
+            Example: ``[8, 9]``.
+    """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
     near: list[Any] = []

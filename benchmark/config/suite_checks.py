@@ -15,7 +15,7 @@ from calbench.benchmark.config.suite_model import Suite, SuiteConfig
 from calbench.benchmark.config.table_layout import parse_layout
 from calbench.benchmark.config.terms import make_component
 from calbench.benchmark.config.training import TrainingConfig
-from calbench.benchmark.config.validation import reason_of
+from calbench.benchmark.config.validation import reason_of, validated
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics import registry as metric_registry
@@ -124,7 +124,7 @@ class Checker:
 
     def _overrides(self, suite: Suite) -> None:
         for override in self.config.overrides:
-            check_names("training option", override.training, TrainingConfig.model_fields)
+            validated(TrainingConfig, override.training, "training")
             for word, parts in (("backbone", suite.backbones), ("dataset", suite.datasets)):
                 known = {n for part in parts for n in (part.spec.name, part.spelled())}
                 check_names(f"{word} of an override", [n for n in [getattr(override, word)] if n], sorted(known))

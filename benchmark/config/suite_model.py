@@ -21,7 +21,13 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Override(BaseModel):
-    """Training options for one backbone, dataset or both; they hold for every entry alike."""
+    """Training options for one backbone, dataset or both, the same for every entry.
+
+    Attributes:
+        backbone: its name, with or without options; every backbone by default. Example: ``vit-micro``.
+        dataset: its name, with or without options; every dataset by default. Example: ``digits``.
+        training: options as under `training`, which win over it. Example: ``{epochs: 45}``.
+    """
 
     model_config = ConfigDict(extra="forbid")
     backbone: str | None = None
@@ -32,10 +38,25 @@ class Override(BaseModel):
 class PredictionSource(BaseModel):
     """A file of predictions in place of training: see `calbench.benchmark.predictions.files`.
 
-    ``split`` is the share of rows that the calibration split takes where the file has one split and there is no
-    ``test_path``; ``recipe`` names the training-time methods that made the predictions (cross-entropy by default), so
-    that entries with that recipe are evaluated on them; the other options say what cannot be recognised by name.
-    ``{publication: ADDRESS}`` means all files that `calbench publish` wrote there; it fills in the last three.
+    ``{publication: ADDRESS}`` means all files that `calbench publish` wrote there.
+
+    Attributes:
+        path: of the file. Example: ``logits.npz``.
+        dataset: what the tables call its data. Example: ``cifar100``.
+        backbone: what the tables call its network. Example: ``resnet50``.
+        test_path: a second file with the test split; then `path` has the calibration split. Example: ``test.npz``.
+        recipe: the training-time methods that made the predictions; entries with this recipe are evaluated on them.
+            Example: ``focal``.
+        kind: what the scores are, where it cannot be recognised. Example: ``probabilities``.
+        key: the name of the scores in the file, where it cannot be recognised. Example: ``outputs``.
+        labels_key: the name of the labels in the file, where it cannot be recognised. Example: ``targets``.
+        labels_path: a file with only the labels. Example: ``labels.npy``.
+        classes: names of the classes in the order of the columns. Example: ``[cat, dog]``.
+        normalize: whether rows of probabilities that do not sum to 1 are divided by their sum. Example: ``true``.
+        split: share of the rows that the calibration split takes, of a file with one split. Example: ``0.2``.
+        publication: folder or address of published predictions. Example: ``https://example.org/quick``.
+        sha256: checksum of the file; `publication` fills it in. Example: ``9f86d081884c7d65``.
+        seed: of the training that made the predictions; every seed of the suite by default. Example: ``1``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -57,13 +78,40 @@ class PredictionSource(BaseModel):
 
 
 class SuiteConfig(BaseModel):
-    """A suite as written.
+    """A suite as written: the top level of the file.
 
-    ``keep: weights`` keeps the weights of every trained cell next to its predictions, for variants and diagnostics; it
-    changes no prediction, and is not part of a cell's key. ``shift`` and ``ood`` ask for further splits, which every
-    cell predicts after its training. ``labels`` are short names of datasets and backbones in tables and figures.
-    ``tune: 4`` tries four settings of every entry with options to tune and shows the
-    one with the lowest NLL of the calibration split; see `calbench.benchmark.config.tuning`.
+    Attributes:
+        title: above every table. Example: ``My first suite``.
+        description: one paragraph under the title. Example: ``Two losses on one network.``.
+        datasets: names of `calbench list datasets`, with options. Example: ``[digits, "overlap(train=8000)"]``.
+        backbones: names of `calbench list backbones`, with options; ``timm:NAME`` is any model of timm, and modifiers
+            follow a ``*``. Example: ``[vit-micro, "timm:resnet18"]``.
+        predictions: files of predictions in place of training. Example: ``[{path: logits.npz, dataset: cifar100,
+            backbone: resnet50}]``.
+        entries: the rows of the tables: methods joined by ``+``, or a label with a list of methods.
+            Example: ``["focal(gamma=5) + temperature-scaling", {label: Ours, methods: [calattn]}]``.
+        tune: tries settings of every entry with options to tune and shows the one with the lowest NLL of the
+            calibration split: a number of settings, or values by method and option.
+            Example: ``{focal: {gamma: [1, 2, 3]}}``.
+        baseline: the entry that improvements and reductions refer to. Example: ``cross-entropy``.
+        seeds: their number, or a list. Example: ``3``.
+        protocol: a name of `calbench list protocols`, or a mapping with ``name`` and what differs from it; the fields
+            are below. Example: ``{name: clean, calibration_fraction: 0.2}``.
+        training: how the cells are trained; the fields are below. Example: ``{epochs: 30, lr: 0.001}``.
+        keep: ``weights`` keeps the weights of every cell, for variants and diagnostics; it changes no prediction.
+            Example: ``weights``.
+        shift: further test splits under corruptions or from published sets; the fields are below.
+            Example: ``{corruptions: [gaussian-noise], severities: [1, 3, 5]}``.
+        ood: out-of-distribution test sets; the fields are below. Example: ``{near: [cifar100], far: [svhn]}``.
+        overrides: training options for some datasets or backbones; the fields are below.
+            Example: ``[{dataset: digits, training: {epochs: 45}}]``.
+        tables: further tables; the fields are below.
+            Example: ``[{name: ece, rows: [entry], columns: [dataset], metrics: [ece]}]``.
+        reference: published numbers to compare with: a name of `calbench list references`, or a CSV file.
+            Example: ``guo2017``.
+        labels: short names of datasets and backbones in tables and figures. Example: ``{vit-micro: ViT}``.
+        smoke: fields that `--smoke` takes in place of the suite's own, for a test in seconds.
+            Example: ``{datasets: [digits], training: {epochs: 1}}``.
     """
 
     model_config = ConfigDict(extra="forbid")

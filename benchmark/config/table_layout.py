@@ -20,21 +20,26 @@ class Layout(BaseModel):
     """A table as a suite describes it.
 
     Attributes:
-        name: file name and LaTeX label.
-        title: above the table; the name by default.
-        caption: what else is to be said.
-        rows: dimensions of the row heads, outermost first.
+        name: file name and LaTeX label. Example: ``ece``.
+        title: above the table; the name by default. Example: ``ECE by loss``.
+        caption: what else is to be said. Example: ``Means over three seeds.``.
+        rows: dimensions of the row heads, outermost first. Example: ``[dataset, entry]``.
         columns: dimensions of the column heads, outermost first; the metric comes last where none names it.
-        metrics: metrics shown.
+            Example: ``[backbone]``.
+        metrics: metrics shown. Example: ``[ece, nll]``.
         show: quantities of each metric: its value, its change or relative reduction against the suite's baseline, the
             published number and the difference from it; ``paired-reduction`` is against the entry that `pair` names;
             ``median`` is the median over seeds with the smallest and the largest value, for where one seed decides the
-            mean.
-        pair: what the paired entry has in place of this one's, such as ``{head: none}``.
-        marks: which marks and emphasis are shown.
-        intervals: show 95 % intervals.
-        datasets: only these (all by default); likewise `backbones`, `entries`, `checkpoints`, `splits`.
-        labels: head texts by dimension and value, such as ``{head: {none: without, calattn: CalAttn}}``.
+            mean. Example: ``[value, published, difference]``.
+        pair: what the paired entry has in place of this one's. Example: ``{head: none}``.
+        marks: which marks and emphasis are shown. Example: ``[bold, same]``.
+        intervals: whether 95 % intervals are shown. Example: ``true``.
+        datasets: only these; all by default. Example: ``[digits]``.
+        backbones: only these; all by default. Example: ``[vit-micro]``.
+        entries: only these; all by default. Example: ``[cross-entropy, focal]``.
+        checkpoints: only these; the protocol's by default. Example: ``[last, best-ece]``.
+        splits: which splits the numbers are of. Example: ``[test, shift-gaussian-noise-5]``.
+        labels: head texts by dimension and value. Example: ``{head: {none: without, calattn: CalAttn}}``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

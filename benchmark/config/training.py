@@ -30,19 +30,35 @@ def followed_metric(rule: CheckpointRule) -> str | None:
 class TrainingConfig(BaseModel):
     """How a cell is trained. Optimisers and schedules are timm's, by timm's names.
 
-    With 0 ``epochs`` a network is judged as it comes (pretrained, or from a checkpoint), and the calibration split is
-    part of the test images.
-
-    ``lr`` is the peak learning rate, ``warmup_epochs`` a linear warm-up from a hundredth of it; ``milestones`` are the
-    epochs at which the ``multistep`` schedule multiplies the rate by ``decay_rate``; ``decay_all`` puts weight decay on
-    biases and norms too, as plain SGD recipes do; ``clip`` bounds the gradient norm (0: off); ``ema`` is the decay of
-    an exponential moving average of the weights that is then evaluated (0: off); ``precision`` auto means bfloat16 on
-    GPUs that have it and float32 elsewhere; ``micro_batch`` splits a batch to save memory (0: whole batches; halved by
-    itself when CUDA runs out of memory); ``save_seconds`` is the least time between two saved states of a running cell,
-    and has no influence on the predictions. ``threads`` is how many threads a cell computes with on the CPU: more of
-    them change the last digits, so the number is part of the key, and the number of jobs is not. ``attention_curve``
-    records the attention entropy of every block and the calibration split's metrics after each epoch; it changes no
-    prediction.
+    Attributes:
+        epochs: passes over the training split. With 0 a network is evaluated as it is (pretrained, or from a
+            checkpoint), and the calibration split is part of the test images. Example: ``100``.
+        batch_size: images per update. Example: ``128``.
+        optimizer: a name of timm's. Example: ``sgd``.
+        lr: the peak learning rate, per update. Example: ``0.1``.
+        momentum: of optimisers that have one. Example: ``0.9``.
+        weight_decay: as the optimiser applies it: AdamW's is multiplied by the learning rate. Example: ``0.0005``.
+        decay_all: whether weight decay acts on biases and norms too, as in plain SGD recipes. Example: ``true``.
+        schedule: how the learning rate falls; ``multistep`` multiplies it by `decay_rate` at each of `milestones`.
+            Example: ``multistep``.
+        warmup_epochs: of a linear rise of the learning rate from a hundredth of the peak, in epochs. Example: ``5``.
+        milestones: epochs at which the ``multistep`` schedule lowers the learning rate. Example: ``[150, 250]``.
+        decay_rate: the factor at each milestone. Example: ``0.1``.
+        clip: the largest norm of the gradient; 0 for no bound. Example: ``1.0``.
+        ema: decay of an exponential moving average of the weights, per update, which is then evaluated; 0 for none.
+            Example: ``0.999``.
+        augment: whether training images are cropped and mirrored as is usual for the dataset. Example: ``false``.
+        precision: of the arithmetic on a GPU; ``auto`` is bfloat16 where the GPU has it. A CPU computes in float32.
+            Example: ``float32``.
+        compile: whether `torch.compile` is used. Example: ``true``.
+        micro_batch: images that are computed at once, to save memory; 0 for whole batches, halved automatically where
+            CUDA runs out of memory. Example: ``32``.
+        save_seconds: the least time between two saved states of a running cell, in seconds. It has no influence on the
+            predictions. Example: ``600``.
+        threads: of one cell on a CPU. Their number changes the last digits, so it is part of the key; the number of
+            jobs is not. Example: ``4``.
+        attention_curve: whether the attention entropy of every block and the calibration split's metrics are recorded
+            after each epoch; it changes no prediction. Example: ``true``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -9,6 +9,15 @@ from calbench.benchmark.core.errors import InputError, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_ELSEWHERE = {
+    "learning_rate": "lr", "wd": "weight_decay", "scheduler": "schedule", "lr_schedule": "schedule", "amp": "precision",
+    "warmup": "warmup_epochs", "grad_clip": "clip", "gradient_clipping": "clip", "num_epochs": "epochs",
+    "augmentation": "augment", "gamma": "decay_rate", "num_threads": "threads", "methods": "entries",
+    "models": "backbones", "networks": "backbones", "name": "title", "n_bins": "bins", "num_bins": "bins",
+    "epochs": "training", "metrics": "protocol", "bootstrap": "protocol", "n_bootstrap": "bootstrap",
+}  # fmt: skip
+"""What other software calls an option, or which field an option belongs under, for messages about unknown options."""
+
 
 def validated(model: type[Model], options: dict[str, Any], what: str) -> Model:
     """Make a model of options; an `InputError` that begins with `what` says what is wrong."""
@@ -30,6 +39,14 @@ def reason_of(model: type[BaseModel], error: ValidationError) -> str:
         inner = inner[1:]  # pydantic's name of the type that was tried
     place = ".".join(map(str, [field, *inner]))
     if first["type"] == "extra_forbidden":
-        return f"unknown option {place!r}{nearest(str(first['loc'][-1]), model.model_fields)}"
-    reasons = dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][0] == first["loc"][0])
+        word = str(first["loc"][-1])
+        return f"unknown option {place!r}{_meant(word, model)}"
+    messages = [e["msg"].removeprefix("Value error, ") for e in error.errors() if e["loc"][0] == first["loc"][0]]
+    reasons = dict.fromkeys(messages)
     return f"{place}: {'; or '.join(reasons)}" + (f", got {first['input']!r}" if first["type"] != "missing" else "")
+
+
+def _meant(word: str, model: type[BaseModel]) -> str:
+    """``" (did you mean 'x'?)"``: by another name that is in use, else by letters; ``""`` for neither."""
+    other = _ELSEWHERE.get(word.lower().replace("-", "_"))
+    return f" (did you mean {other!r}?)" if other in model.model_fields else nearest(word, model.model_fields)

@@ -1,0 +1,41 @@
+"""`calbench list` reads the source of what calbench ships; it says what the registries say, without importing torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from calbench.benchmark.cli.catalogue import REGISTRIES, registry_of, summary
+from calbench.benchmark.cli.declared import declared
+
+READ_FROM_SOURCE = [
+    what for what in REGISTRIES if what != "metrics"
+]  # some metrics are registered under computed names
+
+
+@pytest.mark.parametrize("what", READ_FROM_SOURCE)
+def test_the_source_lists_what_the_registry_has(what):
+    registry = registry_of(what)
+    shipped = [name for name in registry if registry[name].__module__.startswith("calbench.")]
+    kinds = {name: registry[name].kind if what == "methods" else "" for name in shipped}
+    assert declared(what) == [(name, kinds[name], summary(registry[name])) for name in shipped]
+
+
+def test_computed_names_are_left_to_the_registry():
+    assert declared("metrics") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [["list", "methods"], ["list", "backbones"], ["list", "references"], ["show", "clean"]],
+    ids=" ".join,
+)
+def test_listing_imports_neither_torch_nor_pandas(arguments):
+    code = (
+        "import sys; from calbench.benchmark.cli.main import main; status = main(sys.argv[1:]); "
+        "sys.exit(status or ','.join({'torch', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 2
