@@ -157,3 +157,37 @@ def test_a_curve_of_one_size_is_not_taken_for_one_that_does_not_depend_on_it():
     axes = draw_sizes(table, "nll").axes[0]
     styles = {line.get_label(): line.get_linestyle() for line in axes.lines}
     assert styles == {"ts": "-", "late": "-", "uncalibrated": "--"}
+
+
+def test_no_two_entries_look_alike(builder, full):
+    from calbench.benchmark.report.figures.metrics import looks
+
+    view = View(full)
+    colours = {view.records[entry].recipe: look[0] for entry, look in looks(view).items()}
+    assert all(looks(view)[entry][0] == colours[view.records[entry].recipe] for entry in view.entries)
+    many = builder(entries=["cross-entropy", *(f"m{i}" for i in range(60))], seeds=(0,), oracle=False)
+    assert len(set(looks(View(many)).values())) == 61
+
+
+def test_figures_of_shifts_say_how_many_entries_they_leave_out(builder):
+    entries = ["cross-entropy", *(f"m{i}" for i in range(14))]
+    results = builder(datasets=("digits",), backbones=("v",), entries=entries, shifts=SHIFTS, oracle=False)
+    figures = {each.stem: each.figure for each in draw(Report(results), ["shift", "shift-boxes"])}
+    for stem in ("shift-digits-v", "shift-boxes-digits-v"):
+        figure = figures[stem]
+        assert "(10 of 15 entries)" in figure.axes[0].get_title()
+        names = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert len(names) == 10
+        assert "cross-entropy" in names, "the baseline is always shown"
+
+
+def test_size_curves_have_short_names_and_say_what_they_leave_out():
+    from calbench.benchmark.report.figures.size_curves import draw_sizes
+
+    names = ["vector-scaling", "temperature-scaling + isotonic", *(f"m{i}" for i in range(9))]
+    worse = {100: 50, 300: 0}
+    rows = [(name, n, 1 + number / 10 + worse[n]) for number, name in enumerate(names) for n in worse]
+    table = pd.DataFrame(rows, columns=["entry", "size", "value"]).assign(metric="nll", low=0.7, high=60.0)
+    figure = draw_sizes(table, "nll", "data")
+    assert figure.axes[0].get_title() == "data\n(without 3 worse entries)\n(larger values are not shown)"
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["VS", "TS + Isotonic"]

@@ -393,6 +393,45 @@ def test_a_page_without_further_splits_has_no_section_of_them(results):
     assert "split-data" not in re.sub(r"<script>.*</script>", "", page(Report(results)), flags=re.DOTALL)
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 800, 1400])
+def test_contrast_names_and_structure_meet_wcag_aa(browser, results, tmp_path, width):
+    """axe-core's rules of WCAG 2 A and AA, and its best practices, in light and dark, with a row opened."""
+    axe = pytest.importorskip("axe_playwright_python", reason="the extra test is not installed: no axe")
+    script = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text("utf-8")
+    path = tmp_path / "index.html"
+    path.write_text(page(Report(results)), "utf-8")
+    tab = browser.new_page(viewport={"width": width, "height": 900}, bypass_csp=True)
+    tab.goto(path.as_uri())
+    tab.locator("#cells tr[data-id]:not([hidden]) button.open").first.click()
+    tab.evaluate(script)
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        found = tab.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'best-practice']})")
+        wrong = [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in found["violations"]]
+        assert wrong == [], scheme
+        assert "color-contrast" in {rule["id"] for rule in found["passes"]}, "contrast was measured"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.close()
+
+
+@pytest.mark.browser
+def test_everything_is_reached_by_the_tab_key(opened, builder):
+    tab = opened(builder(entries=("cross-entropy", "focal"), datasets=("digits",), seeds=(0,), oracle=False))
+    wanted = tab.evaluate(
+        "[...document.querySelectorAll('button, input, select, a, summary')]"
+        ".filter(e => e.checkVisibility() && !e.closest('[hidden]')).length"
+    )
+    tab.evaluate("window.reached = new Set()")
+    for _ in range(wanted + 40):  # regions that scroll are stops, too
+        tab.keyboard.press("Tab")
+        tab.evaluate(
+            "document.activeElement.matches('button, input, select, a, summary') && reached.add(document.activeElement)"
+        )
+    assert tab.evaluate("reached.size") >= wanted
+
+
 def test_a_smoke_test_says_so(builder):
     text = page(Report(builder(smoke=True)))
     assert "<title>SMOKE TEST: " in text

@@ -214,6 +214,6 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join("\n".join(line) for line in lines)
 
 
-def short(text: str, width: int = 30) -> str:
+def short(text: str, width: int = 34) -> str:
     """`text` in at most `width` characters."""
     return text if len(text) <= width else text[: width - 1] + "…"

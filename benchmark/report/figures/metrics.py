@@ -30,13 +30,23 @@ LINEAR = 20.0
 
 
 def looks(view: View) -> dict[str, tuple[str, str]]:
-    """Colour by recipe and marker by calibrator, the same in every panel."""
+    """Colour and marker of each entry, the same in every panel.
+
+    The colour is the recipe's and the marker the calibrator's; where there are too many of either, so that two entries
+    would look alike, every entry has a pair of its own.
+    """
     recipes = list(dict.fromkeys(view.records[entry].recipe for entry in view.entries))
     calibrators = list(dict.fromkeys(view.records[entry].calibrator for entry in view.entries))
+    if len(recipes) > len(PALETTE) or len(calibrators) > len(MARKERS):
+        colours, markers = len(PALETTE), len(MARKERS)
+        return {
+            entry: (PALETTE[number % colours], MARKERS[(number + number // colours) % markers])
+            for number, entry in enumerate(view.entries)
+        }
     return {
         entry: (
-            PALETTE[recipes.index(view.records[entry].recipe) % len(PALETTE)],
-            MARKERS[calibrators.index(view.records[entry].calibrator) % len(MARKERS)],
+            PALETTE[recipes.index(view.records[entry].recipe)],
+            MARKERS[calibrators.index(view.records[entry].calibrator)],
         )
         for entry in view.entries
     }
@@ -194,7 +204,7 @@ def _shown(stat: Stat, noise: bool) -> float:
 def _reduction_text(stat: Stat, value: float, noise: bool) -> str:
     if noise and stat.value is not None:
         return "≈"
-    text = "–" if math.isnan(value) else f"{value:.0f}".replace("-", "−")
+    text = "–" if math.isnan(value) else f"{round(value)}".replace("-", "−")
     return f"({text})" if stat.differs is False else text
 
 

@@ -52,6 +52,7 @@ def page(report: Report) -> str:
             makers=[maker.text for maker in run.makers],
             protocol=report.protocol,
             overall=overall,
+            noted=_noted(overall),
             more=[
                 block.table for block in report.overall_first if block.dataset is None and block.table is not overall
             ],
@@ -79,6 +80,15 @@ def _helped(columns: Sequence[Column], overall: Table | None) -> list[tuple[str,
     """The title and explanation of every column that has one."""
     every = [*(overall.columns if overall else ()), *columns]
     return list({column.title(): column.help for column in every if column.help}.items())
+
+
+def _noted(table: Table | None) -> dict[str, list[str]]:
+    """The notes of a table's cells, each with the labels of the rows that have it."""
+    noted: dict[str, list[str]] = {}
+    for row in table.rows if table else ():
+        for note in dict.fromkeys(note for cell in row.cells for note in cell.notes):
+            noted.setdefault(note, []).append(row.labels[0])
+    return noted
 
 
 def embedded_json(value: Any) -> Markup:
@@ -114,12 +124,13 @@ def _filters(views: Sequence[View]) -> list[dict[str, Any]]:
     main = views[0]
     families = dict.fromkeys(family for record in main.records.values() for family in record.families)
     checkpoints = list(dict.fromkeys(view.checkpoint for view in views if view.checkpoint))
-    return [
+    filters: list[dict[str, Any]] = [
         {"key": "dataset", "label": "Dataset", "options": main.datasets, "any": True},
         {"key": "backbone", "label": "Backbone", "options": main.backbones, "any": True},
         {"key": "family", "label": "Family", "options": list(families), "any": True},
         {"key": "checkpoint", "label": "Checkpoint rule", "options": checkpoints, "any": False},
     ]
+    return [one for one in filters if len(one["options"]) > 1]
 
 
 def _data(report: Report, rows: Sequence[Item], overall: Table | None) -> dict[str, Any]:
