@@ -4,11 +4,16 @@ The front page is the README; a card for every declaration comes from the regist
 files, the estimator study and the quick suite's leaderboard from the results.
 """
 
+import importlib.util
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import yaml
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -18,13 +23,6 @@ from calbench.benchmark.config.suite_file import suite_files
 from calbench.benchmark.report.render.papers import bibliography, citations
 
 ROOT = Path(__file__).parent.parent
-KINDS = {
-    "objective": "Objectives: the training loss",
-    "augmentation": "Augmentations: change a training batch",
-    "head": "Heads: change the logits from the representation, trained with the backbone",
-    "procedure": "Procedures: change how the weights are updated or averaged",
-    "calibrator": "Calibrators: post-hoc, fitted on the calibration split",
-}
 STUDIES = {"<!-- estimators -->": ("estimators", "Bias and spread of the estimators"),
            "<!-- ranking -->": ("ranking", "Rank correlation of each metric's order with the true order")}  # fmt: skip
 PROSE = {"ARCHITECTURE.md": "architecture.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
@@ -33,6 +31,7 @@ MOVED = PROSE | {
     "results/estimators/ranking.md": "estimators.md",
     "docs/adr/README.md": "adr/README.md",
 }
+_FORMULA = re.compile(r"^\$\$(.+?)\$\$$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
 
 
@@ -50,19 +49,54 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages and the results that pages show."""
     pages = {"index.md": front_page(), "bibliography.md": bibliography_page(), "suites.md": suites_page()}
+    reference, gallery = load_script("reference_pages"), load_script("gallery")
+    pages |= {"cli.md": reference.cli_page(), "api.md": reference.api_page(), "gallery.md": gallery.gallery_page()}
+    pages["suite-file.md"] = load_script("suite_file").suite_file_page()
+    pages |= load_script("notebook_pages").notebook_pages()
     pages |= {target: relinked((ROOT / source).read_text("utf-8")) for source, target in PROSE.items()}
     for what, registry in registries().items():
         pages |= {f"{what}/{name}.md": card_page(what, registry[name]) for name in registry}
         pages[f"{what}/index.md"] = index_page(what, registry)
+    methods = load_script("method_pages")
+    registry = registries()["methods"]
+    pages["methods/index.md"] = methods.index_page(registry)
+    for name in registry:
+        pages[f"methods/{name}.md"] += "\n" + methods.study_section(name, registry[name])
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
-    for path in shown_results():
+    for path in dict.fromkeys([*shown_results(), *gallery.figures().values()]):
         files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     return files
 
 
+def load_script(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def formulas() -> dict[str, dict[str, str]]:
+    """The typeset formulas, in LaTeX, by registry and name."""
+    return yaml.safe_load((Path(__file__).parent / "formulas.yaml").read_text("utf-8"))
+
+
+def typeset(markdown: str) -> str:
+    """Formulas between ``$$`` as MathML, which browsers show without a script or the network."""
+
+    def math(match: re.Match[str]) -> str:
+        return f'<div class="formula">{convert(match[1].strip(), display="block")}</div>'
+
+    return _FORMULA.sub(math, markdown)
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the studies of estimators and of rankings where a page asks for them."""
+    """Typeset the formulas, and put the studies of estimators and of rankings where a page asks for them."""
+    markdown = typeset(markdown)
     for place, (name, what) in STUDIES.items():
         study = ROOT / "results" / "estimators" / f"{name}.md"
         figure = f"![{what}](results/estimators/{name}.png)\n\n"
@@ -104,6 +138,9 @@ def relinked(text: str) -> str:
 def card_page(what: str, cls: Any) -> str:
     """The card of one declaration, its paper as a link, and how it is named in a suite or in Python."""
     text, key = card(what, cls), cls.spec.paper
+    if formula := formulas().get(what, {}).get(cls.spec.name):
+        heading, _, rest = text.partition("\n\n")
+        text = f"{heading}\n\n$${formula}$$\n\n{rest}"
     known = citations([key]) if key else {}
     if key in known:
         text = text.replace(f"Paper: {key}.", f"Paper: [{known[key]}](../bibliography.md#{key}).")
@@ -113,17 +150,12 @@ def card_page(what: str, cls: Any) -> str:
 
 
 def index_page(what: str, registry: Any) -> str:
-    """The table of all declarations of one kind; methods by where they act."""
-    lines = [f"# {what.capitalize()}", ""]
-    groups = {kind: [n for n in registry if registry[n].kind == kind] for kind in KINDS} if what == "methods" else {}
-    for kind, names in (groups or {"": list(registry)}).items():
-        lines += [f"## {KINDS[kind]}", ""] if kind else []
-        lines += ["| name | in tables | |", "|---|---|---|"]
-        for name in names:
-            text = summary(registry[name]).replace("|", "\\|")
-            lines.append(f"| [{name}]({name}.md) | {registry[name].spec.label} | {text} |")
-        lines.append("")
-    return "\n".join(lines)
+    """The table of all declarations of one kind."""
+    lines = [f"# {what.capitalize()}", "", "| name | in tables | |", "|---|---|---|"]
+    for name in registry:
+        text = summary(registry[name]).replace("|", "\\|")
+        lines.append(f"| [{name}]({name}.md) | {registry[name].spec.label} | {text} |")
+    return "\n".join([*lines, ""])
 
 
 def suites_page() -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import json
 import logging
 import re
 import shlex
@@ -12,11 +13,14 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import pytest
 import typer
 import yaml
+from pydantic import TypeAdapter
 
 from calbench.benchmark.cli import main as cli
 from calbench.benchmark.cli.catalogue import card, registries
@@ -27,6 +31,7 @@ from calbench.benchmark.report.render.papers import bibliography, plain
 
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -189,6 +194,7 @@ def test_links_between_the_pages_lead_to_files():
 
 
 def test_the_documentation_builds_with_a_page_for_every_declaration(tmp_path, workspace):
+    pytest.importorskip("latex2mathml", reason="the extra docs is not installed: no latex2mathml")
     pytest.importorskip("material", reason="the extra docs is not installed: no mkdocs-material")
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
@@ -196,6 +202,8 @@ def test_the_documentation_builds_with_a_page_for_every_declaration(tmp_path, wo
     logging.getLogger("mkdocs").setLevel(logging.WARNING)
     site = tmp_path / "site"
     build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(site)))  # strict: a warning aborts
+    index = json.loads((site / "search" / "search_index.json").read_text("utf-8"))
+    assert any("weight_decay" in one["text"] for one in index["docs"] if one["location"].startswith("suite-file/"))
     for what, registry in registries().items():
         index = (site / what / "index.html").read_text("utf-8")
         for name in registry:
@@ -203,6 +211,92 @@ def test_the_documentation_builds_with_a_page_for_every_declaration(tmp_path, wo
             assert name in page
             assert f'href="{name}/"' in index
             assert "Paper: " not in page or "/bibliography/#" in page, f"{name}: its paper is not a link"
+
+
+def test_every_formula_is_of_something_registered_and_becomes_mathml(workspace):
+    pytest.importorskip("latex2mathml", reason="the extra docs is not installed: no latex2mathml")
+    hooks = load_script("hooks")
+    for what, formulas in hooks.formulas().items():
+        for name, formula in formulas.items():
+            assert name in registries()[what], name
+            page = hooks.typeset(f"words\n\n$${formula}$$\n\nwords")
+            assert "<math" in page
+            assert "$$" not in page
+            assert "\\" not in page, f"{name}: a command of LaTeX is left"
+    assert hooks.typeset("costs $$5") == "costs $$5"
+
+
+def test_the_gallery_has_a_committed_figure_of_each_kind_and_no_copies():
+    gallery = load_script("gallery")
+    figures = gallery.figures()
+    assert {"reliability", "reductions", "ece-accuracy", "ece-intervals", "temperatures"} <= figures.keys()
+    for kind, path in figures.items():
+        assert path.is_file()
+        assert path.name.startswith(kind)
+        assert path.relative_to(ROOT / "results")
+    assert figures["shift"].stem.startswith("shift-")
+    assert "boxes" not in figures["shift"].stem
+    assert not list((ROOT / "docs").rglob("*.png")), "figures stay where the results are"
+
+
+def test_pages_of_methods_quote_the_committed_results():
+    pages = load_script("method_pages")
+    committed = pd.read_csv(ROOT / "results" / "real-predictions" / "leaderboard.csv")
+    row = committed[committed.entry == "vector-scaling"].iloc[0]
+    section = pages.study_section("vector-scaling", registries()["methods"]["vector-scaling"])
+    assert f"{row.nll_improvement:+.3f}" in section
+    assert f"{row.dataset} / {row.backbone}" in section
+    index = pages.index_page(registries()["methods"])
+    for name in registries()["methods"]:
+        assert f"[{name}]({name}.md)" in index, name
+        assert "## When to take it" in pages.study_section(name, registries()["methods"][name])
+    assert pages.group_of(registries()["methods"]["temperature-scaling"]) == "scaling"
+    assert 0.5 < pages.training_times()["mixup"][0] < 3
+
+
+def test_the_reference_pages_have_every_command_and_public_name():
+    script = load_script("reference_pages")
+    cli_text, api = script.cli_page(), script.api_page()
+    for command in ("run", "cache verify", "calibrate", "export", "compare", "list"):
+        assert f"## calbench {command}\n" in cli_text
+    assert "`--results-dir`" in cli_text
+    import calbench as cb
+
+    for name in cb._PUBLIC:
+        assert f"### cb.{name}\n" in api
+    for name in ("Representation", "Outputs", "HeadModule"):
+        assert f".{name}\n" in api
+    assert "- `patch_tokens`: the patch tokens after the final norm" in api
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run_and_have_outputs(path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient", reason="the extra test is not installed: no nbclient")
+    pytest.importorskip("ipykernel", reason="the extra test is not installed: no ipykernel")
+    import nbformat
+
+    stored = nbformat.read(path, as_version=4)
+    assert all(cell.outputs or cell.source.startswith("import") for cell in stored.cells if cell.cell_type == "code")
+    nbclient.NotebookClient(
+        stored, timeout=600, kernel_name="python3", resources={"metadata": {"path": ROOT}}
+    ).execute()
+
+
+def test_the_suite_file_page_has_every_field_with_a_sentence_and_an_example_that_its_model_takes():
+    script = load_script("suite_file")
+    page = script.suite_file_page()
+    for title, model in script.SECTIONS.items():
+        texts = script.field_texts(model)
+        assert texts.keys() == model.model_fields.keys(), title
+        for name, info in model.model_fields.items():
+            assert f"**`{info.alias or name}`**" in page
+            assert texts[name].text, f"{title}.{name}"
+            assert texts[name].example, f"{title}.{name} has no example"
+            kind = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+            TypeAdapter(kind).validate_python(yaml.safe_load(texts[name].example))
+    assert "**`lr`** · float > 0 · default `0.001`" in page
+    assert "Example: `training: {lr: 0.1}`" in page
 
 
 def test_every_paper_is_in_the_bibliography_once_and_with_what_a_reference_needs():
