@@ -119,6 +119,8 @@ def fitted_chain(names):
 
 
 EXPORTED = [("temperature-scaling",), *CHAINS]
+ROUNDING = {"density-aware": 1e-5, "procal": 1e-3}
+"""Without export, their distances are differences of large squares where there are many rows."""
 SLOWLY = [pytest.param((name,), marks=pytest.mark.slow) for name in NAMES if (name,) not in EXPORTED]
 
 
@@ -131,7 +133,7 @@ def test_the_exported_torch_module_gives_the_same(tmp_path, names, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         module = torch.export.load(tmp_path / "calibrator.pt2", extra_files=extra).module()
-    torch.testing.assert_close(module(**inputs), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(module(**inputs), expected, atol=ROUNDING.get(names[0], 1e-6), rtol=0)
     assert module(**{key: value[:1] for key, value in inputs.items()}).shape == (1, 4)
     record = json.loads(extra["calbench.json"])
     assert [one["name"] for one in json.loads(record["calibrators"])] == list(names)
