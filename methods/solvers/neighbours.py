@@ -32,7 +32,7 @@ def mean_distances(points: Tensor, reference: Tensor, neighbours: int, *, itself
     if count == 0 or (itself is not None and len(reference) == 1):
         return points.new_zeros(len(points))
     parts = split_rows(BLOCK_ELEMENTS // len(reference), points)
-    # By a matrix product where there are many rows, which is fast and rounds more; an export must fit any number of rows.
+    # By a matrix product where there are many rows, which is fast and rounds more; an export works for any number.
     mode = "donot_use_mm_for_euclid_dist" if tracing() else "use_mm_for_euclid_dist_if_necessary"
     distances = (torch.cdist(part, reference, compute_mode=mode) for (part,) in parts)
     nearest = torch.cat([part.topk(count, dim=1, largest=False).values for part in distances])
