@@ -127,15 +127,14 @@ def _free_rows(example: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _write_torch(module: nn.Module, example: dict[str, Tensor], record: dict[str, str], path: Path) -> None:
-    program = torch.export.export(module, (), kwargs=example, dynamic_shapes=_free_rows(example), strict=False)
+    program = torch.export.export(module, tuple(example.values()), dynamic_shapes=_free_rows(example), strict=False)
     torch.export.save(program, path, extra_files={RECORD_NAME: json.dumps(record)})
 
 
 def _write_onnx(module: nn.Module, example: dict[str, Tensor], record: dict[str, str], path: Path) -> None:
     program: Any = torch.onnx.export(
         module,
-        (),
-        kwargs=example,
+        tuple(example.values()),
         input_names=list(example),
         output_names=["probabilities"],
         dynamic_shapes=_free_rows(example),

@@ -23,6 +23,9 @@ from calbench.methods.solvers.nll import in_blocks, tracing
 FLOOR = torch.finfo(torch.float32).eps
 """The smallest probability before renormalisation: no sample costs more than 16 nats. scikit-learn's log loss, too."""
 
+LEAST = torch.finfo(torch.float32).tiny
+"""The smallest probability before the curves: libraries divide by differences of smaller ones."""
+
 Curve = tuple[np.ndarray, np.ndarray]
 FitCurve = Callable[[np.ndarray, np.ndarray], Curve]
 
@@ -46,7 +49,7 @@ class OneVsRest(Calibrator):
 
     def fit_curves(self, logits: Tensor, labels: Tensor, fit_curve: FitCurve) -> Self:
         """Fit the curve of every class by `fit_curve`."""
-        probabilities = logits.double().softmax(dim=1)  # exact to many digits: an exported curve meets its knots again
+        probabilities = _probabilities(logits)
         curves = []
         for k in range(logits.shape[1]):
             hits = (labels == k).cpu().numpy()
@@ -70,10 +73,15 @@ class OneVsRest(Calibrator):
         """The curve of one class, knots and values, from probabilities (N,) float64 and whether each was it (N,)."""
 
     def _map(self, logits: Tensor) -> Tensor:
-        probabilities = logits.double().softmax(dim=1).T.contiguous()
+        probabilities = _probabilities(logits).T.contiguous()
         knots, values = self.knots_.to(logits.device), self.values_.to(logits.device)
         mapped = (_pieces if self.linear else _steps)(knots, values, probabilities).T
         return renormalised_log(mapped).to(logits.dtype)
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """The probabilities (N, K) in float64, so exact that an exported curve meets its knots again; none below `LEAST`."""
+    return logits.double().softmax(dim=1).clamp_min(LEAST)
 
 
 def _quiet(fit_curve: FitCurve, probabilities: np.ndarray, hits: np.ndarray) -> Curve:

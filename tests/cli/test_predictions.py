@@ -133,8 +133,8 @@ def test_the_exported_torch_module_gives_the_same(tmp_path, names, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         module = torch.export.load(tmp_path / "calibrator.pt2", extra_files=extra).module()
-    torch.testing.assert_close(module(**inputs), expected, atol=ROUNDING.get(names[0], 1e-6), rtol=0)
-    assert module(**{key: value[:1] for key, value in inputs.items()}).shape == (1, 4)
+    torch.testing.assert_close(module(*inputs.values()), expected, atol=ROUNDING.get(names[0], 1e-6), rtol=0)
+    assert module(*(value[:1] for value in inputs.values())).shape == (1, 4)
     record = json.loads(extra["calbench.json"])
     assert [one["name"] for one in json.loads(record["calibrators"])] == list(names)
     assert json.loads(record["classes"]) == [0, 1, 2, 3]
