@@ -80,7 +80,7 @@ class OneVsRest(Calibrator):
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    """The probabilities (N, K) in float64, so exact that an exported curve meets its knots again; none below `LEAST`."""
+    """Probabilities (N, K) in float64, so exact that an exported curve meets its knots again; none below `LEAST`."""
     return logits.double().softmax(dim=1).clamp_min(LEAST)
 
 
