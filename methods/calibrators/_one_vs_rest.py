@@ -23,9 +23,6 @@ from calbench.methods.solvers.nll import in_blocks, tracing
 FLOOR = torch.finfo(torch.float32).eps
 """The smallest probability before renormalisation: no sample costs more than 16 nats. scikit-learn's log loss, too."""
 
-LEAST = torch.finfo(torch.float32).tiny
-"""The smallest probability before the curves: libraries divide by differences of smaller ones."""
-
 Curve = tuple[np.ndarray, np.ndarray]
 FitCurve = Callable[[np.ndarray, np.ndarray], Curve]
 
@@ -80,8 +77,8 @@ class OneVsRest(Calibrator):
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    """Probabilities (N, K) in float64, so exact that an exported curve meets its knots again; none below `LEAST`."""
-    return logits.double().softmax(dim=1).clamp_min(LEAST)
+    """Probabilities (N, K) in float64, computed so and rounded to float32, so that an export meets the same knots."""
+    return logits.double().softmax(dim=1).float().double()
 
 
 def _quiet(fit_curve: FitCurve, probabilities: np.ndarray, hits: np.ndarray) -> Curve:
