@@ -91,6 +91,8 @@ def show_curves(
     console = wide_console()
     console.print(f"\nNLL of the test split against calibration samples, mean of {draws} random sets (95 % of them):")
     console.print(_pivot(table).to_string(), markup=False, highlight=False)
+    for row in table[(table["draws"] == 0) & (table["metric"] == "nll")].itertuples():
+        console.print(f"failed: {row.entry}, {row.size} samples: {row.reason}", markup=False, highlight=False)
     if output is not None:
         write_curves(table, output)
 
@@ -107,18 +109,32 @@ def _pivot(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def write_curves(table: "pd.DataFrame", folder: Path) -> list[str]:
-    """Write ``sizes.csv``, and a figure of the NLL for each set of predictions; returns the names."""
+    """Write ``sizes.csv``, and for each set of predictions a table and a figure of the NLL; returns the names."""
     from calbench.benchmark.report.figures.size_curves import draw_sizes
 
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "sizes.csv", index=False)
-    names = ["sizes.csv"]
+    text = [f"{markdown(part, name)}\n" for name, part in _parts(table)]
+    (folder / "sizes.md").write_text("\n".join(text), "utf-8")
+    names = ["sizes.csv", "sizes.md"]
     for name, part in _parts(table):
         for ending in ("png", "pdf"):
             file = f"sizes{f'-{name}' if name else ''}.{ending}"
             draw_sizes(part, "nll", name).savefig(folder / file, dpi=300, metadata={})
             names.append(file)
     return names
+
+
+def markdown(table: "pd.DataFrame", title: str) -> str:
+    """The NLL against the number of calibration samples in Markdown, with the reasons of what failed below."""
+    lines = [f"## {title}", ""] if title else []
+    lines += [
+        "NLL of the test split by the number of calibration samples: the mean over random calibration sets (95 % of "
+        "them).", "", _pivot(table).to_markdown(disable_numparse=True),
+    ]  # fmt: skip
+    failed = table[(table["draws"] == 0) & (table["metric"] == "nll")]
+    reasons = [f"- {row.entry}, {row.size} samples: failed: {row.reason}" for row in failed.itertuples()]
+    return "\n".join([*lines, *([""] if reasons else []), *reasons])
 
 
 def _parts(table: "pd.DataFrame") -> "Iterator[tuple[str, pd.DataFrame]]":

@@ -1,12 +1,15 @@
 """Calibration-set-size curves: subsets, means over draws, and what they show on data of known truth."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from calbench.benchmark.cli.main import main
+from calbench.benchmark.cli.sizes import markdown
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
-from calbench.benchmark.evaluation.sizes import size_curves
+from calbench.benchmark.evaluation.sizes import COLUMNS, size_curves
 from calbench.benchmark.metrics import evaluate
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.methods import registry
@@ -78,3 +81,34 @@ def test_a_size_that_fails_has_its_reason(predictions):
 def test_sizes_outside_the_calibration_split_are_refused(predictions, size):
     with pytest.raises(InputError, match=f"size {size}: expected 1 to 3000"):
         size_curves(predictions, {"uncalibrated": ()}, [size])
+
+
+SUITE = """
+predictions:
+  - {path: preds.npz, split: 0.5, dataset: d, backbone: b}
+baseline: cross-entropy
+entries: [cross-entropy, temperature-scaling]
+seeds: 1
+protocol: {name: clean, bootstrap: 0}
+"""
+
+
+def test_the_sizes_of_a_suite_are_a_table_and_a_figure(predictions, tmp_path, monkeypatch, capsys):
+    part = predictions["last", "test"]
+    np.savez(tmp_path / "preds.npz", logits=part.logits.numpy(), labels=part.labels.numpy())
+    (tmp_path / "mine.yaml").write_text(SUITE)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "mine.yaml", "--results-dir", "runs", "--jobs", "1"]) == 0, capsys.readouterr().err
+    assert main(["sizes", "mine.yaml", "--sizes", "100,500", "--draws", "3", "--results-dir", "runs"]) == 0
+    folder = tmp_path / "runs" / "mine-sizes"
+    table = (folder / "sizes.md").read_text()
+    assert "temperature-scaling" in table
+    assert all(column in table for column in ("100", "500"))
+    assert (folder / "sizes-d-b.png").stat().st_size > 1000
+
+
+def test_what_failed_is_in_the_table_with_its_reason():
+    rows = [["ts", 100, "nll", 2, 0.5, 0.4, 0.6, ""], ["ms", 100, "nll", 0, np.nan, np.nan, np.nan, "too few rows"]]
+    shown = markdown(pd.DataFrame(rows, columns=COLUMNS), "")
+    assert "0.5000 (0.4000 to 0.6000)" in shown
+    assert "- ms, 100 samples: failed: too few rows" in shown
