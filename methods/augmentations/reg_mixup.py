@@ -18,8 +18,9 @@ class RegMixup(Augmentation):
 
     A batch of N samples becomes one of 2 N, the unchanged ones first, whose losses are added (the weight of the second
     term is 1). Large alpha make lambda near 1/2: the mixed samples are far from the data, and ask for low confidence
-    there. Each epoch costs twice the time. The halves pass the network one after the other unless ``micro_batch`` is
-    set, so that batch norm has statistics of each; the authors' code passes both at once.
+    there. The authors' code takes the mean over all 2 N, half of this loss. Each epoch costs twice the time. The halves
+    pass the network one after the other unless ``micro_batch`` is set, so that batch norm has statistics of each; the
+    authors' code passes both at once.
 
     Pinto et al. 2022, arXiv 2206.14502; alpha 20 for CIFAR, 10 for ImageNet there.
     """

@@ -107,7 +107,8 @@ class ConditionalAutoencoder(nn.Module):
     def _temperatures(self, point: Tensor) -> Tensor:
         classes = _gaussian(self.prior.weight)
         densities = Normal(classes.mean, classes.stddev).log_prob(point[:, None, :]).sum(dim=2)
-        return functional.softplus(self.head(densities)).squeeze(1).clamp_min(LEAST)
+        # Per dimension, so that the network's inputs are of the order 1 whatever `latent`.
+        return functional.softplus(self.head(densities / point.shape[1])).squeeze(1).clamp_min(LEAST)
 
 
 def _gaussian(parameters: Tensor) -> Normal:

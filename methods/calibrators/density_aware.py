@@ -24,7 +24,8 @@ class DensityAware(FeatureCalibrator):
     out-of-distribution inputs. The paper measures the distance to the training features in every layer; predictions
     carry the pooled features of the calibration split, so s is the distance to the ``neighbours`` nearest of those (of
     10,000 of them at most), without the sample itself in the fit, divided by its mean over the calibration split. T0 is
-    the optimal single temperature, from which the fit of w by the NLL starts.
+    the optimal single temperature, from which the fit of w by the NLL starts. The authors' code divides features by
+    their length and takes the squared distance to the 50th to 200th neighbour.
 
     Tomani, Waseda, Shen and Cremers 2023, arXiv 2302.05118 (with one layer).
     """

@@ -1,11 +1,14 @@
 """Group calibration: temperatures of groups that are learned from the features."""
 
+import math
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from calbench.methods.base import register
 from calbench.methods.calibrators._features import FeatureCalibrator
@@ -20,21 +23,25 @@ from calbench.methods.solvers.temperature_table import REACH, TemperatureTable
 @register("group-calibration", label="GC+TS", paper="yang2023beyond")
 @dataclass
 class GroupCalibration(FeatureCalibrator):
-    """1/U sum_u sum_g pi_ug(f) softmax(z / T_ug), pi_u = softmax(W_u f + b_u) groups of the features f.
+    """1/U sum_u softmax(z / T_ug), g = argmax_g (W_u f + b_u)_g the group of the features f in partition u.
 
-    Each of the U = ``partitions`` partitions has ``groups`` groups; W_u and T_u minimise the NLL plus ``decay`` times
-    the mean of W_u^2, each partition from another random start (all in one run of L-BFGS), and the probabilities of the
-    partitions are averaged. Features are centred and scaled; T is in units of the optimal single temperature, from
-    which it starts. The paper fits the temperatures again to hard groups afterwards; here, as in the released code,
-    groups stay soft.
+    Each of the U = ``partitions`` partitions has ``groups`` groups. They are found with soft groups: W_u and T_u
+    minimise the NLL of sum_g softmax(W_u f + b_u)_g softmax(z / T_ug) plus ``decay`` times the mean of W_u^2, each
+    partition from another random start (all in one run of L-BFGS). Then every sample belongs to its largest group, in
+    each of which T is fitted again (``hard``; a group without samples keeps the single temperature), and the
+    probabilities of the partitions are averaged. With ``hard=false`` groups stay soft. Features are centred and scaled;
+    T starts at the optimal single temperature.
 
-    Yang, Zhan and Gan 2023, arXiv 2306.04985 (20 partitions of 2 groups, decay 0.1).
+    Yang, Zhan and Gan 2023, arXiv 2306.04985 (20 partitions of 2 groups, decay 0.1). The authors' code finds the groups
+    on one split and fits their temperatures on another, by temperature scaling or another calibrator, and its W_u has
+    no b_u; here both are fitted on the calibration split.
     """
 
     partitions: Annotated[int, Field(ge=1)] = 20
     groups: Annotated[int, Field(ge=1)] = 2
     decay: Annotated[float, Field(ge=0)] = 0.1
     steps: Annotated[int, Field(ge=1)] = 100
+    hard: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
 
     keeps_accuracy = True
@@ -61,7 +68,22 @@ class GroupCalibration(FeatureCalibrator):
         point = minimise_rows(loss, start, inputs, penalty=penalty, steps=self.steps)
         self.temperatures_ = (base * point[:count].clamp(-REACH, REACH).exp()).view(shape[:2]).to(logits.dtype)
         self.weight_ = point[count:].view(shape).to(logits.dtype)
+        if self.hard:
+            self.temperatures_ = self._refitted(logits, labels, inputs.to(logits.dtype), base)
         return self
+
+    def _refitted(self, logits: Tensor, labels: Tensor, inputs: Tensor, base: float) -> Tensor:
+        """The optimal temperature of every group of every partition (U, G)."""
+        values = torch.full((self.partitions, self.groups), base, dtype=logits.dtype, device=logits.device)
+        for u, weight in enumerate(self.weight_):
+            group = (inputs @ weight.T).argmax(dim=1)
+            for g in range(self.groups):
+                rows = group == g
+                if rows.any():
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # a group may be predicted without an error
+                        values[u, g] = optimal_temperature(logits[rows], labels[rows])
+        return values.clamp(base * math.exp(-REACH), base * math.exp(REACH))
 
     def transform(self, logits: Any, features: Any = None) -> Any:
         """Log-probabilities of the averaged mixtures (N, K), from the features (N, D) of the same samples."""
@@ -72,7 +94,8 @@ class GroupCalibration(FeatureCalibrator):
     def _mix(self, logits: Tensor, inputs: Tensor) -> Tensor:
         total = torch.zeros_like(logits)
         for weight, temperatures in zip(self.weight_.to(logits), self.temperatures_.to(logits), strict=True):
-            shares = (inputs @ weight.T).softmax(dim=1)
+            scores = inputs @ weight.T
+            shares = one_hot(scores.argmax(dim=1), self.groups).to(logits) if self.hard else scores.softmax(dim=1)
             for share, temperature in zip(shares.unbind(dim=1), temperatures, strict=True):
                 total = total + share[:, None] * (logits / temperature).softmax(dim=1)
         floored = (total / len(self.weight_)).clamp_min(torch.finfo(logits.dtype).tiny)

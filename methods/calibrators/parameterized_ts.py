@@ -29,6 +29,7 @@ class ParameterizedTS(NetworkCalibrator):
     layers: Annotated[int, Field(ge=1)] = 2
     top: Annotated[int, Field(ge=2)] = 10
     learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    tune_grid = (("top", (2, 5, 10, 20)),)
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``network_`` on calibration logits (N, K) and labels (N,)."""

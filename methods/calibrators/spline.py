@@ -19,8 +19,10 @@ class Spline(TopLabel):
 
     Samples are sorted by their confidence, t(q) is the share of calibration samples with a confidence up to q. The
     spline has ``knots`` equidistant knots in t and is fitted by least squares; its derivative is the accuracy at the
-    quantile t, interpolated between the calibration confidences and clipped to 0..1. The released code calibrates the
-    confidence only and gives no class probabilities; here the other classes keep their proportions.
+    quantile t, interpolated between the calibration confidences and clipped to 0..1. The released code fits the spline
+    to h_i less the cumulated confidence and adds the confidence to its derivative, so that few knots follow a steep
+    curve; it calibrates the confidence only and gives no class probabilities. Here the other classes keep their
+    proportions.
 
     Gupta et al. 2021, arXiv 2006.12800 (six knots).
     """

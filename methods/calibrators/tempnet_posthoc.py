@@ -34,6 +34,7 @@ class TempNetPosthoc(NetworkCalibrator):
     tau_max: Annotated[float, Field(gt=1)] = 5.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    tune_grid = (("tau_max", (2.0, 3.0, 5.0, 10.0)),)
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``network_`` on calibration logits (N, K) and labels (N,), from ``scale_`` on."""

@@ -23,6 +23,7 @@ class DualFocalCalAttn(Objective):
 
     needs = frozenset({"hard-labels"})
     gamma: Annotated[float, Field(ge=0)] = 2.0
+    tune_grid = (("gamma", (1.0, 2.0, 3.0, 5.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K), labels (N,)."""

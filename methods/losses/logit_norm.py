@@ -22,6 +22,7 @@ class LogitNorm(Objective):
     """
 
     temperature: Annotated[float, Field(gt=0)] = 0.04
+    tune_grid = (("temperature", (0.01, 0.02, 0.04, 0.1)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The mean loss of a batch: logits (N, K); targets (N,) or (N, K)."""

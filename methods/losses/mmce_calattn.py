@@ -23,6 +23,7 @@ class MmceCalAttn(Objective):
 
     needs = frozenset({"hard-labels", "whole-batch"})
     weight: Annotated[float, Field(ge=0)] = 0.1
+    tune_grid = (("weight", (0.03, 0.1, 1.0, 2.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss of a batch: logits (N, K), labels (N,)."""

@@ -29,6 +29,7 @@ class MmceCode(Objective):
 
     needs = frozenset({"hard-labels", "whole-batch"})
     weight: Annotated[float, Field(ge=0)] = 2.0
+    tune_grid = (("weight", (1.0, 2.0, 4.0, 8.0)),)
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """The loss of a batch: logits (N, K), labels (N,)."""

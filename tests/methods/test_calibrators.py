@@ -1,3 +1,5 @@
+import importlib
+import sys
 import warnings
 
 import numpy as np
@@ -12,12 +14,14 @@ from calbench.benchmark.core.registry import option_defaults
 from calbench.methods import registry
 
 NAMES = [name for name in registry if registry[name].kind == "calibrator"]
-NEEDS_PACKAGE = {"structured-vector-scaling", "structured-matrix-scaling"}
+NEEDS_PACKAGE = {"structured-vector-scaling": "probmetrics.calibrators.logistic",
+                 "structured-matrix-scaling": "probmetrics.calibrators.logistic",
+                 "catboost": "catboost", "lightgbm": "lightgbm", "xgboost": "xgboost"}  # fmt: skip
 
 
-def has_package():
+def has_package(name="structured-vector-scaling"):
     try:
-        from probmetrics.calibrators import logistic  # noqa: F401
+        importlib.import_module(NEEDS_PACKAGE[name])
     except ImportError:
         return False
     return True
@@ -25,8 +29,8 @@ def has_package():
 
 @pytest.fixture(params=NAMES)
 def name(request):
-    if request.param in NEEDS_PACKAGE and not has_package():
-        pytest.skip("probmetrics (with numba) is not installed")
+    if request.param in NEEDS_PACKAGE and not has_package(request.param):
+        pytest.skip(f"{NEEDS_PACKAGE[request.param]} is not installed")
     return request.param
 
 
@@ -269,9 +273,10 @@ def test_missing_features_are_asked_for():
         registry.create("calattn-frozen").fit(logits, labels, features=torch.ones(49, 3))
 
 
-@pytest.mark.skipif(has_package(), reason="probmetrics is installed")
 @pytest.mark.parametrize("name", sorted(NEEDS_PACKAGE))
-def test_a_missing_package_is_named(name):
+def test_a_missing_package_is_named(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, NEEDS_PACKAGE[name], None)
+    monkeypatch.setitem(sys.modules, NEEDS_PACKAGE[name].partition(".")[0], None)
     logits, labels, _ = planted(50, 3)
-    with pytest.raises(InputError, match="needs the extra 'probmetrics'"):
+    with pytest.raises(InputError, match="needs the extra '(probmetrics|trees)'"):
         registry.create(name).fit(logits, labels)

@@ -134,7 +134,7 @@ def test_the_temperature_table_is_exact_to_six_digits():
 def test_group_calibration_finds_the_group_that_is_overconfident():
     logits, labels, features = planted(1500)
     test, test_labels, test_features = planted(1500, seed=1)
-    fitted = registry.create("group-calibration").fit(logits, labels, features=features)
+    fitted = registry.create("group-calibration", hard=False).fit(logits, labels, features=features)
     single = registry.create("temperature-scaling").fit(logits, labels)
     ours = fitted.transform(test, features=test_features)
     assert nll(ours.numpy(), test_labels.numpy()) < nll(single.transform(test).numpy(), test_labels.numpy()) - 0.02
@@ -147,6 +147,18 @@ def test_group_calibration_finds_the_group_that_is_overconfident():
         parts = [share[:, None] * (logits / t).softmax(1) for share, t in zip(shares.T, temperatures, strict=True)]
         mixture = mixture + sum(parts) / 20
     torch.testing.assert_close(fitted.predict_proba(logits, features=features), mixture, rtol=1e-6, atol=1e-9)
+    refitted = registry.create("group-calibration").fit(logits, labels, features=features)
+    total = 0
+    for weight in refitted.weight_:  # the same groups, each with the temperature that fits it best
+        group, mapped = (unit @ weight.T).argmax(1), torch.empty_like(logits)
+        for g in group.unique():
+            rows = group == g
+            mapped[rows] = (
+                registry.create("temperature-scaling").fit(logits[rows], labels[rows]).transform(logits[rows])
+            )
+        total = total + mapped.softmax(1) / 20
+    torch.testing.assert_close(refitted.weight_, fitted.weight_)
+    torch.testing.assert_close(refitted.predict_proba(logits, features=features), total, rtol=1e-6, atol=1e-9)
 
 
 def test_the_soft_ece_of_smart_is_its_formula():
