@@ -40,7 +40,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for what, registry in registries().items():
         pages = [{name: f"{what}/{name}.md"} for name in registry]
         config.nav.append({what.capitalize(): [f"{what}/index.md", *pages]})
-    tables = [path.relative_to(ROOT).as_posix() for path in shown_results() if path.suffix == ".md"]
+    shown = dict.fromkeys(shown_results())
+    tables = [path.relative_to(ROOT).as_posix() for path in shown if path.suffix == ".md"]
     config.nav.append({"Results": [{_nav_title(path): path} for path in tables]})
     config.nav.append({"About": ["cite.md", "bibliography.md", *PROSE.values()]})
     return config
@@ -106,10 +107,19 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def shown_results() -> Iterable[Path]:
-    """The committed results that pages link to or show."""
+    """The committed results that pages link to or show, and what the pages of results link to in turn."""
     for pattern in ("*/README.md", "*/leaderboard.md", "quick/figures/*.png", "*/sizes-*.png", "estimators/*.png"):
         found = (ROOT / "results").glob(pattern)
-        yield from sorted(path for path in found if not path.parent.name.endswith("-smoke"))
+        for path in sorted(path for path in found if not path.parent.name.endswith("-smoke")):
+            yield path
+            if path.name == "README.md":
+                yield from _linked(path)
+
+
+def _linked(page: Path) -> Iterable[Path]:
+    """The files next to a page of results, or below, that it links to."""
+    targets = [(page.parent / target).resolve() for _, _, target in _LINK.findall(page.read_text("utf-8"))]
+    yield from (target for target in targets if target.is_file() and target.is_relative_to(page.parent.resolve()))
 
 
 def _nav_title(path: str) -> str:

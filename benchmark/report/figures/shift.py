@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -120,12 +121,10 @@ def shift_boxes(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     found = table["split"].astype(str).str.extract(_ONE)
     table = table.assign(corruption=found["corruption"], severity=found["severity"]).dropna(subset=["severity"])
     shown = _shown(drawing)
-    for (dataset, backbone), part in table[table["entry"].isin(shown)].groupby(["dataset", "backbone"], sort=False):
+    for key, part in table[table["entry"].isin(shown)].groupby(["dataset", "backbone"], sort=False):
+        names = [str(name) for name in cast("tuple[str, str]", key)]
         if part.groupby("severity")["corruption"].nunique().max() >= 2:
-            yield (
-                f"{dataset} / {backbone}",
-                _boxes(drawing, part, shown, f"{view.short(dataset)} / {view.short(backbone)}"),
-            )
+            yield " / ".join(names), _boxes(drawing, part, shown, " / ".join(map(view.short, names)))
 
 
 def _boxes(drawing: Drawing, part: pd.DataFrame, shown: list[str], title: str) -> Figure:
