@@ -118,8 +118,8 @@ def shown_results() -> Iterable[Path]:
 
 def _linked(page: Path) -> Iterable[Path]:
     """The files next to a page of results, or below, that it links to."""
-    targets = [(page.parent / target).resolve() for _, _, target in _LINK.findall(page.read_text("utf-8"))]
-    yield from (target for target in targets if target.is_file() and target.is_relative_to(page.parent.resolve()))
+    targets = [target for _, _, target in _LINK.findall(page.read_text("utf-8")) if ".." not in target]
+    yield from (page.parent / target for target in targets if (page.parent / target).is_file())
 
 
 def _nav_title(path: str) -> str:
