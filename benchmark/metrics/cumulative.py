@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import norm
 from typing_extensions import override
 
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, register
 from calbench.benchmark.metrics.binned import Bins, top_label_gaps
 from calbench.benchmark.metrics.gaps import Gaps
-from calbench.benchmark.metrics.intervals import supremum_quantile
+from calbench.benchmark.metrics.intervals import folded_normal, supremum_quantile
 from calbench.benchmark.metrics.sample import PointView, Sample, View
 
 
@@ -62,19 +61,12 @@ class DebiasedECE(Metric):
         confidence = np.clip(view.segments(index, self.bins, view.sample.confidence) / counts, 0, 1)
         accuracy = np.where(counts < 2, confidence, accuracy)
         spread = np.sqrt(accuracy * (1 - accuracy) / counts)
-        debiased = 2 * gaps - folded_normal_mean(gaps, spread)
+        debiased = 2 * gaps - folded_normal(gaps, spread)[0]
         return 100 * np.maximum((debiased * counts).sum(axis=1) / len(view), 0)
 
     @override
     def gaps(self, sample: Sample) -> Gaps:
         return top_label_gaps(sample, self.bins)
-
-
-def folded_normal_mean(mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """E|X| of a normal X."""
-    ratio = mean / np.where(spread > 0, spread, 1)
-    folded = 2 * spread * norm.pdf(ratio) + mean * (2 * norm.cdf(ratio) - 1)
-    return np.where(spread > 0, folded, np.abs(mean))
 
 
 @register("ece-sweep", label="ECE (sweep)", paper="roelofs2022mitigating")

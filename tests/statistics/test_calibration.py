@@ -6,10 +6,10 @@ from scipy.stats import binom, foldnorm, gamma, norm
 
 from calbench.benchmark.metrics import Metric, registry
 from calbench.benchmark.metrics.gaps import Gaps, binned_gaps
-from calbench.benchmark.metrics.intervals import supremum_quantile
+from calbench.benchmark.metrics.intervals import folded_normal, supremum_quantile
 from calbench.benchmark.statistics import calibration_interval, evaluate
 from calbench.benchmark.statistics.calibrated import calibration_test
-from calbench.benchmark.statistics.calibration import folded_normal, inverse_of_mean
+from calbench.benchmark.statistics.calibration import inverse_of_mean
 from calbench.benchmark.statistics.contrast import Side, correlations, difference, holm, mean_of, ratio_interval
 
 
