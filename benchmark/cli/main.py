@@ -88,7 +88,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         name = f": {Path(str(error.filename)).name}" if error.filename else ""
         console.print(f"calbench: {reason}{name}", style="red", markup=False, soft_wrap=True)
         return 2
-    except Exception:
+    except Exception as error:
+        if _lacks_memory(error):
+            console.print("calbench: not enough memory for this process", style="red", soft_wrap=True)
+            return 2
         if stopping.requested() is None:
             raise
         status = INTERRUPTED  # a library that is interrupted while it is imported may raise anything
@@ -96,3 +99,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         console.print("interrupted: what was finished stays, and the same command goes on from there")
         return 128 + (stopping.requested() or signal.SIGINT)
     return status
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory was refused, or a library could not be loaded for the lack of it."""
+    return isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map" in str(error))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from calbench.benchmark.core._pickled import ALLOWED, Array, Function, Type
 from calbench.benchmark.core._pickled_tensors import ALLOWED_OF_TORCH, Storage, StorageType
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.limits import limit
 
 MAX_DEPTH = 32
 """Levels of lists, tuples and dicts inside each other."""
@@ -49,7 +50,7 @@ class _ArraysOnly(pickle._Unpickler):
     def __init__(self, data: bytes, storages: Storages | None = None, size: int = 0) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")
         self.storages = storages
-        self.budget = MAX_GROWTH * (len(data) + size) + SMALL
+        self.budget = limit(MAX_GROWTH * (len(data) + size) + SMALL)
 
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "pandas":
@@ -138,7 +139,9 @@ _ArraysOnly.dispatch = _DISPATCH
 def check_budget(budget: int) -> None:
     """Raise an `InputError` where a pickle expands beyond its budget."""
     if budget < 0:
-        raise InputError(f"it refers to the same data again and again: more than {MAX_GROWTH} times its size")
+        raise InputError(
+            f"it refers to the same data again and again: more than {MAX_GROWTH} times its size (see CALBENCH_LIMITS)"
+        )
 
 
 @dataclass

@@ -1,11 +1,11 @@
 """Writes predictions and results of a suite as a dataset that others can load; never without the command."""
 
 import hashlib
-import json
 import re
 
 import pandas as pd
 import safetensors.torch
+import yaml
 
 from calbench.benchmark.config.publication import MANIFEST, Publication, PublishedFile
 from calbench.benchmark.config.suite import Suite
@@ -13,6 +13,8 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import RunOptions
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.runner import plan_suite
+from calbench.benchmark.report.render.markdown import escape
+from calbench.benchmark.results.records import RunRecord
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.folder import Folder
 from calbench.benchmark.store.store import Store
@@ -20,11 +22,12 @@ from calbench.benchmark.store.store import Store
 FIELDS = ("logits", "labels", "features", "temperature", "posterior")
 CARD = """\
 ---
-pretty_name: {title}
-tags: [calibration, predictions, image-classification]
+{head}tags: [calibration, predictions, image-classification]
 ---
 
 # {title}
+
+Collected by {provenance}.
 
 Predictions and results of the calbench suite `{suite}`, written by `calbench publish`.
 
@@ -61,14 +64,14 @@ def publish(suite: Suite, options: RunOptions, address: str) -> Publication:
     if missing:
         raise InputError(f"publish: {len(missing)} of {len(plan)} cells of {suite.name} are not there; run it first")
     with store.folder.fetched(suite.name) as folder:
-        if changed := Results.load(folder).edited:
+        results = Results.load(folder)
+        if changed := results.edited:
             raise InputError(f"publish: {', '.join(changed)} of {suite.name}: edited by hand; run the suite again")
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".json")}
     published = [_write_predictions(work, store, target, suite.protocol.checkpoint) for work in plan]
     for name, data in files.items():
         target.write(f"results/{name}", data)
-    record = json.loads(files["run.json"])
-    target.write("README.md", _card(suite.name, record, published).encode())
+    target.write("README.md", _card(suite.name, results.run, published).encode())
     checksums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = Publication(suite=suite.name, predictions=tuple(published), results=checksums)
     target.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
@@ -99,11 +102,13 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-").lower()
 
 
-def _card(suite: str, record: dict[str, object], published: list[PublishedFile]) -> str:
-    lines = record.get("protocol_text")
-    protocol = "\n".join(f"- {line}" for line in lines) if isinstance(lines, list) else ""
+def _card(suite: str, run: RunRecord, published: list[PublishedFile]) -> str:
+    protocol = "\n".join(f"- {escape(line)}" for line in run.protocol_text)
+    title = run.title or suite
     rows = [one.model_dump(include={"dataset", "backbone", "recipe", "seed", "bytes"}) for one in published]
+    rows = [{key: escape(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
     return CARD.format(
-        title=record.get("title") or suite, suite=suite, protocol=protocol,
+        head=yaml.safe_dump({"pretty_name": title}, allow_unicode=True, width=10_000), title=escape(title), suite=suite,
+        provenance=escape("; ".join(run.provenance)), protocol=protocol,
         table=pd.DataFrame(rows).to_markdown(index=False),
     )  # fmt: skip

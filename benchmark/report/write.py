@@ -28,7 +28,7 @@ def as_report(results: Results | Report) -> Report:
 def leaderboard_markdown(report: Report) -> str:
     """The leaderboard as Markdown: the protocol, the parts over all cells, then one per dataset and backbone."""
     run = report.run
-    provenance = f"{run.collector.text}, {run.created}."
+    provenance = f"{'; '.join(run.provenance)}."
     notes = "\n".join(f"- {escape(note)}" for note in run.notes)
     parts = [f"# {escape(run.shown_title)}", escape(run.description), _protocol_list(report), escape(provenance), notes]
     parts += [markdown(block.table) for block in report.overall_first]

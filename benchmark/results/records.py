@@ -209,3 +209,9 @@ class RunRecord(Declaration):
         """The different versions of the code that made the cells; the collector's where cells do not name one."""
         named = {cell.version.text: cell.version for cell in self.cells if cell.version is not None}
         return tuple(named.values()) or (self.collector,)
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """For people: the code that collected the results, and the code that made the cells where it differs."""
+        others = [f"cells made by {maker.text}" for maker in self.makers if maker.text != self.collector.text]
+        return (f"{self.collector.text}, {self.created}", *others)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from calbench.benchmark.config.publication import read_publication
 from calbench.benchmark.config.suite import load_suite
@@ -53,7 +54,27 @@ def test_a_publication_names_no_path_and_describes_itself(published, tmp_path):
     assert not any(str(tmp_path) in text for text in texts)
     card = (tmp_path / "public" / "README.md").read_text()
     assert card.startswith("---\npretty_name: Tiny\n")
+    assert all(f"commit {commit}" in card for commit in commits(tmp_path / "public"))
     assert "calibration split" in card.lower()
+
+
+def commits(folder):
+    """The commits of the code that collected the results and that made the cells."""
+    record = json.loads((folder / "results" / "run.json").read_text())
+    made = {cell["version"]["commit"] for cell in record["cells"]} | {record["commit"]}
+    return [commit or "unknown" for commit in made]
+
+
+def test_a_card_is_harmless_whatever_the_title(tiny, run, tmp_path):
+    title = 'a: "b"\n[x](javascript:1) <b>|# é'
+    settings = [f"title={json.dumps(title)}", "training.epochs=1"]
+    run(tiny, entries=["cross-entropy"], settings=settings)
+    suite = load_suite(tiny, entries=["cross-entropy"], settings=settings)
+    publish(suite, RunOptions(results_dir=str(tmp_path / "results")), str(tmp_path / "public"))
+    head, card = (tmp_path / "public" / "README.md").read_text().split("---\n")[1:3]
+    assert yaml.safe_load(head)["pretty_name"].startswith('a: "b"')
+    assert "[x](javascript" not in card
+    assert "<b>" not in card
 
 
 def test_an_altered_file_is_refused(published, tmp_path):

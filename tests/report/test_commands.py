@@ -49,6 +49,25 @@ def test_one_table_alone(stored, tmp_path, capsys):
     assert r"\caption{Mine." in capsys.readouterr().out
 
 
+def test_every_output_names_the_code_that_made_the_cells(builder, tmp_path):
+    from calbench.benchmark.report import Report, write_reports
+    from calbench.benchmark.results.base_record import parse
+    from calbench.benchmark.results.records import RunRecord
+    from calbench.benchmark.results.results import Results
+
+    results = builder()
+    record = results.run.model_dump(mode="json") | {"calbench": "0.2.0", "commit": "0c0"}
+    makers = [{"calbench": "0.1.0", "commit": "aaa"}, {"calbench": "0.1.0", "commit": "bbb"}]
+    for number, cell in enumerate(record["cells"]):
+        cell["version"] = makers[number % 2]
+    run = parse(RunRecord, record, "run")
+    write_reports(Report(Results(results.table, results.comparisons, run, results.diagrams, results.curves)), tmp_path)
+    for name in ("leaderboard.md", "leaderboard.tex", "main.tex", "index.html"):
+        text = (tmp_path / name).read_text()
+        for commit in ("0c0", "aaa", "bbb"):
+            assert f"commit {commit}" in text, (name, commit)
+
+
 def test_stored_results_read_back_give_the_same_tables(stored, results, tmp_path):
     from calbench.benchmark.report.report import Report
     from calbench.benchmark.report.write import leaderboard_markdown

@@ -78,8 +78,7 @@ def comment(report: "Report") -> str:
     run = report.run
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     lines = [
-        f"{run.collector.text}, {run.created}",
-        *(f"cells made by {maker.text}" for maker in run.makers if maker.text != run.collector.text),
+        *run.provenance,
         f"suite: {run.suite}; results {report.digest}; command: {run.command}",
         f"versions: {versions}",
         *report.protocol,
