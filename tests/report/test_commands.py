@@ -51,6 +51,7 @@ def test_one_table_alone(stored, tmp_path, capsys):
 
 def test_every_output_names_the_code_that_made_the_cells(builder, tmp_path):
     from calbench.benchmark.report import Report, write_reports
+    from calbench.benchmark.report.render.document import main_tex
     from calbench.benchmark.results.base_record import parse
     from calbench.benchmark.results.records import RunRecord
     from calbench.benchmark.results.results import Results
@@ -61,7 +62,9 @@ def test_every_output_names_the_code_that_made_the_cells(builder, tmp_path):
     for number, cell in enumerate(record["cells"]):
         cell["version"] = makers[number % 2]
     run = parse(RunRecord, record, "run")
-    write_reports(Report(Results(results.table, results.comparisons, run, results.diagrams, results.curves)), tmp_path)
+    report = Report(Results(results.table, results.comparisons, run, results.diagrams, results.curves))
+    write_reports(report, tmp_path)
+    (tmp_path / "main.tex").write_text(main_tex(report, [], []))
     for name in ("leaderboard.md", "leaderboard.tex", "main.tex", "index.html"):
         text = (tmp_path / name).read_text()
         for commit in ("0c0", "aaa", "bbb"):
