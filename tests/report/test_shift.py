@@ -115,3 +115,13 @@ def test_published_detection_is_compared_on_the_far_sets_with_every_network(buil
     assert f"{stat.value:.2f}" in lines[0] + lines[1]
     assert all("12.5" in line for line in lines)
     assert "networks are not named" in out + err
+
+
+def test_one_bad_patch_is_compared_with_the_clean_image(builder):
+    results = builder(datasets=("digits",), shifts=("shift-patch", "shift-patch-3"), oracle=False)
+    (table,) = shift_tables(Views(results))
+    assert table.key == "shift-patch"
+    assert [column.heads for column in table.columns][:2] == [("ECE", "clean"), ("ECE", "one bad patch")]
+    row = next(row for row in table.rows if row.names == ("digits", "vit-micro", "focal"))
+    assert row.cells[1].value == View(results, split="shift-patch").stat(*row.names, "ece").value
+    assert len(table.rows) == 10

@@ -8,6 +8,7 @@ from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.results.records import MetricRecord
 
 METRICS = ("ece", "nll", "accuracy")
+PATCH, CHANGED = "shift-patch", "changed-predictions"
 _GROUP = re.compile(r"shift-(?P<of>.*?)severity-(?P<severity>\d)$")
 
 
@@ -29,12 +30,42 @@ def severity_views(views: Views) -> dict[str, dict[int, View]]:
 
 def shift_tables(views: Views) -> list[Table]:
     """One table per metric and kind of shift: rows are entries on a dataset and backbone, columns are severities."""
-    return [
+    tables = [
         _table(of, graded, metric)
         for of, graded in severity_views(views).items()
         for metric in METRICS
         if any(view.knows(metric) for view in graded.values())
     ]
+    patched = PATCH in set(views.results.table.get("split", ()))
+    return [*tables, _patch_table(views.main, views(PATCH))] if patched else tables
+
+
+def _patch_table(clean: View, patched: View) -> Table:
+    """Metrics on clean images and with one corrupted patch, and the share of predictions that it changes."""
+    shown = [
+        (view, metric, head)
+        for metric in (*METRICS, CHANGED)
+        for view, head in ((clean, "clean"), (patched, "one bad patch"))
+        if any(key[3] == metric for key in view.stats)
+    ]
+    columns = []
+    for view, metric, head in shown:
+        info = view.metric(metric)
+        key = f"{metric}_{head}".replace("-", "_").replace(" ", "_")
+        columns.append(Column(key, (info.label, head), info.unit, info.better, info.decimals))
+    rows = []
+    for dataset, backbone in patched.pairs:
+        for entry in patched.entries:
+            stats = [view.stat(dataset, backbone, entry, metric) for view, metric, _ in shown]
+            if all(stat.value is None for stat, (view, _, _) in zip(stats, shown, strict=True) if view is patched):
+                continue
+            labels = (dataset, backbone, patched.labels[entry])
+            kind = "baseline" if entry == patched.baseline else "entry"
+            rows.append(Row((dataset, backbone, entry), labels, tuple(map(_cell, stats)), kind))
+    caption = (
+        "Mean over positions of the patch and seeds. Changed: predictions that differ from those without the patch."
+    )
+    return Table(PATCH, "One corrupted patch", ("dataset", "backbone", "entry"), tuple(columns), tuple(rows), caption)
 
 
 def kept_gain(clean: Stat, shifted: Stat) -> float | None:
