@@ -17,6 +17,10 @@ test *arguments:
 fast:
     pytest -m "not slow"
 
+# Which lines the fast tests run
+coverage:
+    pytest -m "not slow" --cov --cov-report=term
+
 # The documentation, rebuilt as you write
 docs:
     mkdocs serve
