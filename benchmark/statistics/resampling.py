@@ -1,6 +1,6 @@
 """Bootstrap over test samples: many resamples of a panel of metrics from small statistics of the predictions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,20 @@ from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, make_all
 from calbench.benchmark.metrics.classwise import Classwise
 from calbench.benchmark.metrics.evaluation import PANEL
-from calbench.benchmark.metrics.sample import ResampledView, Sample, column_sums
+from calbench.benchmark.metrics.grouped import GroupedView, group_columns
+from calbench.benchmark.metrics.sample import ResampledView, Sample, View, column_sums
 from calbench.benchmark.metrics.source import Source
 
+LARGE = 2**18
+"""Samples above which groups of them are resampled: counts of every sample would take a gigabyte and minutes."""
+
+GROUPS = 4096
+"""Groups that a large sample is divided into: the variance of a resampled mean is exact to 2 %, as with any B."""
+
 _BLOCK_NUMBERS = 2**21  # resampling counts handled at once: 16 MB of float64
+_BLOCK_SUMS = 2**24  # sums per class and bin handled at once: 128 MB of float64
+
+Columns = np.ndarray | None
 
 
 def resampling_counts(size: int, replicates: int, seed: int) -> np.ndarray:
@@ -45,7 +55,8 @@ def bootstrap(
     (`calibration_interval` gives one). Their spread and their correlation with those of another model are of use.
 
     Two calls with the same seed and number of samples use the same resamples, so that the difference of their results
-    is a paired bootstrap. The predictions are read twice at most; everything else works on per-sample statistics.
+    is a paired bootstrap. The predictions are read twice at most; everything else works on per-sample statistics. Of
+    more than 2^18 samples, 4,096 groups of samples at random are resampled in place of the samples.
 
     Args:
         logits: (N, K), NumPy or torch.
@@ -79,22 +90,40 @@ def resampled(sample: Sample, metrics: Mapping[str, Metric], replicates: int, se
     live = {name: metric for name, metric in metrics.items() if metric.resampled}
     parts = {part for metric in live.values() for part in metric.parts()}
     sample.collect([Classwise(p.bins, entries=True) if isinstance(p, Classwise) else p for p in parts])
-    counts = resampling_counts(len(sample), replicates, seed)
-    columns = column_sums(sample.source, counts) if any(isinstance(p, Classwise) for p in parts) else None
-    values = _resampled_values(sample, live, counts, columns)
+    bins = max((part.bins for part in parts if isinstance(part, Classwise)), default=0)
+    counts, view = (_grouped if len(sample) > LARGE else _by_sample)(sample, replicates, seed, bins > 0)
+    values = _resampled_values(live, view, counts, bins * sample.source.num_classes)
     return {name: values[name] if name in values else np.full(replicates, np.nan) for name in metrics}
 
 
+MakeView = Callable[[slice], View]
+
+
+def _by_sample(sample: Sample, replicates: int, seed: int, classwise: bool) -> tuple[np.ndarray, MakeView]:
+    """The resampling counts of samples, and the view under some of them."""
+    counts = resampling_counts(len(sample), replicates, seed)
+    columns: Columns = column_sums(sample.source, counts) if classwise else None
+    return counts, lambda rows: ResampledView(sample, counts[rows], None if columns is None else columns[rows])
+
+
+def _grouped(sample: Sample, replicates: int, seed: int, classwise: bool) -> tuple[np.ndarray, MakeView]:
+    """The resampling counts of groups of samples, and the view under some of them."""
+    groups = (np.arange(len(sample)) % GROUPS).astype(np.int16)
+    np.random.default_rng([seed, 1]).shuffle(groups)
+    counts = resampling_counts(GROUPS, replicates, seed)
+    columns: Columns = group_columns(sample.source, groups, GROUPS) if classwise else None
+    return counts, lambda rows: GroupedView(sample, groups, counts[rows], columns)
+
+
 def _resampled_values(
-    sample: Sample, metrics: dict[str, Metric], counts: np.ndarray, columns: np.ndarray | None
+    metrics: dict[str, Metric], view: MakeView, counts: np.ndarray, cells: int
 ) -> dict[str, np.ndarray]:
-    step = max(1, _BLOCK_NUMBERS // len(sample))
+    step = max(1, min(_BLOCK_NUMBERS // counts.shape[1], _BLOCK_SUMS // max(cells, 1)))
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
     for start in range(0, len(counts), step):
-        rows = slice(start, start + step)
-        view = ResampledView(sample, counts[rows], None if columns is None else columns[rows])
+        weighted = view(slice(start, start + step))
         for name, metric in metrics.items():
-            pieces[name].append(metric.values(view))
+            pieces[name].append(metric.values(weighted))
     return {name: np.concatenate(values) for name, values in pieces.items()}
 
 
