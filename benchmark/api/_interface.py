@@ -10,7 +10,7 @@ from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.options import RunOptions
-from calbench.benchmark.execution.posthoc import Chain, compare_calibrators, default_chains
+from calbench.benchmark.execution.posthoc import Chain, compare_calibrators, default_chains, too_large
 from calbench.benchmark.execution.runner import run_suite
 from calbench.benchmark.metrics.inputs import as_labels, as_logits
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
@@ -112,15 +112,23 @@ def compare(
         raise InputError("compare: give a calibration split, or fitted calibrators")
     predictions = Predictions(splits)
     chains: list[Chain] | dict[str, Chain]
+    left_out = ""
     if calibrators is None:
-        chains = default_chains(predictions)
+        chains, left_out = too_large(default_chains(predictions), predictions)
     else:
         _check_calibrators(calibrators)
         chains = {key: (one,) if isinstance(one, Calibrator) else tuple(one) for key, one in calibrators.items()}
         if calibration_logits is None:
             _check_fitted(chains)
     protocol = Protocol(bins=bins, bootstrap=bootstrap)
-    return compare_calibrators(predictions, chains, protocol=protocol, name=name, command="calbench.compare")
+    return compare_calibrators(
+        predictions,
+        chains,
+        protocol=protocol,
+        name=name,
+        command="calbench.compare",
+        notes=[left_out] if left_out else (),
+    )
 
 
 def _check_calibrators(calibrators: object) -> None:

@@ -147,10 +147,20 @@ def calibrate(
     pair = read_pair(file, test, source=source, split=split, seed=order_seed, note=show_note)
 
     from calbench.benchmark.config.protocol import Protocol
-    from calbench.benchmark.execution.posthoc import chain_name, compare_calibrators, default_chains, parse_chain
+    from calbench.benchmark.execution.posthoc import (
+        chain_name,
+        compare_calibrators,
+        default_chains,
+        parse_chain,
+        too_large,
+    )
 
     calibration, test_part = pair["last", "calibration"], pair["last", "test"]
-    chains = [parse_chain(text) for text in methods] if methods else default_chains(pair)
+    chains, left_out = [parse_chain(text) for text in methods or ()], ""
+    if not methods:
+        chains, left_out = too_large(default_chains(pair), pair)
+    if left_out:
+        show_note(left_out)
     with FitProgress() as progress:
         results = compare_calibrators(
             pair,
@@ -160,6 +170,7 @@ def calibrate(
             calibration=_how(calibration, test_part, file, test, split, order_seed),
             command=command_line(context),
             progress=progress,
+            notes=[left_out] if left_out else (),
         )
     _show(results, output)
     if sizes:

@@ -13,7 +13,7 @@ Dimension = Literal[
     "checkpoint", "split", "metric",
 ]  # fmt: skip
 Quantity = Literal["value", "change", "reduction", "paired-reduction", "published", "difference", "median"]
-Mark = Literal["calibrated", "same", "baseline-in-noise", "accuracy-loss", "partial", "suspect"]
+Mark = Literal["calibrated", "same", "baseline-in-noise", "accuracy-loss", "nll-loss", "partial", "suspect"]
 
 
 class Layout(BaseModel):
@@ -58,6 +58,7 @@ class Layout(BaseModel):
         "same",
         "baseline-in-noise",
         "accuracy-loss",
+        "nll-loss",
         "suspect",
     )
     intervals: bool = False

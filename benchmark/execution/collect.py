@@ -244,7 +244,7 @@ class _Collector:
     def notes(self) -> list[str]:
         """Remarks of heads on backbones and warnings of fits, each once."""
         remarks = {f"{cell['recipe']} on {cell['backbone']}: {cell['note']}" for cell in self.cells if cell.get("note")}
-        warned = {f"{entry}{_times(count, 'fits')}: {text}" for (entry, text), count in self.warnings.items()}
+        warned = {_about(entry, text, count, "fits") for (entry, text), count in self.warnings.items()}
         failed = {
             f"{entry}{_times(count, 'cells')}: left out: {text}" for (entry, text), count in self.failures.items()
         }
@@ -253,6 +253,11 @@ class _Collector:
             for reason, count in sorted(self.without_extra.items())
         ]
         return sorted(remarks) + self.trials.notes() + sorted(warned) + sorted(failed) + lacking
+
+
+def _about(entry: str, text: str, count: int, noun: str) -> str:
+    """A warning after the name of its entry, which is not repeated where the warning starts with it."""
+    return f"{entry}{_times(count, noun)}: {text.removeprefix(f'{entry}: ')}"
 
 
 def _times(count: int, noun: str) -> str:

@@ -1,7 +1,8 @@
 """Compares calibrators on predictions in memory, as a suite of one cell with a store in memory."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from calbench.benchmark.config.cell import ArrayCell, External
 from calbench.benchmark.config.entry import DEFAULT_OBJECTIVE, Entry, parse_entry
@@ -40,7 +41,10 @@ def parse_chain(text: str) -> Chain:
 
 
 def default_chains(predictions: Predictions) -> list[Chain]:
-    """Every registered calibrator that needs no option, and nothing that the predictions lack."""
+    """Every registered calibrator that needs no option, and nothing that the predictions lack.
+
+    Those that take long or much memory with so many classes are among them, and refuse to be fitted: `too_large`.
+    """
     part = next(iter(predictions.splits.values()))
     chains = []
     for name in registry:
@@ -49,6 +53,29 @@ def default_chains(predictions: Predictions) -> list[Chain]:
         if issubclass(cls, Calibrator) and optional and not _lacking(cls, part.features is not None, part.num_classes):
             chains.append((registry.create(name),))
     return chains
+
+
+def too_large(chains: Iterable[Chain], predictions: Predictions) -> tuple[list[Chain], str]:
+    """The chains that can be fitted with so many classes, and one line on the others: why, and how to fit them.
+
+    Returns:
+        The chains; the line is empty if these are all.
+    """
+    classes = next(iter(predictions.splits.values())).num_classes
+    kept: list[Chain] = []
+    others: dict[str, list[Calibrator]] = {}
+    for chain in chains:
+        large = [one for one in chain if classes > getattr(one, "max_classes", classes)]
+        kept += [] if large else [chain]
+        for one in large:
+            others.setdefault(
+                f"each {one.growth}, and {classes:,} classes are more than {one.max_classes:,}", []
+            ).append(one)
+    if not others:
+        return kept, ""
+    why = "; ".join(f"{', '.join(one.spec.name for one in group)} ({reason})" for reason, group in others.items())
+    first = next(iter(others.values()))[0].spec.name
+    return kept, f"left out: {why}. To fit one nevertheless: -m '{first}(max_classes={classes})'"
 
 
 def _lacking(cls: type[Calibrator], features: bool, num_classes: int) -> bool:
@@ -63,6 +90,7 @@ def chain_name(chain: Chain) -> str:
 def compare_calibrators(
     predictions: Predictions, chains: list[Chain] | dict[str, Chain], *, protocol: Protocol, name: str,
     calibration: str = "", command: str = "", progress: Progress = lambda done, total, entry: None,
+    notes: Sequence[str] = (),
 ) -> Results:  # fmt: skip
     """Fit every chain on the calibration split, evaluate it on the other splits, and compare it with no calibration.
 
@@ -76,6 +104,7 @@ def compare_calibrators(
         calibration: one sentence on where the calibration split comes from, printed above the tables.
         command: the command line, for the record.
         progress: called before each entry.
+        notes: further remarks for the record, printed with the tables.
 
     Returns:
         Results as a suite gives them; the cell's record names the chains that could not be fitted, with the reasons.
@@ -90,7 +119,9 @@ def compare_calibrators(
     store.write(cell.key, predictions, {})
     evaluate_entries(work, store, protocol, progress)
     suite = _suite(name, entries, protocol)
-    return collect(suite, [work], store, "", command, time.perf_counter() - started)
+    results = collect(suite, [work], store, "", command, time.perf_counter() - started)
+    record = results.run.model_copy(update={"notes": (*results.run.notes, *notes)})
+    return replace(results, run=record)
 
 
 def _suite(name: str, entries: Sequence[Entry], protocol: Protocol) -> Suite:

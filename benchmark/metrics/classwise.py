@@ -175,6 +175,52 @@ class _EntryCollector(_ClasswiseCollector):
         return ClasswiseEntries(*(np.concatenate(parts) for parts in zip(*self.parts, strict=True)))
 
 
+@dataclass(frozen=True, eq=False)
+class GroupedClasswise(Part):
+    """The residual sums of `Classwise` in groups of samples, the first bins as in `ClasswiseEntries`: (B, K bins).
+
+    Attributes:
+        bins: number of equal-width bins.
+        groups: the group of each sample (N,).
+        size: B, the number of groups.
+    """
+
+    bins: int
+    groups: Array
+    size: int
+
+    @override
+    def collector(self, source: Source) -> Collector:
+        return _GroupCollector(source, self)
+
+    @override
+    def join(self, results: Sequence[Array]) -> Array:
+        return reduce(add, results)
+
+
+class _GroupCollector(_ClasswiseCollector):
+    def __init__(self, source: Source, part: GroupedClasswise) -> None:
+        super().__init__(source, part.bins)
+        device = source.values.device
+        inside = part.groups[source.offset : source.offset + source.num_rows]
+        self.width = source.num_classes * part.bins
+        self.first_cells = torch.from_numpy(inside.astype(np.int64)).to(device) * self.width
+        self.sums = torch.zeros(part.size * self.width, dtype=torch.float64, device=device)
+
+    @override
+    def _place(self, places: Tensor, first: Tensor, own: Tensor, above: Tensor) -> None:
+        base = self.first_cells[torch.div(places, self.classes, rounding_mode="floor")]
+        self.sums.index_add_(0, base + own, -above)
+        self.sums.index_add_(0, base + first, above)
+
+    @override
+    def result(self) -> Array:
+        self._flush()
+        ones = torch.ones(len(self.first_cells), dtype=torch.float64, device=self.sums.device)
+        self.sums.index_add_(0, self.first_cells + self._label_cells(), ones)
+        return self.sums.view(-1, self.width).cpu().numpy()
+
+
 @dataclass(frozen=True)
 class SignedResidual(Part):
     """The sum over k of ``+-([y = k] - p_k)`` of each sample, with a sign per class and bin of p_k: (N,) float64.

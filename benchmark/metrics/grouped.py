@@ -2,11 +2,13 @@
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Some functions of numpy and scipy have no complete types.
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import sparse
 from typing_extensions import override
 
-from calbench.benchmark.metrics.classwise import Classwise, ClasswiseEntries
+from calbench.benchmark.metrics.classwise import Classwise, ClasswiseEntries, GroupedClasswise
 from calbench.benchmark.metrics.sample import Array, Ranking, Sample, View
 from calbench.benchmark.metrics.source import Source
 
@@ -29,15 +31,24 @@ class GroupedView(View):
         groups: the group of each row (N,).
         counts: how often each resample holds each group, (R, B).
         columns: the sums of all probabilities of each class in each group (B, K), where a metric needs `classwise`.
+        tables: parts of the sample that have the sums by group, class and bin, by number of bins; of other numbers the
+            sums are made from `ClasswiseEntries`.
     """
 
-    def __init__(self, sample: Sample, groups: Array, counts: Array, columns: Array | None = None) -> None:
+    def __init__(
+        self,
+        sample: Sample,
+        groups: Array,
+        counts: Array,
+        columns: Array | None = None,
+        tables: Mapping[int, GroupedClasswise] | None = None,
+    ) -> None:
         super().__init__(sample)
         self.groups = groups
         weights = counts.astype(np.float64)
         sizes = np.bincount(groups, minlength=counts.shape[1])
         self.weights = weights * (len(sample) / (weights @ sizes))[:, None]
-        self.columns = columns
+        self.columns, self.tables = columns, tables or {}
         self._cumulative: dict[tuple[int, int], tuple[Array | None, Ranking, Array]] = {}
 
     @override
@@ -72,9 +83,12 @@ class GroupedView(View):
 
     @override
     def classwise(self, bins: int) -> Array:
-        entries: ClasswiseEntries = self.sample[Classwise(bins, entries=True)]
         num_classes = self.sample.source.num_classes
-        sums = self._weighted(entries.cells, self.groups[entries.rows], entries.values, num_classes * bins)
+        if bins in self.tables:
+            sums = self.weights @ self.sample[self.tables[bins]]
+        else:
+            entries: ClasswiseEntries = self.sample[Classwise(bins, entries=True)]
+            sums = self._weighted(entries.cells, self.groups[entries.rows], entries.values, num_classes * bins)
         sums = sums.reshape(len(self.weights), num_classes, bins)
         if self.columns is None:
             raise ValueError("this view was made without the column sums that classwise metrics need")

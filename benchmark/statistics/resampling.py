@@ -7,9 +7,10 @@ import numpy as np
 
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, make_all
-from calbench.benchmark.metrics.classwise import Classwise
+from calbench.benchmark.metrics.classwise import Classwise, GroupedClasswise
 from calbench.benchmark.metrics.evaluation import PANEL
 from calbench.benchmark.metrics.grouped import GroupedView, group_columns
+from calbench.benchmark.metrics.parts import Part
 from calbench.benchmark.metrics.sample import ResampledView, Sample, View, column_sums
 from calbench.benchmark.metrics.source import Source
 
@@ -21,8 +22,6 @@ GROUPS = 4096
 
 _BLOCK_NUMBERS = 2**21  # resampling counts handled at once: 16 MB of float64
 _BLOCK_SUMS = 2**24  # sums per class and bin handled at once: 128 MB of float64
-
-Columns = np.ndarray | None
 
 
 def resampling_counts(size: int, replicates: int, seed: int) -> np.ndarray:
@@ -89,30 +88,41 @@ def resampled(sample: Sample, metrics: Mapping[str, Metric], replicates: int, se
         raise ValueError(f"bootstrap: replicates={replicates} must be at least 1")
     live = {name: metric for name, metric in metrics.items() if metric.resampled}
     parts = {part for metric in live.values() for part in metric.parts()}
-    sample.collect([Classwise(p.bins, entries=True) if isinstance(p, Classwise) else p for p in parts])
-    bins = max((part.bins for part in parts if isinstance(part, Classwise)), default=0)
-    counts, view = (_grouped if len(sample) > LARGE else _by_sample)(sample, replicates, seed, bins > 0)
-    values = _resampled_values(live, view, counts, bins * sample.source.num_classes)
+    bins = {part.bins for part in parts if isinstance(part, Classwise)}
+    plain = [part for part in parts if not isinstance(part, Classwise)]
+    counts, view = (_grouped if len(sample) > LARGE else _by_sample)(sample, plain, bins, replicates, seed)
+    values = _resampled_values(live, view, counts, max(bins, default=0) * sample.source.num_classes)
     return {name: values[name] if name in values else np.full(replicates, np.nan) for name in metrics}
 
 
 MakeView = Callable[[slice], View]
 
 
-def _by_sample(sample: Sample, replicates: int, seed: int, classwise: bool) -> tuple[np.ndarray, MakeView]:
+def _by_sample(
+    sample: Sample, parts: list[Part], bins: set[int], replicates: int, seed: int
+) -> tuple[np.ndarray, MakeView]:
     """The resampling counts of samples, and the view under some of them."""
+    sample.collect([*parts, *(Classwise(number, entries=True) for number in bins)])
     counts = resampling_counts(len(sample), replicates, seed)
-    columns: Columns = column_sums(sample.source, counts) if classwise else None
+    columns = column_sums(sample.source, counts) if bins else None
     return counts, lambda rows: ResampledView(sample, counts[rows], None if columns is None else columns[rows])
 
 
-def _grouped(sample: Sample, replicates: int, seed: int, classwise: bool) -> tuple[np.ndarray, MakeView]:
+def _grouped(
+    sample: Sample, parts: list[Part], bins: set[int], replicates: int, seed: int
+) -> tuple[np.ndarray, MakeView]:
     """The resampling counts of groups of samples, and the view under some of them."""
     groups = (np.arange(len(sample)) % GROUPS).astype(np.int16)
     np.random.default_rng([seed, 1]).shuffle(groups)
+    tables = {
+        number: GroupedClasswise(number, groups, GROUPS)
+        for number in bins
+        if GROUPS * sample.source.num_classes * number <= _BLOCK_SUMS
+    }
+    sample.collect([*parts, *tables.values(), *(Classwise(number, entries=True) for number in bins - tables.keys())])
     counts = resampling_counts(GROUPS, replicates, seed)
-    columns: Columns = group_columns(sample.source, groups, GROUPS) if classwise else None
-    return counts, lambda rows: GroupedView(sample, groups, counts[rows], columns)
+    columns = group_columns(sample.source, groups, GROUPS) if bins else None
+    return counts, lambda rows: GroupedView(sample, groups, counts[rows], columns, tables)
 
 
 def _resampled_values(

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from calbench.methods.solvers.lbfgs import Solution, Solve, ValueGradient, cholesky_solver, minimise
+from calbench.methods.solvers.lbfgs import Solution, ValueGradient, cholesky_solver, minimise
 from calbench.methods.solvers.newton import optimal_temperature
+from calbench.methods.solvers.newton_steps import newton_solver
 from calbench.methods.solvers.nll import blocks
 
 HESSIAN_ROWS = 20
@@ -18,16 +19,19 @@ UNBOUNDED = 10.0
 STAGES = (6, 25, 50, 125)
 """Numbers of iterations after which the Hessian is recomputed."""
 
-MOST_DENSE = 1024
-"""Parameters up to which a Hessian is made; beyond, its blocks per class precondition, and memory grows as K."""
+LARGE_STAGES = (1, 2, 3, 4, 6, 10, 40)
+"""As `STAGES`, of a fit without a Hessian, where a new estimate of it costs less than a pass over all rows."""
+
+MOST_DENSE = 512
+"""Parameters up to which a Hessian is made."""
 
 FEW_ROWS = 8
-"""Without a Hessian the first fit uses every `FEW_ROWS`-th row; its solution starts the fit on all rows."""
+"""Without a Hessian the temperature from which the fit starts is that of every `FEW_ROWS`-th row."""
 
 ACCEPTED = 1e-5
 """Estimated excess over the minimum, in nats, up to which there is no warning."""
 
-ENOUGH = 1e-6
+ENOUGH = 5e-6
 """Nats of the mean NLL above its minimum at which a fit without a Hessian ends."""
 
 SMALL = 2**17
@@ -68,13 +72,17 @@ def fit_class_scaling(
     num_classes = logits.shape[1]
     size = 1 if shared_scale else num_classes
     start = torch.zeros(size + num_classes, dtype=torch.float64, device=logits.device)
-    sharpness = 1 / optimal_temperature(logits, labels, weights, stacklevel=5)
+    dense = len(start) <= MOST_DENSE
+    few = slice(None, None, 1 if dense or logits.numel() <= SMALL else FEW_ROWS)
+    few_weights = None if weights is None else weights[few]
+    sharpness = 1 / optimal_temperature(logits[few], labels[few], few_weights, stacklevel=5)
     start[:size] = sharpness
-    if len(start) <= MOST_DENSE:
+    function = _objective(logits, labels, weights, size)
+    if dense:
         step = max(1, len(logits) // (HESSIAN_ROWS * len(start)))
-        solution = _minimise(_objective(logits, labels, weights, size), logits[::step], start, size)
+        solution = _minimise(function, logits[::step], start, size)
     else:
-        solution = _minimise_large(logits, labels, weights, start, size)
+        solution = _minimise_large(function, logits, start, size)
     weight, bias = solution.point[:size], solution.point[size:]
     separates = float(weight.max()) > UNBOUNDED * sharpness
     return ClassScaling(weight, bias - bias.mean(), solution.converged, separates)
@@ -100,51 +108,16 @@ def _minimise(function: ValueGradient, rows: Tensor, start: Tensor, size: int) -
     return solution
 
 
-def _minimise_large(logits: Tensor, labels: Tensor, weights: Tensor | None, start: Tensor, size: int) -> Solution:
-    """First on a sample of the rows, then on all, with the Hessian's blocks per class from the sample."""
-    few = logits[::FEW_ROWS]
-    few_weights = None if weights is None else weights[::FEW_ROWS] / weights[::FEW_ROWS].mean()
-    function = _objective(few, labels[::FEW_ROWS], few_weights, size)
-    rough = minimise(function, start, _block_solver(few, start, size), tolerance=1e-4, max_iterations=40)
-    function = _objective(logits, labels, weights, size)
-    point = rough.point if function(rough.point)[0] < function(start)[0] else start
-    for _ in range(3):
-        step = _block_solver(few, point, size)
-        solution = minimise(function, point, step, tolerance=ENOUGH, max_iterations=60)
+def _minimise_large(function: ValueGradient, logits: Tensor, start: Tensor, size: int) -> Solution:
+    """As `_minimise`, with Newton steps by conjugate gradients in the place of a Hessian."""
+    evaluated = None
+    for iterations in LARGE_STAGES:
+        step = newton_solver(logits, start, size)
+        solution = minimise(function, start, step, tolerance=ENOUGH, max_iterations=iterations, evaluated=evaluated)
         if solution.converged:
             break
-        point = solution.point
+        start, evaluated = solution.point, (solution.value, solution.gradient)
     return replace(solution, converged=solution.converged or solution.excess <= ACCEPTED)
-
-
-def _block_solver(logits: Tensor, point: Tensor, size: int) -> Solve:
-    """Solve with the blocks of the Hessian in (w_k, b_k) of every class, E[p_k (1 - p_k) (z_k, 1) (z_k, 1)^T]."""
-    weight, bias = point[:size].to(logits.dtype), point[size:].to(logits.dtype)
-    sums = torch.zeros(3, logits.shape[1], dtype=torch.float64, device=logits.device)
-    for rows in blocks(logits):
-        block = logits[rows]
-        probabilities = torch.addcmul(bias, block, weight).softmax(dim=1)
-        variances = probabilities.mul_(1 - probabilities)
-        weighted = variances * block
-        sums += torch.stack([(weighted * block).sum(0), weighted.sum(0), variances.sum(0)])
-    squares, products, variances = sums / len(logits)
-    variances = variances + 1e-6 * variances.mean() + 1e-12
-    if size == 1:
-        scale = (squares - products.square() / variances).clamp_min(0).sum() + 1e-6 * squares.sum() + 1e-12
-        return lambda gradient: torch.cat([gradient[:1] / scale, gradient[1:] / variances])
-    squares = squares + 1e-6 * squares + 1e-12 * squares.mean() + 1e-300
-    determinant = (squares * variances - products.square()).clamp_min(1e-6 * squares * variances)
-
-    def solve(gradient: Tensor) -> Tensor:
-        of_weight, of_bias = gradient[:size], gradient[size:]
-        return torch.cat(
-            [
-                (variances * of_weight - products * of_bias) / determinant,
-                (squares * of_bias - products * of_weight) / determinant,
-            ]
-        )
-
-    return solve
 
 
 def _own_statistics(logits: Tensor, labels: Tensor, weights: Tensor | None, size: int) -> Tensor:

@@ -24,12 +24,14 @@ class Solution:
         value: of the function there.
         converged: whether the tolerance was met.
         excess: the expected excess over the minimum, half of g . H^-1 g, as the last direction estimates it.
+        gradient: of the function there.
     """
 
     point: Tensor
     value: float
     converged: bool
     excess: float
+    gradient: Tensor
 
 
 def minimise(
@@ -40,6 +42,7 @@ def minimise(
     tolerance: float = 1e-10,
     max_iterations: int = 200,
     enough: float = -math.inf,
+    evaluated: tuple[float, Tensor] | None = None,
 ) -> Solution:
     """Minimise a convex `function` from `start`.
 
@@ -50,32 +53,33 @@ def minimise(
         tolerance: half of g . H^-1 g, the expected excess over the minimum, at which to stop.
         max_iterations: iterations after which to give up.
         enough: a value below which to give up, since the minimum lies at infinity.
+        evaluated: value and gradient at `start`, where they are known.
     """
     point = start
-    value, gradient = function(point)
+    value, gradient = evaluated or function(point)
     pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=MEMORY)
     step = 1.0
     for _ in range(max_iterations):
         direction = -_two_loops(gradient, pairs, precondition)
         slope = float((direction * gradient).sum())
         if -slope / 2 <= tolerance:
-            return Solution(point, value, True, -slope / 2)
+            return Solution(point, value, True, -slope / 2, gradient)
         if value < enough:
-            return Solution(point, value, False, -slope / 2)
+            return Solution(point, value, False, -slope / 2, gradient)
         # The fit ends with unit steps; where the curvature grows along the path, the last step length is a good start.
         found = _line_search(function, point, value, slope, direction, min(1.0, 2 * step))
         if found is None:
-            return Solution(point, value, -slope / 2 <= ROUNDING, -slope / 2)
+            return Solution(point, value, -slope / 2 <= ROUNDING, -slope / 2, gradient)
         step, new_value, new_gradient = found
         if new_value >= value and -slope / 2 <= ROUNDING:
-            return Solution(point, value, True, -slope / 2)
+            return Solution(point, value, True, -slope / 2, gradient)
         value = new_value
         moved, changed = step * direction, new_gradient - gradient
         if float((moved * changed).sum()) > 0:
             pairs.append((moved, changed))
         point, gradient = point + moved, new_gradient
     excess = float((_two_loops(gradient, pairs, precondition) * gradient).sum()) / 2
-    return Solution(point, value, excess <= tolerance, excess)
+    return Solution(point, value, excess <= tolerance, excess, gradient)
 
 
 def _two_loops(gradient: Tensor, pairs: deque[tuple[Tensor, Tensor]], precondition: Solve) -> Tensor:

@@ -14,10 +14,12 @@ from calbench.benchmark.cli.main import main
 from calbench.benchmark.cli.predictions import app
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.execution import posthoc
 from calbench.benchmark.execution.posthoc import compare_calibrators, default_chains, parse_chain
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.benchmark.predictions.export import export, load_chain
 from calbench.benchmark.predictions.files import read_pair
+from calbench.benchmark.results.results import Results
 from calbench.benchmark.statistics import evaluate
 from calbench.methods import Calibrator, registry
 
@@ -259,6 +261,26 @@ def test_every_calibrator_that_the_predictions_allow_is_compared_by_default(pred
     names = {chain[0].spec.name for chain in default_chains(read_pair(predictions, split=0.5))}
     assert {"temperature-scaling", "enir", "structured-matrix-scaling"} <= names
     assert not {"focal", "calattn-frozen"} & names
+
+
+def test_what_takes_too_long_with_many_classes_is_named_with_the_way_to_fit_it(tmp_path, capsys, monkeypatch):
+    z, y = data(60, 301)
+    np.savez(tmp_path / "many.npz", logits=z, labels=y)
+    monkeypatch.setattr(posthoc, "default_chains", lambda pair: [parse_chain(n) for n in ("beta", "irm", "bbq")])
+    arguments = ["calibrate", str(tmp_path / "many.npz"), "--split", "0.5", "--bootstrap", "0"]
+    assert main([*arguments, "-o", str(tmp_path / "o")]) == 0
+    shown = capsys.readouterr()
+    line = "left out: beta, bbq (each fits one curve per class, and 301 classes are more than 300). To fit one"
+    assert f"note: {line} nevertheless: -m 'beta(max_classes=301)'" in shown.err
+    assert shown.err.splitlines()[-2:] == ["1 of 2: uncalibrated", "2 of 2: irm"]
+    assert any(note.startswith(line) for note in Results.load(tmp_path / "o").run.notes)
+    assert main([*arguments, "-m", "beta(max_classes=301)"]) == 0
+
+
+def test_all_default_calibrators_are_fitted_with_few_classes(predictions):
+    pair = read_pair(predictions, split=0.5)
+    chains = default_chains(pair)
+    assert posthoc.too_large(chains, pair) == (chains, "")
 
 
 def test_sizes_are_a_table_and_files(predictions, tmp_path, capsys):

@@ -97,6 +97,38 @@ def test_accuracy_gain_and_insignificant_loss_are_not_marked(builder):
     assert cell(table, "calattn", "accuracy_change").marks == ()
 
 
+def test_an_nll_above_the_baseline_beyond_noise_is_marked_in_every_format(builder, tmp_path):
+    results = builder()
+    nll = results.comparisons["metric"] == "nll"
+    for entry, change, differs in (("focal", 0.2, True), ("calattn", 0.2, False)):
+        chosen = nll & (results.comparisons["entry"] == entry)
+        low, high = change - 0.1, change + 0.1
+        results.comparisons.loc[chosen, ["change", "change_low", "change_high", "differs"]] = [
+            change,
+            low,
+            high,
+            differs,
+        ]
+    table = block(results, "digits", "vit-micro")
+    assert cell(table, "focal", "nll_improvement").marks == ("nll-loss",)
+    assert cell(table, "calattn", "nll_improvement").marks == ("same",)
+    assert "nll-loss" in cell(block(results, None, None), "focal", "nll_improvement").marks
+    assert cell(reductions(results), "focal", "nll_losses").text == "4 of 4"
+    assert cell(reductions(results), "focal", "nll_losses").marks == ("nll-loss",)
+    assert cell(reductions(results), "calattn", "nll_losses").text == "0 of 4"
+    meaning = "NLL significantly above the baseline's"
+    shown = text(render_terminal(Report(results)), width=250)
+    assert f"▲: {meaning}" in shown
+    assert any("focal" in line.lower() and "▲" in line for line in shown.splitlines())
+    write_reports(results, tmp_path, FORMATS)
+    assert f"▲: {meaning}" in (tmp_path / "leaderboard.md").read_text()
+    assert "nll-loss" in (tmp_path / "index.html").read_text()
+    assert r"$\blacktriangle$" in (tmp_path / "leaderboard.tex").read_text()
+    marks = pd.read_csv(tmp_path / "leaderboard.csv").set_index("entry")["marks"]
+    assert marks["focal"].astype("str").str.contains("nll-loss").all()
+    assert not marks["calattn"].astype("str").str.contains("nll-loss").any()
+
+
 def test_oracle_is_a_reference_and_neither_ranked_nor_averaged(results):
     table = block(results, "overlap", "swin-micro")
     assert table.rows[-1].names == ("oracle",)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from calbench.benchmark.metrics import Metric, registry, simulation
+from calbench.benchmark.metrics.classwise import GroupedClasswise
 from calbench.benchmark.metrics.evaluation import PANEL
 from calbench.benchmark.metrics.grouped import GroupedView, group_columns
 from calbench.benchmark.metrics.sample import ResampledView, Sample, column_sums
@@ -22,13 +23,15 @@ def cell(rows, classes=5, seed=0):
 
 
 @pytest.mark.parametrize("name", RESAMPLED)
-def test_groups_of_one_row_are_rows(name):
+@pytest.mark.parametrize("table", [False, True])
+def test_groups_of_one_row_are_rows(name, table):
     z, y, q = cell(300)
     sample = Sample(Source(logits=z, labels=y, posterior=q))
     counts = resampling.resampling_counts(300, 5, 1)
     groups = np.random.default_rng(0).permutation(300)
+    tables = {15: GroupedClasswise(15, groups, 300)} if table else {}
     by_row = ResampledView(sample, counts[:, groups], column_sums(sample.source, counts[:, groups]))
-    by_group = GroupedView(sample, groups, counts, group_columns(sample.source, groups, 300))
+    by_group = GroupedView(sample, groups, counts, group_columns(sample.source, groups, 300), tables)
     metric = registry.create(name)
     assert metric.values(by_group) == pytest.approx(metric.values(by_row), rel=1e-9, abs=1e-9)
 

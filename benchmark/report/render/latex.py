@@ -49,6 +49,7 @@ _ESCAPES = {
     "Δ": r"$\Delta$",
     "≈": r"$\approx$",
     "▼": r"$\blacktriangledown$",
+    "▲": r"$\blacktriangle$",
     "−": r"$-$",
     "–": "--",
     "×": r"$\times$",

@@ -52,6 +52,11 @@ def loses(stat: Stat) -> bool:
     return bool(stat.differs) and (stat.change or 0) < 0
 
 
+def worsens(stat: Stat) -> bool:
+    """Whether a metric that is better lower is significantly above the baseline's."""
+    return bool(stat.differs) and (stat.change or 0) > 0
+
+
 def improvement(stat: Stat, better: str | None) -> tuple[float | None, float | None, float | None]:
     """How much better than the baseline, with its interval: positive is better for every metric."""
     sign = 1.0 if better == "higher" else -1.0
@@ -61,12 +66,13 @@ def improvement(stat: Stat, better: str | None) -> tuple[float | None, float | N
 
 
 def improvement_cell(stat: Stat, better: str | None, is_baseline: bool) -> Cell:
-    """The improvement over the baseline in the metric's own unit."""
+    """The improvement over the baseline in the metric's own unit; of the NLL a significant loss is marked."""
     if is_baseline and stat.value is not None:
         return BASELINE
     value, low, high = improvement(stat, better)
     notes = _reason(stat.change_reason) if low is None and value is not None else ()
-    return Cell(value, low, high, marks=_same(stat), notes=notes)
+    lost: tuple[Mark, ...] = ("nll-loss",) if better == "lower" and worsens(stat) else ()
+    return Cell(value, low, high, marks=(*_same(stat), *lost), notes=notes)
 
 
 def reduction_cell(stat: Stat) -> Cell:

@@ -10,7 +10,7 @@ import pandas as pd
 from calbench.benchmark.config.table_layout import Dimension, Layout, Mark, Quantity, parse_layout
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.metrics.base import relative_reduction
-from calbench.benchmark.report.tables.cells import change_cell, reduction_cell
+from calbench.benchmark.report.tables.cells import change_cell, loses, reduction_cell, worsens
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
 from calbench.benchmark.report.tables.view import Key, Stat, View
 from calbench.benchmark.report.tables.views import Views
@@ -199,8 +199,10 @@ class _Value:
             return Cell(notes=tuple(self.view.reasons(*self.key[:3])) or ("not in the results",))
         marks: tuple[Mark, ...] = ("calibrated",) if stat.calibrated else ()
         notes = (stat.interval_reason,) if self.intervals and stat.low is None and stat.interval_reason else ()
-        if self.key[3] == "accuracy" and stat.differs and (stat.change or 0) < 0:
+        if self.key[3] == "accuracy" and loses(stat):
             marks = (*marks, "accuracy-loss")
+        if self.key[3] == "nll" and worsens(stat):
+            marks = (*marks, "nll-loss")
         return Cell(stat.value, stat.low, stat.high, marks=marks, bold=bool(stat.tied_with_best), notes=notes)
 
     def _median(self) -> Cell:

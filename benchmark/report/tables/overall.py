@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from calbench.benchmark.config.table_layout import Mark
 from calbench.benchmark.metrics.base import relative_reduction
-from calbench.benchmark.report.tables.cells import BASELINE, BLANK, IN_NOISE, loses
+from calbench.benchmark.report.tables.cells import BASELINE, BLANK, IN_NOISE, loses, worsens
 from calbench.benchmark.report.tables.combine import Mean, mean_over_cells
 from calbench.benchmark.report.tables.table import Cell, Column, Table
 from calbench.benchmark.report.tables.view import View
@@ -119,7 +119,8 @@ def _improvement_cell(whole: Whole, entry: str) -> Cell:
     same: tuple[Mark, ...] = ("same",) if known and low <= 0 <= high else ()
     reason = str(summary.get("change_reason") or "")
     notes = (reason,) if reason and not known and whole.view.tested else ()
-    marks = (*same, *whole.partial(int(summary.get("cells", 0))))
+    lost: tuple[Mark, ...] = ("nll-loss",) if any(worsens(stat) for _, stat in whole.stats(entry, "nll")) else ()
+    marks = (*same, *lost, *whole.partial(int(summary.get("cells", 0))))
     return Cell(-change, -high if known else None, -low if known else None, marks=marks, notes=notes)
 
 

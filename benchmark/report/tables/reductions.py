@@ -1,13 +1,14 @@
 """Every aggregate of the relative reductions over all datasets and backbones, by its name, with wins and ranks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from calbench.benchmark.config.table_layout import Mark
-from calbench.benchmark.report.tables.cells import BASELINE, BLANK, IN_NOISE, loses
+from calbench.benchmark.report.tables.cells import BASELINE, BLANK, IN_NOISE, loses, worsens
+from calbench.benchmark.report.tables.stat import Stat
 from calbench.benchmark.report.tables.table import Cell, Column, Table
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.report.tables.whole import Whole, absent, by_entry, noise_line
@@ -55,6 +56,9 @@ def _reduction_columns(whole: Whole) -> tuple[Column, ...]:
     if whole.view.knows("accuracy"):
         lost = "Cells on which accuracy is significantly below the baseline's"
         columns.append(Column("accuracy_losses", ("accuracy lost on",), priority=3, help=lost))
+    if whole.view.knows("nll"):
+        lost = "Cells on which the NLL is significantly above the baseline's"
+        columns.append(Column("nll_losses", ("NLL lost on",), priority=3, help=lost))
     columns.append(Column("win_rate", ("wins",), "%", "higher", 0, priority=4,
                           help="Share of comparisons with other entries of the same cell that are won"))  # fmt: skip
     columns.append(Column("average_rank", ("average rank",), "", "lower", 1, priority=4, help="1 is best"))
@@ -70,7 +74,8 @@ def _reduction_cells(
         "win_rate": _number(summary.get("win_rate"), whole.partial(count)),
         "average_rank": _number(summary.get("average_rank")),
         "cells": Cell(text=f"{count} of {planned}", notes=absent(whole, entry)),
-        "accuracy_losses": _losses(whole, entry),
+        "accuracy_losses": _losses(whole, entry, "accuracy", loses, "accuracy-loss"),
+        "nll_losses": _losses(whole, entry, "nll", worsens, "nll-loss"),
     }
     if entry == whole.view.baseline and count:
         return cells | dict.fromkeys([*_REDUCTIONS, "worse"], BLANK) | {"ratio_of_means": BASELINE}
@@ -84,12 +89,13 @@ def _reduction_cells(
     return cells | {key: _number(reductions.get(key), marks) for key in _REDUCTIONS}
 
 
-def _losses(whole: Whole, entry: str) -> Cell:
-    changes = [stat for _, stat in whole.stats(entry, "accuracy") if stat.change is not None]
+def _losses(whole: Whole, entry: str, metric: str, lost: Callable[[Stat], bool], mark: Mark) -> Cell:
+    """On how many cells a metric is significantly worse than the baseline's."""
+    changes = [stat for _, stat in whole.stats(entry, metric) if stat.change is not None]
     if entry == whole.view.baseline and changes:
         return BLANK
-    losses = sum(loses(stat) for stat in changes)
-    marks: tuple[Mark, ...] = ("accuracy-loss",) if losses else ()
+    losses = sum(lost(stat) for stat in changes)
+    marks: tuple[Mark, ...] = (mark,) if losses else ()
     return Cell(text=f"{losses} of {len(changes)}", marks=marks) if changes else Cell()
 
 

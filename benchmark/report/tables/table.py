@@ -14,6 +14,7 @@ MARKS: dict[Mark, tuple[str, str]] = {
     "same": ("~", "not significantly different from the baseline"),
     "baseline-in-noise": ("in noise", "no reduction: the baseline is within its own noise"),
     "accuracy-loss": ("▼", "accuracy significantly below the baseline's"),
+    "nll-loss": ("▲", "NLL significantly above the baseline's"),
     "partial": ("†", "average over fewer cells than the others: not comparable with them, and not ranked"),
     "suspect": ("?", "a published value that looks wrong in its source"),
 }
