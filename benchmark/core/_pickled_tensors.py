@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from calbench.benchmark.core._pickled import Array, Function
+from calbench.benchmark.core._pickled import Array, Class, Function
 from calbench.benchmark.core.errors import InputError
 
 _MAX_DIMENSIONS = 32
@@ -110,6 +110,13 @@ def _ordered(items: Any = ()) -> dict[Any, Any]:
     return dict(pairs)
 
 
+def _default(*factory: Any) -> dict[Any, Any]:
+    """An empty dict in the place of a ``defaultdict``, whose factory is never called."""
+    if len(factory) > 1:
+        raise InputError("damaged pickle: a defaultdict with items")
+    return {}
+
+
 def _is_pair(value: Any) -> bool:
     parts = cast("list[Any] | tuple[Any, ...]", value) if isinstance(value, list | tuple) else ()
     return len(parts) == 2
@@ -121,4 +128,6 @@ ALLOWED_OF_TORCH: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): Function(_parameter),
     ("torch.storage", "_load_from_bytes"): Function(_load_from_bytes),
     ("collections", "OrderedDict"): Function(_ordered),
+    ("collections", "defaultdict"): Function(_default),
+    **{(module, name): Class() for module in ("builtins", "__builtin__") for name in ("list", "dict", "int", "float")},
 }

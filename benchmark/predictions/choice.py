@@ -48,13 +48,13 @@ class MissingError(Exception):
         self.problem, self.option = problem, option
 
 
-def choose(part: Part, source: Source, labels_elsewhere: bool, has_header: bool = True) -> Choice:
+def choose(part: Part, source: Source, elsewhere: np.ndarray | None = None, has_header: bool = True) -> Choice:
     """Choose the arrays of one split by their names.
 
     Args:
         part: the arrays.
         source: what the user said.
-        labels_elsewhere: whether the labels come from another file.
+        elsewhere: the labels, if they come from another file.
         has_header: whether the arrays have names.
 
     Raises:
@@ -62,13 +62,15 @@ def choose(part: Part, source: Source, labels_elsewhere: bool, has_header: bool 
     """
     missing: list[MissingError] = []
     labels = scores = kind = None
+    values = None if elsewhere is None else Leaf.of(elsewhere)
     notes: list[str] = []
     try:
-        labels = None if labels_elsewhere else _labels(part, source)
+        labels = _labels(part, source) if elsewhere is None else None
+        values = values if labels is None else labels.leaf
     except MissingError as error:
         missing.append(error)
     try:
-        scores, notes = _scores(part, source, labels, labels_elsewhere, has_header)
+        scores, notes = _scores(part, source, labels, values, has_header)
         kind = _kind(scores, source)
     except MissingError as error:
         missing.append(error)
@@ -81,13 +83,13 @@ def choose(part: Part, source: Source, labels_elsewhere: bool, has_header: bool 
 
 
 def _scores(
-    part: Part, source: Source, labels: Field | None, labels_elsewhere: bool, has_header: bool
+    part: Part, source: Source, labels: Field | None, label_values: Leaf | None, has_header: bool
 ) -> tuple[Field, list[str]]:
     if part.scores is not None:
         return part.scores, []
     if len(part.fields) == 1 and part.fields[0].name == "":
         return part.fields[0], []
-    if not has_header and (labels is not None or labels_elsewhere):
+    if not has_header and label_values is not None:
         return _all_columns([field for field in part.fields if field is not labels]), []
     found = _best(part, source)
     if len(found) > 1:
@@ -97,7 +99,7 @@ def _scores(
     if found:
         shown = " and ".join(repr(field.name) for field in found[:2])
         raise MissingError(f"both {shown} could be the logits or probabilities", "--key NAME")
-    by_class = columns_named_by_class(part.fields, labels)
+    by_class = columns_named_by_class(part.fields, label_values)
     if by_class is not None:
         return by_class, []
     matrices = [f for f in part.fields if f.leaf.is_matrix and f is not labels and f.word not in names.FEATURES]

@@ -12,19 +12,18 @@ SUM_TOLERANCE = 1e-2
 _SCORES = (*names.LOGITS, *names.PROBABILITIES, *names.UNCLEAR)
 
 
-def columns_named_by_class(fields: Sequence[Field], labels: Field | None) -> Field | None:
+def columns_named_by_class(fields: Sequence[Field], labels: Leaf | None) -> Field | None:
     """The columns whose names are those that the labels take, with the classes in the order of the columns.
 
     A known name may be before or after that of the class (``prob_cat``, ``cat_prob``). Columns of bare names of classes
     count where all of their rows sum to one.
     """
-    if labels is None or not labels.leaf.is_text:
+    if labels is None or not labels.is_text or not labels.shape:
         return None
-    values = {str(value).strip() for value in np.unique(labels.load())} - {""}
-    rows = labels.leaf.shape[0]
-    columns = [
-        f for f in fields if f.leaf.kind == "f" and f.leaf.shape == (rows,) and not f.members and f is not labels
-    ]
+    values = {str(value).strip() for value in np.unique(labels.load().astype(str))} - {""}
+    columns = [f for f in fields if f.leaf.kind == "f" and len(f.leaf.shape) == 1 and not f.members]
+    rows = columns[0].leaf.shape[0] if columns else 0
+    columns = [f for f in columns if f.leaf.shape == (rows,) and f.leaf is not labels]
     for word in _SCORES:
         named = [(_rest(field.name, word), field) for field in columns]
         group = {rest: field for rest, field in named if rest is not None}
@@ -46,6 +45,8 @@ def _rest(name: str, word: str) -> str | None:
     for separator in "_.- ":
         if names.normal(plain).startswith(f"{word}_") and plain.lower().startswith(f"{word}{separator}"):
             return plain[len(word) + 1 :]
+        if plain.lower().startswith((f"{word}(", f"{word}[")) and plain.endswith((")", "]")):
+            return plain[len(word) + 1 : -1]
         if plain.lower().endswith(f"{separator}{word}"):
             return plain[: -len(word) - 1]
     return None

@@ -96,6 +96,7 @@ def _parsed(name: str, leaf: Leaf) -> np.ndarray:
             numbers[row] = float(text) if text.strip() else np.nan
         except ValueError:
             advice = "write plain numbers, without % or thousands separators" if _DIGITS.search(text) else "correct it"
+            advice = "a second header line?" if text.strip() == name else advice
             raise InputError(f"{name}: row {row} is {text[:40]!r}, not a number; {advice}") from None
     return numbers
 

@@ -12,6 +12,8 @@ from calbench.benchmark.predictions.source import Kind, Source
 
 TOLERANCE = 1e-4
 _EXACT_BELOW = 128.0
+_FEW = 10
+_UNLABELLED = (-1, 255, -100)
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ def convert(choice: Choice, labels: np.ndarray, source: Source) -> Numbers:
     """
     values, notes = _matrix(choice)
     if choice.kind == "probabilities":
-        values, more = _probabilities(values, source.normalize)
+        values, more = _probabilities(values, source.normalize, _tolerance(choice))
+        _check_one_column(values, labels, choice, source)
     else:
         values, more = _logits(values, choice, source), []
     notes += more
     try:
-        numbers, more = _class_numbers(labels, choice, source, *values.shape)
+        numbers, more = _class_numbers(labels, choice, source, values)
     except ValueError as error:
         raise InputError(f"{error}{_label_hint(labels, choice, *values.shape)}") from None
     if choice.kind == "probabilities":
@@ -121,7 +124,27 @@ def _narrowed(logits: np.ndarray) -> np.ndarray:
     return narrow if (narrow.argmax(axis=1) == logits.argmax(axis=1)).all() else logits
 
 
-def _probabilities(values: np.ndarray, normalize: bool) -> tuple[np.ndarray, list[str]]:
+def _tolerance(choice: Choice) -> float:
+    """How far the sum of a row may be from one: half precision has three decimals."""
+    return HALF_TOLERANCE if choice.scores.leaf.type_name in ("float16", "bfloat16") else TOLERANCE
+
+
+def _check_one_column(values: np.ndarray, labels: np.ndarray, choice: Choice, source: Source) -> None:
+    """Refuse one column without a number below 1/2: it looks like the probability of the predicted class.
+
+    Raises:
+        InputError: it does, and the user did not say that it contains probabilities of class 1.
+    """
+    if not choice.scores.leaf.is_vector or source.kind is not None or len(values) < _FEW or values[:, 1].min() < 0.5:
+        return
+    if len(np.unique(labels.astype(str))) > 1:
+        raise InputError(
+            f"{choice.scores.name} has one column and no number below 0.5: is it the probability of the predicted "
+            "class? Save those of all classes, or confirm that it is P(class 1) of two classes with --probabilities"
+        )
+
+
+def _probabilities(values: np.ndarray, normalize: bool, tolerance: float = TOLERANCE) -> tuple[np.ndarray, list[str]]:
     if values.min() < -TOLERANCE or not np.isfinite(values).all():
         bad = ~(values.min(axis=1) >= -TOLERANCE) | ~np.isfinite(values).all(axis=1)
         row = int(bad.argmax())
@@ -132,7 +155,7 @@ def _probabilities(values: np.ndarray, normalize: bool) -> tuple[np.ndarray, lis
     off = np.abs(totals - 1) > TOLERANCE
     if not off.any():
         return values, []
-    if not normalize:
+    if not normalize and (np.abs(totals - 1) > tolerance).any():
         raise InputError(_sum_message(totals, off))
     if not totals.min() > 0:
         raise InputError(f"probabilities: row {int(totals.argmin())} is zero everywhere")
@@ -163,9 +186,10 @@ def _sum_message(totals: np.ndarray, off: np.ndarray) -> str:
 
 
 def _class_numbers(
-    labels: np.ndarray, choice: Choice, source: Source, rows: int, num_classes: int
+    labels: np.ndarray, choice: Choice, source: Source, scores: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
     """Labels as 0..K-1, whatever they count from."""
+    rows, num_classes = scores.shape
     classes = choice.class_names
     named = labels.dtype.kind in "USO" or bool(source.classes)
     if classes and len(classes) != num_classes and source.classes:
@@ -173,16 +197,31 @@ def _class_numbers(
     if named and len(classes) == num_classes and not _are_numbers(labels, classes):
         return class_numbers(labels, rows, num_classes, classes), []
     first = source.labels_from
-    note = []
+    note: list[str] = []
     if first is None and choice.scores.first == 1 and choice.scores.members and _count_from_one(labels, num_classes):
         first, note = 1, [f"labels count from 1, as the columns {choice.scores.name} do"]
     if not first:
-        return class_numbers(labels, rows, num_classes), note
+        numbers = class_numbers(labels, rows, num_classes)
+        return numbers, [*note, *(_shift_note(numbers, scores) if first is None else [])]
     numbers = class_numbers(labels, rows, num_classes + first)
     if numbers.min(initial=first) < first:
         row = int((numbers < first).argmax())
         raise InputError(f"labels: row {row} holds {numbers[row]}, outside {first}..{num_classes + first - 1}")
     return numbers - first, note
+
+
+def _shift_note(labels: np.ndarray, scores: np.ndarray) -> list[str]:
+    """A note where no label is 0 and labels that count from 1 would agree far better with the predictions."""
+    if not len(labels) or labels.min() < 1:
+        return []
+    predicted = scores.argmax(axis=1)
+    hits, shifted = int((predicted == labels).sum()), int((predicted == labels - 1).sum())
+    if shifted - hits <= 3 * np.sqrt(len(labels)):
+        return []
+    return [
+        f"no label is 0, and {shifted:,} predictions equal the label minus 1, {hits:,} the label: if labels count from "
+        "1, add --labels-from 1"
+    ]
 
 
 def _are_numbers(labels: np.ndarray, classes: tuple[str, ...]) -> bool:
@@ -214,6 +253,14 @@ def _label_hint(labels: np.ndarray, choice: Choice, rows: int, num_classes: int)
     if labels.dtype.kind in "fiu" and labels.size == rows:
         if labels.min() == 1 and labels.max() == num_classes:
             return "; classes are counted from 0: if these count from 1, add --labels-from 1"
+        outside = np.unique(labels[(labels < 0) | (labels >= num_classes)])
+        if len(outside) == 1 and outside[0] in _UNLABELLED and len(np.unique(labels)) > 2:
+            return f"; if {outside[0]:g} marks rows without a label, leave these rows out"
+        if choice.scores.leaf.is_vector and labels.min() >= 0:
+            return (
+                f"; {choice.scores.name} has one column, which is read as the score of class 1 of two classes: more "
+                "classes need a score each"
+            )
         if num_classes == 2 and set(np.unique(labels).tolist()) == {-1, 1}:
             return "; if -1 and 1 are the two classes, add --classes=-1,1"
     if rows == num_classes or (labels.shape[:1] == (num_classes,) and labels.ndim == 1):

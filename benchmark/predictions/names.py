@@ -46,13 +46,30 @@ SPLITS = {
     "train": "train", "training": "train",
 }  # fmt: skip
 
+_COLLECTED = frozenset(("all", "list", "lists", "array", "arrays", "arr", "np", "numpy", "tensor", "tensors"))
+"""Words at the ends of names that say how something was collected: ``all_logits``, ``labels_list``."""
+
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
 def normal(name: str) -> str:
-    """A name in words of lower case: ``trueLabel``, ``True label`` and ``.true-label`` are ``true_label``."""
-    return _SEPARATORS.sub("_", _CAMEL.sub("_", name.strip()[:200]).lower()).strip("_")
+    """A name in words of lower case: ``trueLabel``, ``.true-label``, ``all_true_label`` are alike."""
+    words = _SEPARATORS.sub("_", _CAMEL.sub("_", name.strip()[:200]).lower()).strip("_").split("_")
+    for place in (0, -1):
+        while len(words) > 1 and words[place] in _COLLECTED:
+            del words[place]
+    return "_".join(words)
+
+
+def is_score_name(path: str) -> bool:
+    """Whether the last part of a path is a name of logits or probabilities, or one that may be either."""
+    return normal(path.rpartition("/")[2]) in _SCORES
+
+
+def is_label_name(path: str) -> bool:
+    """Whether the last part of a path is a name of labels."""
+    return normal(path.rpartition("/")[2]) in _LABELS
 
 
 def is_known(name: str) -> bool:
@@ -60,4 +77,6 @@ def is_known(name: str) -> bool:
     return normal(name) in _ALL
 
 
+_SCORES = frozenset((*LOGITS, *PROBABILITIES, *UNCLEAR))
+_LABELS = frozenset((*LABELS, *WEAK_LABELS))
 _ALL = frozenset((*LOGITS, *PROBABILITIES, *UNCLEAR, *LABELS, *WEAK_LABELS, *FEATURES, *CLASS_NAMES, *IDS))

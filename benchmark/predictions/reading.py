@@ -61,7 +61,7 @@ def _labels_of(labels: dict[str, LabelFile] | None, name: str, split: str, where
 
 
 def _read_part(part: Part, labels: LabelFile | None, source: Source, has_header: bool) -> Numbers:
-    choice = choose(part, source, labels is not None, has_header)
+    choice = choose(part, source, None if labels is None else labels.labels, has_header)
     if labels is None:
         return convert(choice, cast("Field", choice.labels).load(), source)
     rows = choice.scores.leaf.shape[0] if choice.scores.leaf.shape else 0

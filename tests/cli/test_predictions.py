@@ -264,7 +264,7 @@ def test_every_calibrator_that_the_predictions_allow_is_compared_by_default(pred
 
 
 def test_what_takes_too_long_with_many_classes_is_named_with_the_way_to_fit_it(tmp_path, capsys, monkeypatch):
-    z, y = data(60, 301)
+    z, y, _ = data(60, 301)
     np.savez(tmp_path / "many.npz", logits=z, labels=y)
     monkeypatch.setattr(posthoc, "default_chains", lambda pair: [parse_chain(n) for n in ("beta", "irm", "bbq")])
     arguments = ["calibrate", str(tmp_path / "many.npz"), "--split", "0.5", "--bootstrap", "0"]

@@ -20,6 +20,12 @@ from calbench.benchmark.predictions.readers._bounds import bound_leaves, decompr
 from calbench.benchmark.predictions.readers._format import Format
 
 _HEAD = 1024
+_ADVICE = {
+    (".xlsx", ".xls", ".xlsm", ".ods"): "a spreadsheet",
+    (".rds", ".rdata", ".rda"): "a file of R's objects",
+    (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz"): "an archive",
+}
+"""Kinds of files that people try, by ending."""
 
 
 @cache
@@ -96,6 +102,9 @@ def _format(name: str, head: bytes) -> Format:
             return one
     if known:
         return known[0]
+    for endings_of, what in _ADVICE.items():
+        if ending in endings_of:
+            raise InputError(f"{what}, which is not read; save it as CSV or Parquet")
     raise InputError(f"unknown kind of file; known: {', '.join(endings())}, each also compressed as .gz")
 
 

@@ -10,6 +10,7 @@ from calbench.benchmark.predictions.names import is_known
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 60, 4_000_000
 _SEPARATORS = ("\t", ";", "|", ",")
 _BLANKS = r"\s+"
+_BLANK_CELLS = re.compile(r'"[^"]*"|\S+')
 _MISSING = {"", "na", "nan", "n/a", "null", "none", "-nan", "inf", "-inf", "infinity", "-infinity"}
 _COMMA_NUMBER = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
@@ -64,9 +65,13 @@ def find_layout(text: str) -> Layout:
     if _is_header(rows):
         if len(rows) == 1:
             raise InputError("no rows below the header")
-        names, shift = _names(rows[0], rows[1:], width)
-        dropped = _blank(rows[1:], width) | ({0} if shift or not rows[0][0] else set())
-        return Layout(separator, decimal, True, names, plain[0][0] + 1, bool(comments), frozenset(dropped))
+        head, above = rows[0], plain[0][0] + 1
+        if len(rows) > 2 and len(set(head)) < len(head) and _continues(head, rows[1], rows[2:]):
+            head, above = _joined(head, rows[1]), plain[1][0] + 1
+            rows = [head, *rows[2:]]
+        names, shift = _names(head, rows[1:], width)
+        dropped = _blank(rows[1:], width) | ({0} if shift or not head[0] else set())
+        return Layout(separator, decimal, True, names, above, bool(comments), frozenset(dropped))
     header = _cells(comments[-1].lstrip("# "), separator) if comments else []  # as NumPy's savetxt writes it
     if len(header) == width and not all(map(_is_number, header)):
         return Layout(separator, decimal, True, [cell.strip() for cell in header], plain[0][0], True)
@@ -82,18 +87,28 @@ def _separator(lines: list[str]) -> str | None:
     for separator in (",", "\t", ";"):  # rows of different lengths: the parser names the line
         if all(separator in line for line in lines):
             return separator
-    counts = {len(line.split()) for line in lines[1:] or lines}
-    numeric = all(_is_number(cell) for line in lines[1:] or lines for cell in line.split())
-    return _BLANKS if len(counts) == 1 and counts != {1} and numeric else None
+    below = [_cells(line, _BLANKS) for line in lines[1:] or lines]
+    width = len(below[0])
+    numeric = sum(all(_is_number(row[i]) for row in below) for i in range(width)) if _same_width(below) else 0
+    named = len(_cells(lines[0], _BLANKS)) in (width, width - 1)
+    return _BLANKS if numeric == width > 1 or (named and numeric > 1) else None
+
+
+def _same_width(rows: Rows) -> bool:
+    return len({len(row) for row in rows}) == 1
 
 
 def _cells(line: str, separator: str | None) -> list[str]:
     if separator is None:
         return [line.strip().strip('"')]
     if separator == _BLANKS:
+<<<<<<< HEAD
         return line.split()
     if separator not in line:
         return [line.strip().strip('"')]
+=======
+        return [cell.strip('"') for cell in _BLANK_CELLS.findall(line)]
+>>>>>>> 99f1e16 (Forty more forms of files: two-line headers of pandas, R's row names, Hugging Face's pipelines, batches of pairs, records by id, half precision, names with list and all)
     return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
 
 
@@ -129,6 +144,21 @@ def _is_header(rows: Rows) -> bool:
     return any(is_known(cell) for cell in texts) or not any(
         cell in column for cell, column in zip(first, columns, strict=True)
     )
+
+
+def _continues(head: list[str], second: list[str], below: Rows) -> bool:
+    """Whether the second line has the names of classes below names that are repeated, as pandas' levels of columns."""
+    if len(second) != len(head) or any(len(row) != len(head) for row in below):
+        return False
+    places = [place for place, cell in enumerate(head) if head.count(cell) > 1 and is_known(cell)]
+    names = [second[place] for place in places]
+    fractions = all(_is_number(row[place]) and "." in row[place] for row in below for place in places)
+    return len(set(names)) == len(names) > 1 and not any("." in name for name in names) and fractions
+
+
+def _joined(head: list[str], second: list[str]) -> list[str]:
+    """The names of columns in two lines as one."""
+    return ["_".join(part for part in parts if part) for parts in zip(head, second, strict=True)]
 
 
 def _counts_classes(cells: list[str], below: Rows) -> bool:

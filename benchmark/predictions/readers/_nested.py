@@ -1,6 +1,6 @@
 """Flattens nested lists, tuples and dicts (from pickle, JSON, torch and MATLAB files) to named arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,14 @@ import numpy as np
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.limits import limit
 from calbench.benchmark.predictions.contents import Leaf, join_path
+<<<<<<< HEAD
 from calbench.benchmark.predictions.readers._bounds import refusal, texts
+=======
+from calbench.benchmark.predictions.names import is_label_name, is_score_name
+>>>>>>> 99f1e16 (Forty more forms of files: two-line headers of pandas, R's row names, Hugging Face's pipelines, batches of pairs, records by id, half precision, names with list and all)
 
 _PAIR = ("logits", "labels")
+_ROWS = ("scores", "labels")
 _SPLITS = ("val", "test")
 _DENSE = 1 << 30
 """Bytes of a sparse tensor that is made dense."""
@@ -23,8 +28,10 @@ def flatten(value: Any, path: str = "") -> dict[str, Leaf]:
     """The arrays in `value` by path.
 
     A pair of a matrix and as many labels becomes ``logits`` and ``labels``; a pair of such pairs ``val`` and ``test``,
-    as in Kängsepp's files ((logits_val, y_val), (logits_test, y_test)). A list of records becomes a table. A list of
-    batches, arrays that differ only in their first dimension, becomes one array.
+    as in Kängsepp's files ((logits_val, y_val), (logits_test, y_test)); three pairs and more are batches. A list of
+    records becomes a table, and so does a dict of records that have a label each, by their ids. A list of batches,
+    arrays that differ only in their first dimension, becomes one array; scores by the name of the class, a dict or a
+    list of ``{"label": ..., "score": ...}`` per row, become a column per class.
     """
     value = _plain(value)
     if isinstance(value, np.ndarray):
@@ -68,6 +75,8 @@ def _array(array: np.ndarray, path: str) -> dict[str, Leaf]:
 
 
 def _mapping(values: dict[Any, Any], path: str) -> dict[str, Leaf]:
+    if _are_records(values):
+        return flatten([{"id": _text(key)} | record for key, record in values.items()], path)
     if len(values) > 1 and [str(key) for key in values] == [str(n) for n in range(len(values))]:
         return flatten(list(values.values()), path)  # a column of a table, as pandas writes it in JSON
     return _children({join_path(path, _text(key)): value for key, value in values.items()})
@@ -80,12 +89,26 @@ def _children(values: dict[str, Any]) -> dict[str, Leaf]:
 def _sequence(values: list[Any], path: str) -> dict[str, Leaf]:
     if values and all(isinstance(value, dict) for value in values):
         keys = dict.fromkeys(key for value in values for key in value)
+<<<<<<< HEAD
         if len(keys) * len(values) > limit(_SPARSE) + 20 * sum(map(len, values)):
             reason = f"{len(values):,} records with {len(keys):,} different names"
             raise InputError(f"{path or 'it'} is a list of {reason}; write one record per row, with the same names")
+=======
+        if is_score_name(path) and all(_is_score_of_classes(value, keys) for value in values):
+            return {f"{path}_{key}": Leaf.of(np.array([value[key] for value in values], dtype=float)) for key in keys}
+>>>>>>> 99f1e16 (Forty more forms of files: two-line headers of pandas, R's row names, Hugging Face's pipelines, batches of pairs, records by id, half precision, names with list and all)
         return _children({join_path(path, key): [value.get(key) for value in values] for key in keys})
+    if _is_hf_output(values) and is_score_name(path):
+        rows = [{one["label"]: one["score"] for one in sorted(value, key=_label_of)} for value in values]
+        return _sequence(rows, path)
     if is_pair(values):
         return _children({join_path(path, name): part for name, part in zip(_PAIR, values, strict=True)})
+    if len(values) > 2 and all(isinstance(value, list | tuple) and is_pair(value) for value in values):
+        columns = ([value[column] for value in values] for column in (0, 1))
+        return _children({join_path(path, name): list(part) for name, part in zip(_PAIR, columns, strict=True)})
+    if len(values) > 2 and len({_row_shape(value) for value in values}) == 1 and _row_shape(values[0]):
+        columns = ([value[column] for value in values] for column in (0, 1))
+        return _children({join_path(path, name): list(part) for name, part in zip(_ROWS, columns, strict=True)})
     if len(values) == 2 and all(isinstance(value, list | tuple) and is_pair(value) for value in values):
         return _children({join_path(path, split): pair for split, pair in zip(_SPLITS, values, strict=True)})
     if all(value is None or isinstance(value, _SCALARS) for value in values):
@@ -97,6 +120,44 @@ def _sequence(values: list[Any], path: str) -> dict[str, Leaf]:
     if all(shapes) and (len(shapes) == 1 or _are_batches(shapes)):
         return {path: Leaf.of(_rows(values, path))}
     return _children({join_path(path, number): value for number, value in enumerate(values)})
+
+
+def _are_records(values: dict[Any, Any]) -> bool:
+    """Whether these are three records or more, of the same fields, each with one row of scores and one label."""
+    records = list(values.values())
+    if len(records) < 3 or not all(isinstance(record, dict) and record for record in records):
+        return False
+    fields = records[0].keys()
+    if any(record.keys() != fields for record in records) or "id" in fields:
+        return False
+    labels = [field for field in fields if is_label_name(str(_text(field)))]
+    return any(all(isinstance(record[field], int | str) for record in records) for field in labels)
+
+
+def _is_score_of_classes(value: dict[Any, Any], classes: Iterable[Any]) -> bool:
+    return value.keys() == set(classes) and all(isinstance(one, int | float) for one in value.values())
+
+
+def _is_hf_output(values: Sequence[Any]) -> bool:
+    """Whether these are lists of ``{"label": ..., "score": ...}``, as Hugging Face's pipelines write them."""
+    return bool(values) and all(
+        isinstance(value, list) and value and all(isinstance(o, dict) and o.keys() == {"label", "score"} for o in value)
+        for value in values
+    )
+
+
+def _label_of(one: dict[str, Any]) -> str:
+    return str(one["label"])
+
+
+def _row_shape(value: Any) -> tuple[int, ...]:
+    """The shape of the scores in a pair of one row of scores and its label; () for anything else."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return ()
+    scores, label = value
+    is_label = isinstance(label, int | str) or (isinstance(label, np.ndarray) and label.shape in ((), (1,)))
+    shape = _shape(scores)
+    return shape if is_label and len(shape) == 1 and shape[0] > 1 else ()
 
 
 def is_pair(values: Sequence[Any]) -> bool:
