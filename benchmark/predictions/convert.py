@@ -10,7 +10,7 @@ from calbench.benchmark.predictions.choice import Choice
 from calbench.benchmark.predictions.class_columns import sums_to_one
 from calbench.benchmark.predictions.source import Kind, Source
 
-TOLERANCE = 1e-4
+TOLERANCE, HALF_TOLERANCE = 1e-4, 5e-3
 _EXACT_BELOW = 128.0
 _FEW = 10
 _UNLABELLED = (-1, 255, -100)

@@ -102,13 +102,9 @@ def _cells(line: str, separator: str | None) -> list[str]:
     if separator is None:
         return [line.strip().strip('"')]
     if separator == _BLANKS:
-<<<<<<< HEAD
-        return line.split()
+        return [cell.strip('"') for cell in _BLANK_CELLS.findall(line)]
     if separator not in line:
         return [line.strip().strip('"')]
-=======
-        return [cell.strip('"') for cell in _BLANK_CELLS.findall(line)]
->>>>>>> 99f1e16 (Forty more forms of files: two-line headers of pandas, R's row names, Hugging Face's pipelines, batches of pairs, records by id, half precision, names with list and all)
     return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
 
 

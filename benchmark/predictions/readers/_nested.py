@@ -8,11 +8,8 @@ import numpy as np
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.limits import limit
 from calbench.benchmark.predictions.contents import Leaf, join_path
-<<<<<<< HEAD
-from calbench.benchmark.predictions.readers._bounds import refusal, texts
-=======
 from calbench.benchmark.predictions.names import is_label_name, is_score_name
->>>>>>> 99f1e16 (Forty more forms of files: two-line headers of pandas, R's row names, Hugging Face's pipelines, batches of pairs, records by id, half precision, names with list and all)
+from calbench.benchmark.predictions.readers._bounds import refusal, texts
 
 _PAIR = ("logits", "labels")
 _ROWS = ("scores", "labels")
@@ -89,14 +86,11 @@ def _children(values: dict[str, Any]) -> dict[str, Leaf]:
 def _sequence(values: list[Any], path: str) -> dict[str, Leaf]:
     if values and all(isinstance(value, dict) for value in values):
         keys = dict.fromkeys(key for value in values for key in value)
-<<<<<<< HEAD
         if len(keys) * len(values) > limit(_SPARSE) + 20 * sum(map(len, values)):
             reason = f"{len(values):,} records with {len(keys):,} different names"
             raise InputError(f"{path or 'it'} is a list of {reason}; write one record per row, with the same names")
-=======
         if is_score_name(path) and all(_is_score_of_classes(value, keys) for value in values):
             return {f"{path}_{key}": Leaf.of(np.array([value[key] for value in values], dtype=float)) for key in keys}
->>>>>>> 99f1e16 (Forty more forms of files: two-line headers of pandas, R's row names, Hugging Face's pipelines, batches of pairs, records by id, half precision, names with list and all)
         return _children({join_path(path, key): [value.get(key) for value in values] for key in keys})
     if _is_hf_output(values) and is_score_name(path):
         rows = [{one["label"]: one["score"] for one in sorted(value, key=_label_of)} for value in values]
