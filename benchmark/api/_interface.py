@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.config.suite import load_suite, part_name
 from calbench.benchmark.core.bins import DEFAULT_BINS
@@ -13,6 +15,7 @@ from calbench.benchmark.execution.options import RunOptions
 from calbench.benchmark.execution.posthoc import Chain, compare_calibrators, default_chains, too_large
 from calbench.benchmark.execution.runner import run_suite
 from calbench.benchmark.metrics.inputs import as_labels, as_logits
+from calbench.benchmark.predictions.convert import narrowed
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.benchmark.results.results import Results
 from calbench.methods import Calibrator
@@ -150,4 +153,8 @@ def _check_fitted(chains: Mapping[str, Chain]) -> None:
 
 def _part(logits: Any, labels: Any) -> SplitPredictions:
     scores = as_logits(logits)
-    return SplitPredictions(scores.float(), as_labels(labels, *scores.shape))
+    if scores.dtype == torch.float64:  # as of a file: differences that float32 would lose stay
+        scores = torch.from_numpy(narrowed(scores.numpy(force=True)))
+    elif scores.dtype != torch.float32:
+        scores = scores.float()
+    return SplitPredictions(scores, as_labels(labels, *scores.shape))

@@ -111,10 +111,10 @@ def _logits(values: np.ndarray, choice: Choice, source: Source) -> np.ndarray:
         masked = not np.isnan(values).any() and not (values == np.inf).any()
         hint = "; for classes that are masked, write a finite number such as -1e4" if masked else ""
         raise InputError(f"logits: row {row} holds NaN or infinite values{hint}")
-    return _narrowed(values)
+    return narrowed(values)
 
 
-def _narrowed(logits: np.ndarray) -> np.ndarray:
+def narrowed(logits: np.ndarray) -> np.ndarray:
     """float64 as float32 where the differences within rows, and so the probabilities, stay what they are."""
     if logits.dtype == np.float32 or np.abs(logits.max(axis=1)).max() > _EXACT_BELOW:
         return logits

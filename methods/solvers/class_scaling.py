@@ -28,10 +28,10 @@ MOST_DENSE = 512
 FEW_ROWS = 8
 """Without a Hessian the temperature from which the fit starts is that of every `FEW_ROWS`-th row."""
 
-ACCEPTED = 1e-5
+ACCEPTED = 2e-5
 """Estimated excess over the minimum, in nats, up to which there is no warning."""
 
-ENOUGH = 5e-6
+ENOUGH = 1e-5
 """Nats of the mean NLL above its minimum at which a fit without a Hessian ends."""
 
 SMALL = 2**17
@@ -144,9 +144,8 @@ def _value_and_gradient(
         totals = (peak + mass.log()).double().squeeze(1)
         value += totals.sum() if weights is None else totals @ weights[rows]
         share = mass.reciprocal() if weights is None else (weights[rows, None] / mass).to(scores.dtype)
-        masses = scores.mul_(share)
-        slope_b += masses.sum(dim=0)
-        weighted = masses.mul_(logits[rows]).sum(dim=0).double()
+        slope_b += (share.T @ scores).squeeze(0)
+        weighted = (share.T @ scores.mul_(logits[rows])).squeeze(0).double()
         slope_w += weighted if size > 1 else weighted.sum()
     return float(value) / len(logits), torch.cat([slope_w, slope_b]) / len(logits)
 

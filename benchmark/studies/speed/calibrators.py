@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from calbench.methods import registry
 Fit = Callable[[], Any]
 
 
-@cache
+@lru_cache(maxsize=2)
 def _planted(rows: int, classes: int) -> tuple[Tensor, Tensor]:
     """Over-confident logits whose labels come from a scaled and shifted form of them, float32."""
     generator = torch.Generator().manual_seed(0)
@@ -44,6 +44,9 @@ def calibrator_speed(quick: bool, repeats: int) -> Iterator[Measurement]:
     task = f"vector scaling, {small[0]:,} x {small[1]:,}"
     yield _ours(task, "vector-scaling", logits, labels, repeats)
     yield _peer(task, "probmetrics", _probmetrics_vector, logits, labels, repeats)
+    for name, words in (("vector-scaling", "vector scaling"), ("bias-corrected-ts", "bias-corrected TS")):
+        for shape in (large, (500, 21_841) if quick else (5_000, 21_841)):
+            yield _ours(f"{words}, {shape[0]:,} x {shape[1]:,}", name, *_planted(*shape), 1)
     task = f"temperature by ECE, {small[0]:,} x {small[1]:,}"
     yield _ours(task, "temperature-scaling", logits, labels, repeats, criterion="ece")
     yield measure(task, "a metric call per temperature", lambda: _naive_grid(logits, labels), min(repeats, 3))

@@ -51,6 +51,11 @@ def statistics_speed(quick: bool, repeats: int) -> Iterator[Measurement]:
         "only 20 were run: multiply by 50",
     )
     yield measure("noise floor, 1,000 draws", "calbench", lambda: statistics.noise_floor(logits=logits), repeats)
+    rows = 500_000 if quick else 5_000_000
+    logits, labels = _logits(rows, 10)
+    many = f"of {rows:,} x 10"
+    yield measure(f"1,000 resamples {many}", "calbench", lambda: statistics.bootstrap(logits=logits, labels=labels), 1)
+    yield measure(f"noise floor {many}", "calbench", lambda: statistics.noise_floor(logits=logits), 1)
 
 
 def _one_metric(name: str, logits: Tensor, labels: Tensor) -> Callable[[], Any]:
