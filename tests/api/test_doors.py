@@ -8,6 +8,7 @@ import pytest
 
 import calbench as cb
 from calbench.benchmark.cli.main import main
+from calbench.benchmark.metrics import registry
 
 RNG = np.random.default_rng(1)
 Z = RNG.normal(size=(240, 4)) * 3
@@ -46,7 +47,7 @@ def test_evaluate_gives_what_the_command_prints(scores, labels, capsys):
     assert main(["evaluate", "a.npz"]) == 0
     printed = shown(capsys)
     for name, one in cb.evaluate(**scores, labels=labels, interval=0.95).items():
-        about = cb.metrics.registry[name]
+        about = registry[name]
         value, interval = printed[about.spec.label]
         assert value == f"{one.value:.{about.decimals}f}", name
         if np.isfinite(one.low):
