@@ -174,7 +174,8 @@ def test_contents_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
         ("bad.pt", b"nothing", "damaged"),
         ("bad.npz.gz", b"\x1f\x8bnothing", "cannot be read"),
         ("short.safetensors", b"\xff" * 8 + b"{}", "its header is longer than the file"),
-        ("sheet.xlsx", b"PK\x03\x04", "unknown kind of file"),
+        ("sheet.xlsx", b"PK\x03\x04", "a spreadsheet, which is not read"),
+        ("sheet.foo", b"PK\x03\x04", "unknown kind of file"),
     ],
 )
 def test_damaged_files(tmp_path, name, content, message):
