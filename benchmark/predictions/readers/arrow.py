@@ -1,7 +1,7 @@
 """Reads Parquet, Feather and Arrow: columns of numbers, nullable numbers, text and lists."""
 
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def _texts(column: Any) -> np.ndarray:
     longest, most = 0, limit(SMALL)
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         words = chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk
-        longest = max(longest, compute.max(compute.binary_length(words)).as_py() or 0)
+        longest = max(longest, cast("Any", compute).max(cast("Any", compute).binary_length(words)).as_py() or 0)
     if longest * len(column) > most:
         raise InputError(f"a text of {longest:,} bytes: {refusal(4 * longest * len(column), most)}")
     return texts(["" if value is None else value for value in column.to_pylist()])

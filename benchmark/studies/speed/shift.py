@@ -3,7 +3,7 @@
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class _Work:
         self.devices, self.data = make_devices("cpu", "float32"), prepare_data(cell, root)
         self.model = build_classifier(cell.dataset, cell.backbone, cell.recipe, cell.seed).eval()
 
-    def lines(self, task: str, wanted: list[tuple[str, int]]) -> Iterator[Measurement]:
+    def lines(self, task: str, wanted: Sequence[tuple[str, int]]) -> Iterator[Measurement]:
         """The forward passes of as many test splits, then each part of the work, then all of it for some entries."""
         from calbench.benchmark.data.extra_splits import load_extra
         from calbench.benchmark.training.prediction import predict
