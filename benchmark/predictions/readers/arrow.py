@@ -109,8 +109,9 @@ def _numbers(column: Any) -> np.ndarray:
 
 def _texts(column: Any) -> np.ndarray:
     import pyarrow as pa
-    from pyarrow import compute
+    import pyarrow.compute
 
+    compute: Any = pyarrow.compute  # its functions are made at import
     longest, most = 0, limit(SMALL)
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         words = chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk
