@@ -1,9 +1,13 @@
 """Text of the commands list and show: all registered methods, datasets, metrics ..., as a line or a card each."""
 
+import csv
 import importlib
+import importlib.resources
 import inspect
+import io
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -54,9 +58,36 @@ def card(what: str, cls: Any) -> str:
         lines += [f"Needs: {', '.join(sorted(needs))}.", ""]
     if what == "methods":
         lines += [f"Keeps accuracy: {'yes' if cls.keeps_accuracy else 'no'}.", ""]
+    lines += costs(spec.name)
     if spec.paper:
         lines += [f"Paper: {spec.paper}.", ""]
     return "\n".join(lines)
+
+
+@cache
+def _measured() -> dict[str, list[dict[str, str]]]:
+    """The committed measurements of ``results/costs.csv`` by calibrator; none where they were not made."""
+    file = importlib.resources.files("calbench.results").joinpath("costs.csv")
+    if not file.is_file():
+        return {}
+    rows: dict[str, list[dict[str, str]]] = {}
+    for row in csv.DictReader(io.StringIO(file.read_text("utf-8"))):
+        rows.setdefault(row["who"], []).append(row)
+    return rows
+
+
+def costs(name: str) -> list[str]:
+    """The measured cost of a calibrator as a Markdown table, or nothing."""
+    rows = _measured().get(name, [])
+    if not rows:
+        return []
+    lines = ["| samples x classes | fit (s) | transform (s) | |", "|---|---|---|---|"]
+    lines += [f"| {r['task']} | {_seconds(r['seconds'])} | {_seconds(r['best'])} | {r['note']} |" for r in rows]
+    return [*lines, "", f"Seconds of the processor; {rows[0]['machine']}; commit {rows[0]['commit']}.", ""]
+
+
+def _seconds(text: str) -> str:
+    return f"{float(text):.2g}" if text else "–"
 
 
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

@@ -4,12 +4,16 @@ import argparse
 import math
 import platform
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import joblib
+import pandas as pd
 import torch
 from tabulate import tabulate
 
+from calbench.benchmark.core import environment
 from calbench.benchmark.studies.speed.measure import GROUPS, Measurement
 
 _LIBRARIES = ("calbench", "torch", "numpy", "netcal", "torchmetrics", "scikit-learn", "probmetrics")
@@ -21,15 +25,22 @@ def main() -> None:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"any of: {', '.join(GROUPS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each line (default 5)")
+    parser.add_argument("--csv", type=Path, help="write the lines to this file too, with commit and machine")
     options = parser.parse_args()
     for name in options.groups:
         if name not in GROUPS:
             parser.error(f"unknown group {name!r}; known: {', '.join(GROUPS)}")
     print(machine())
+    written: list[dict[str, object]] = []
     for name in options.groups or GROUPS:
         title, function = GROUPS[name]
         print(f"\n{title}{' (quick: a tenth of the samples)' if options.quick else ''}\n", flush=True)
-        print(render(function(options.quick, max(1, options.repeats))), flush=True)
+        lines = list(function(options.quick, max(1, options.repeats)))
+        print(render(lines), flush=True)
+        written += [{"group": name, **asdict(line)} for line in lines]
+    if options.csv:
+        origin = {"commit": environment.commit(), "machine": machine()}
+        pd.DataFrame(written).assign(**origin).to_csv(options.csv, index=False)
 
 
 def machine() -> str:
