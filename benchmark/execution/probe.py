@@ -42,7 +42,7 @@ def probe_cell(work: Work, data_root: Path, device: str) -> Cost:
     cell = work.cell
     if not isinstance(cell, Cell):
         return Cost(0.0, 0.0)
-    pool, test = cell.dataset.num_samples(data_root)
+    pool, test = cell.dataset.num_samples(data_root.expanduser())
     calibration = round(pool * cell.calibration_fraction)
     following = any(map(followed_metric, cell.checkpoints))
     evaluated = (calibration + test) * len(cell.checkpoints) + (calibration * cell.training.epochs if following else 0)

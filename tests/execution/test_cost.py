@@ -107,3 +107,11 @@ def test_sizes_are_those_that_are_loaded(name, tmp_path):
     dataset = make_component(name, datasets.create)
     splits = dataset.load(tmp_path)
     assert dataset.num_samples(tmp_path) == (len(splits.train), len(splits.test))
+
+
+def test_a_probe_reads_the_home_folder_and_makes_none_of_that_name(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    work, asked = plan_suite(load_suite(tiny), RunOptions(results_dir=str(tmp_path)))[0], []
+    monkeypatch.setattr(type(work.cell.dataset), "num_samples", lambda self, root: asked.append(root) or (200, 50))
+    probe_cell(work, Path("~/data"), "cpu")
+    assert asked == [tmp_path / "home" / "data"]
