@@ -217,7 +217,6 @@ def test_export_writes_what_loads(tmp_path, predictions):
         (["calibrate", "{}", "{}", "--split", "0.5"], "nothing to split"),
         (["calibrate", "{}", "--in-order"], "give --split too"),
         (["evaluate", "{}", "--logits", "--probabilities"], "exclude each other"),
-        (["export", "{}", "-m", "temperature-scaling + isotonic", "-o", "x"], "one calibrator"),
         (["export", "{}", "-m", "calattn-frozen", "-o", "x"], "needs pooled features"),
     ],
 )
