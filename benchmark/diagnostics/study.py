@@ -14,6 +14,7 @@ from calbench.benchmark import metrics
 from calbench.benchmark.backbones.attention import query_temperature
 from calbench.benchmark.config.cell import Cell, Keyed
 from calbench.benchmark.config.derived_cell import VariantCell
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.data.batches import EvalBatches
@@ -196,7 +197,7 @@ def _curve_rows(
         changed = (part.logits.argmax(1) != plain[rule, split].logits.argmax(1)).double().mean()
         row = place | {"split": split, "changed": 100 * float(changed), "changed_by_noise": float("nan")}
         if not split.startswith("ood-"):
-            row |= metrics.evaluate(**part.scores(), labels=part.labels, metrics=list(CURVE), bins=15)
+            row |= metrics.evaluate(**part.scores(), labels=part.labels, metrics=list(CURVE), bins=DEFAULT_BINS)
         if split == "test":
             chosen = random_indices(len(part), options.images)
             images = _splits(cell, root)["test"].subset(chosen)

@@ -10,6 +10,7 @@ import torch
 
 from calbench.benchmark import metrics
 from calbench.benchmark.config.derived_cell import VariantCell
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import CellError, InputError
 from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
@@ -79,7 +80,7 @@ def _with(variants: tuple[Variant, ...], place: int, option: Variant) -> tuple[V
 
 
 def _calibration_metrics(part: SplitPredictions) -> dict[str, float]:
-    return metrics.evaluate(**part.scores(), labels=part.labels, metrics=list(CURVE), bins=15)
+    return metrics.evaluate(**part.scores(), labels=part.labels, metrics=list(CURVE), bins=DEFAULT_BINS)
 
 
 def pooled_predictions(

@@ -2,10 +2,11 @@
 
 from calbench.benchmark import metrics
 from calbench.benchmark.config.training import FOLLOWED
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.predictions.predictions import SplitPredictions
 
 AFFECTS_RESULTS = False  # unless a rule follows a metric, and then a cell's key contains this function too
-BINS = 15
+BINS = DEFAULT_BINS
 """Bins of the ECE that a checkpoint rule follows and that the curves show."""
 
 

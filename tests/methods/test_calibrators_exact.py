@@ -1,6 +1,7 @@
 """Beta's optimum, ENIR and the order of rows, accuracy that is kept, weights, sizes, probabilities as logits."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from calbench.benchmark.core.registry import option_defaults
 from calbench.benchmark.metrics import evaluate
 from calbench.methods import registry
 from calbench.methods.calibrators._trees import TreeEnsemble
+from calbench.methods.solvers import matrix_fit
 
 CALIBRATORS = [name for name in registry if registry[name].kind == "calibrator"]
 
@@ -147,6 +149,21 @@ def test_dirichlet_warns_of_no_excess_that_does_not_matter():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             registry.create("dirichlet", off_diagonal=10.0 ** (-seed), intercept=0.1).fit(logits, labels)
+
+
+@pytest.mark.parametrize(("excess", "warned"), [(2e-8, False), (1e-5, True)])
+def test_dirichlet_accepts_an_excess_of_2e8_nats_and_warns_of_a_larger_one(monkeypatch, excess, warned):
+    logits, labels = sample(rows=200, classes=3)
+    solve = matrix_fit.minimise
+
+    def stopped(*args, **kwargs):
+        return replace(solve(*args, **kwargs), excess=excess, converged=False)
+
+    monkeypatch.setattr(matrix_fit, "minimise", stopped)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        registry.create("dirichlet", off_diagonal=0.1, intercept=0.1).fit(logits, labels)
+    assert any("stopped short" in str(one.message) for one in caught) == warned
 
 
 def test_probabilities_of_many_classes_sum_to_one():

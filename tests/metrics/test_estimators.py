@@ -9,6 +9,8 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import norm
 
 from calbench.benchmark.metrics import evaluate, registry
+from calbench.benchmark.metrics.sample import Sample
+from calbench.benchmark.metrics.source import Source
 
 
 def cell(n=600, k=4, seed=0, sharpness=1.6):
@@ -106,24 +108,60 @@ def test_debiasing_takes_a_third_of_the_noise_away():
     assert debiased == pytest.approx((2 - 2**0.5) * plain, rel=0.15)
 
 
-def plain_sweep(conf, correct):
+def plain_sweep(conf, correct, power=1):
+    """The sweep in float64 with the authors' bins: the sample of rank i is in bin floor(i M / N)."""
     order = np.argsort(conf)
-    residual, hits, n = (correct - conf)[order], correct[order], len(conf)
+    conf, hits, n = conf[order], correct[order], len(conf)
+
+    def members(bins):
+        index = np.array([rank * bins // n for rank in range(n)])
+        return [index == b for b in range(bins)]
+
     best = 1
     for bins in range(2, n + 1):
-        edges = np.arange(bins + 1) * n // bins
-        accuracies = np.array([hits[a:b].mean() for a, b in pairwise(edges)])
-        if (np.diff(accuracies) < 0).any():
+        if (np.diff([hits[mine].mean() for mine in members(bins)]) < 0).any():
             break
         best = bins
-    edges = np.arange(best + 1) * n // best
-    return 100 * sum(abs(residual[a:b].sum()) for a, b in pairwise(edges)) / n
+    gaps = [(mine.mean(), abs(hits[mine].mean() - conf[mine].mean())) for mine in members(best)]
+    return 100 * sum(share * gap**power for share, gap in gaps) ** (1 / power), best
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_ece_sweep_is_the_plain_sweep(seed):
-    z, y, _ = cell(n=300, seed=seed)
-    assert value("ece-sweep", z, y) == pytest.approx(plain_sweep(*top(z, y)), rel=1e-9)
+@pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
+@pytest.mark.parametrize("size", [37, 101, 300])
+def test_ece_sweep_is_the_plain_sweep_in_both_norms(size, norm, power, seed):
+    z, y, _ = cell(n=size, seed=seed)
+    found = registry.create("ece-sweep", norm=norm).value(Sample(Source(logits=z, labels=y)))
+    assert found == pytest.approx(plain_sweep(*top(z, y), power)[0], rel=1e-9)
+
+
+def test_the_bins_of_the_sweep_are_not_those_of_rounded_down_edges():
+    """Edges at floor(b N / M) put other ranks together where M does not divide N: the test above can tell them apart."""
+    told_apart = 0
+    for seed in range(4):
+        z, y, _ = cell(n=37, seed=seed)
+        conf, correct = top(z, y)
+        expected, bins = plain_sweep(conf, correct)
+        edges = np.arange(bins + 1) * 37 // bins
+        residual = (correct - conf)[np.argsort(conf)]
+        other = 100 * sum(abs(residual[a:b].sum()) for a, b in pairwise(edges)) / 37
+        told_apart += abs(other - expected) > 1e-6
+    assert told_apart
+
+
+def test_debiased_ece_takes_the_variance_of_a_single_sample_from_its_confidence():
+    """Bins of one sample have no variance of their own; the formula in float64, with conf (1 - conf) for them."""
+    conf = np.array([0.55, 0.62, 0.75, 0.83, 0.97])  # each in a bin of its own
+    correct = np.array([1.0, 0.0, 1.0, 1.0, 0.0])
+    gaps, spread = np.abs(correct - conf), np.sqrt(conf * (1 - conf))
+    folded = spread * np.sqrt(2 / np.pi) * np.exp(-(gaps**2) / (2 * spread**2))
+    folded += gaps * (1 - 2 * norm.cdf(-gaps / spread))
+    expected = 100 * max(0.0, (2 * gaps - folded).mean())
+    p = np.stack([conf, 1 - conf], 1)
+    found = evaluate(probabilities=p, labels=(1 - correct).astype(int), metrics=["debiased-ece", "ece"])
+    assert found["debiased-ece"] == pytest.approx(expected, rel=1e-9)
+    assert found["ece"] == pytest.approx(100 * gaps.mean(), rel=1e-9)
+    assert found["debiased-ece"] < found["ece"]  # a variance of 0 would leave the ECE as it is
 
 
 def test_ece_sweep_of_separated_confidences_uses_a_bin_per_sample():
