@@ -136,7 +136,7 @@ def test_ece_sweep_is_the_plain_sweep_in_both_norms(size, norm, power, seed):
 
 
 def test_the_bins_of_the_sweep_are_not_those_of_rounded_down_edges():
-    """Edges at floor(b N / M) put other ranks together where M does not divide N: the test above can tell them apart."""
+    """Edges at floor(b N / M) put other ranks together, so that the test above can fail."""
     told_apart = 0
     for seed in range(4):
         z, y, _ = cell(n=37, seed=seed)
