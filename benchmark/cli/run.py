@@ -63,6 +63,7 @@ def run(
     ] = False,
 ) -> int:
     """Run a suite: train what is missing, evaluate every entry, write the tables."""
+    from calbench.benchmark.cli.sizes import write_suite_curves
     from calbench.benchmark.execution.produce import RANK
     from calbench.benchmark.execution.runner import run_suite
 
@@ -84,6 +85,7 @@ def run(
     results = run_suite(loaded, options)
     if RANK == 0:
         write_and_show(results, results_dir)
+        write_suite_curves(loaded, options)
     return 1 if any(cell.status != "done" for cell in results.run.cells) else 0
 
 

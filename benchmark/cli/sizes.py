@@ -1,6 +1,6 @@
 """The command that shows how large a calibration set has to be: sizes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +13,15 @@ from calbench.benchmark.execution.options import RunOptions
 if TYPE_CHECKING:
     import pandas as pd
 
+    from calbench.benchmark.config.suite import Suite
     from calbench.benchmark.predictions.predictions import Predictions
     from calbench.methods import Calibrator
 
 app = typer.Typer()
 Sizes = Annotated[str, typer.Option("--sizes", help="Numbers of calibration samples: 100,300,1000.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Random calibration sets of each size.")]
+DRAWS = 10
+"""Random calibration sets of each size, unless asked otherwise."""
 PLACE = ["dataset", "backbone", "recipe", "seed"]
 
 
@@ -38,7 +41,7 @@ def read_sizes(text: str) -> list[int]:
 def sizes(
     suite: Annotated[str, typer.Argument(help="A suite that was run.")],
     sizes: Sizes,
-    draws: Draws = 10,
+    draws: Draws = DRAWS,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of sizes.csv and figures; SUITE-sizes by default."),
@@ -51,33 +54,86 @@ def sizes(
     data_dir: DataDir = RunOptions.data_root,
 ) -> int:
     """Show how large a calibration set has to be, from the stored predictions of a suite."""
-    import pandas as pd
-
     from calbench.benchmark.config.suite import load_suite
     from calbench.benchmark.core.registry import Plugin
-    from calbench.benchmark.evaluation.sizes import size_curves
-    from calbench.benchmark.execution.runner import plan_suite
-    from calbench.benchmark.store.store import Store
 
     for path in plugin:
         Plugin.load(path)
     loaded = load_suite(suite, settings=set_, entries=entry, seeds=seed)
-    store, tables = Store(results_dir), []
-    for work in plan_suite(loaded, RunOptions(results_dir, data_dir)):
-        if store.status(work.cell.key) != "done":
-            raise InputError(f"sizes: {work.cell.describe()} is not there; run the suite first")
-        chains = {one.name: one.calibrators for one in work.entries}
-        table = size_curves(
-            store.predictions(work.cell.key), chains, read_sizes(sizes), draws=draws,
-            bins=loaded.protocol.bins, checkpoint=loaded.protocol.checkpoint,
-        )  # fmt: skip
-        place = (work.cell.dataset.spelled(), work.cell.backbone.spelled(), work.cell.recipe_name, work.cell.seed)
-        tables.append(table.assign(**dict(zip(PLACE, place, strict=True))))
-    table = pd.concat(tables)[[*PLACE, *tables[0].columns.drop(PLACE)]]
+    options = RunOptions(results_dir, data_dir)
+    table = suite_curves(loaded, options, read_sizes(sizes), draws=draws, all_cells=True)
     folder = output or Path(results_dir, f"{loaded.name}-sizes")
     written = write_curves(table, folder)
     wide_console().print(f"written to {folder.name}: {', '.join(written)}", markup=False)
     return 0
+
+
+def write_suite_curves(suite: "Suite", options: RunOptions) -> None:
+    """Draw the curves of a suite's `sizes` into its folder of results, after its tables; none if it names no sizes."""
+    from calbench.benchmark.store.folder import Folder
+
+    if not suite.config.sizes:
+        return
+    table = suite_curves(suite, options, suite.config.sizes)
+    with Folder(options.results_dir).publishing(suite.name) as folder:
+        written = write_curves(table, folder)
+    wide_console().print(f"written to {suite.name} in the results folder: {', '.join(written)}", markup=False)
+
+
+def suite_curves(
+    suite: "Suite", options: RunOptions, numbers: Sequence[int], *, draws: int = DRAWS, all_cells: bool = False
+) -> "pd.DataFrame":
+    """The size curves of every cell of a suite, from its stored predictions.
+
+    A size that a cell's calibration split does not have, and a cell without predictions, are rows with a reason.
+
+    Args:
+        suite: that was run.
+        options: where its results and its data are.
+        numbers: of calibration samples.
+        draws: random calibration sets of each size.
+        all_cells: refuse a suite of which a cell is missing.
+
+    Raises:
+        InputError: a missing cell, with `all_cells`.
+    """
+    import pandas as pd
+
+    from calbench.benchmark.execution.runner import plan_suite
+    from calbench.benchmark.store.store import Store
+
+    store, tables = Store(options.results_dir), []
+    for work in plan_suite(suite, options):
+        state = store.status(work.cell.key)
+        if all_cells and state != "done":
+            raise InputError(f"sizes: {work.cell.describe()} is not there; run the suite first")
+        chains = {one.name: one.calibrators for one in work.entries}
+        predictions = store.predictions(work.cell.key) if state == "done" else None
+        table = _cell_curves(predictions, chains, numbers, draws, suite)
+        place = (work.cell.dataset.spelled(), work.cell.backbone.spelled(), work.cell.recipe_name, work.cell.seed)
+        tables.append(table.assign(**dict(zip(PLACE, place, strict=True))))
+    table = pd.concat(tables)
+    return table[[*PLACE, *table.columns.drop(PLACE)]]
+
+
+def _cell_curves(
+    predictions: "Predictions | None", chains: "dict[str, tuple[Calibrator, ...]]", numbers: Sequence[int],
+    draws: int, suite: "Suite",
+) -> "pd.DataFrame":  # fmt: skip
+    """The curves of one cell at the sizes that it has, and a reason for every other."""
+    import pandas as pd
+
+    from calbench.benchmark.evaluation.sizes import size_curves, without_curve
+
+    if predictions is None:
+        return without_curve(chains, numbers, "the cell has no predictions")
+    rule = suite.protocol.checkpoint
+    most = len(predictions[rule, "calibration"])
+    possible = [number for number in numbers if number <= most]
+    table = size_curves(predictions, chains, possible, draws=draws, bins=suite.protocol.bins, checkpoint=rule)
+    larger = [number for number in numbers if number > most]
+    rest = without_curve(chains, larger, f"the calibration split has only {most} samples")
+    return pd.concat([part for part in (table, rest) if len(part)])
 
 
 def show_curves(

@@ -1,7 +1,7 @@
 """How large a calibration set has to be: metrics of fitted calibrators against the number of calibration samples."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -59,6 +59,17 @@ def size_curves(
         for size, parts in subsets.items():
             values, reason = _evaluated(chain, parts[: len(parts) if chain else 1], test, bins)
             rows += [{"entry": entry, "size": size, "reason": reason} | row for row in _summary(values)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def without_curve(entries: Iterable[str], sizes: Sequence[int], reason: str) -> pd.DataFrame:
+    """Rows of `COLUMNS` for sizes at which nothing can be fitted, each with the reason."""
+    rows = [
+        {"entry": entry, "size": size, "reason": reason} | row
+        for entry in entries
+        for size in sizes
+        for row in _summary({name: [] for name in METRICS})
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -7,9 +7,12 @@ import torch
 
 from calbench.benchmark.cli.main import main
 from calbench.benchmark.cli.sizes import markdown
+from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
 from calbench.benchmark.evaluation.sizes import COLUMNS, size_curves
+from calbench.benchmark.execution.options import RunOptions
+from calbench.benchmark.execution.runner import plan_suite
 from calbench.benchmark.metrics import evaluate
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.methods import registry
@@ -105,6 +108,42 @@ def test_the_sizes_of_a_suite_are_a_table_and_a_figure(predictions, tmp_path, mo
     assert "temperature-scaling" in table
     assert all(column in table for column in ("100", "500"))
     assert (folder / "sizes-d-b.png").stat().st_size > 1000
+
+
+def test_a_suite_that_names_sizes_draws_them_after_its_tables(predictions, tmp_path, monkeypatch, capsys):
+    part = predictions["last", "test"]
+    np.savez(tmp_path / "preds.npz", logits=part.logits.numpy(), labels=part.labels.numpy())
+    (tmp_path / "plain.yaml").write_text(SUITE)
+    (tmp_path / "mine.yaml").write_text(SUITE + "sizes: [100, 500, 90000]\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "mine.yaml", "--results-dir", "runs", "--jobs", "1"]) == 0, capsys.readouterr().err
+    assert "sizes-d-b.png" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "runs" / "mine" / "sizes.csv")
+    assert set(table["size"]) == {100, 500, 90000}
+    known = table[table["size"] == 100]
+    assert set(known["metric"]) == {"nll", "debiased-ece", "accuracy"}
+    assert (known["low"] <= known["high"]).all()
+    larger = table[table["size"] == 90000]
+    assert larger["value"].isna().all()
+    assert set(larger["reason"]) == {"the calibration split has only 1500 samples"}
+    assert "the calibration split has only 1500 samples" in (tmp_path / "runs" / "mine" / "sizes.md").read_text()
+    assert main(["sizes", "mine.yaml", "--sizes", "100,500,90000", "--results-dir", "runs"]) == 0
+    same = pd.read_csv(tmp_path / "runs" / "mine-sizes" / "sizes.csv")
+    pd.testing.assert_frame_equal(table, same)
+
+
+def test_sizes_are_no_part_of_the_keys_of_cells_and_must_be_positive(predictions, tmp_path):
+    part = predictions["last", "test"]
+    np.savez(tmp_path / "preds.npz", logits=part.logits.numpy(), labels=part.labels.numpy())
+    keys = []
+    for name, more in (("plain", ""), ("mine", "sizes: [100, 500]\n")):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(SUITE.replace("preds.npz", str(tmp_path / "preds.npz")) + more)
+        keys.append([work.cell.key for work in plan_suite(load_suite(str(path)), RunOptions(str(tmp_path)))])
+    assert keys[0] == keys[1]
+    path.write_text(SUITE + "sizes: [100, 0]\n")
+    with pytest.raises(InputError, match=r"mine.yaml, line 8: sizes.*0"):
+        load_suite(str(path))
 
 
 def test_what_failed_is_in_the_table_with_its_reason():
