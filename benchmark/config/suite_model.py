@@ -107,9 +107,9 @@ class SuiteConfig(BaseModel):
             Example: ``[{dataset: digits, training: {epochs: 45}}]``.
         tables: further tables; the fields are below.
             Example: ``[{name: ece, rows: [entry], columns: [dataset], metrics: [ece]}]``.
-        sizes: numbers of calibration samples; ``calbench run`` fits every entry on random parts of the calibration split
-            of each size as well, and writes the NLL against the size as a table and figures. Example:
-            ``[100, 300, 1000]``.
+        sizes: numbers of calibration samples; ``calbench run`` also fits every entry on random parts of the calibration
+            split of each size, and writes the NLL against the size as a table and figures.
+            Example: ``[100, 300, 1000]``.
         reference: published numbers to compare with: a name of `calbench list references`, or a CSV file.
             Example: ``guo2017``.
         labels: short names of datasets and backbones in tables and figures. Example: ``{vit-micro: ViT}``.
