@@ -15,6 +15,7 @@ from calbench.benchmark.config.shift import OODOptions, Patches, ShiftOptions
 from calbench.benchmark.config.suite_model import Override, PredictionSource, SuiteConfig
 from calbench.benchmark.config.table_layout import Layout
 from calbench.benchmark.config.training import TrainingConfig
+from calbench.benchmark.predictions.generated import Generated
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "The top level": SuiteConfig,
@@ -22,6 +23,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "protocol": Protocol,
     "overrides": Override,
     "predictions": PredictionSource,
+    "predictions.generated": Generated,
     "shift": ShiftOptions,
     "shift.patches": Patches,
     "ood": OODOptions,

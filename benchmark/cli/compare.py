@@ -29,10 +29,15 @@ def compare(
     drop_suspect: Annotated[
         bool, typer.Option("--drop-suspect", help="Without SUITE: leave suspect cells out.")
     ] = False,
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="With SUITE: only the ranks by our and by the published values.")
+    ] = False,
     results_dir: ResultsDir = RunOptions.results_dir,
     format_: Annotated[Format, typer.Option("--format", help="How to print the table.")] = "terminal",
 ) -> int:
     """Compare a finished run with published numbers: ours, theirs, difference, whether theirs is in our interval.
+
+    Below are the ranks of the entries by our values and by theirs, over the same cells (not with --format csv).
 
     Without SUITE, sum up the published numbers on their own: how often, over all cells and not only the best, the
     method is better and worse, and by how much.
@@ -40,16 +45,19 @@ def compare(
     if suite and (method or drop_suspect):
         raise InputError("compare: --method and --drop-suspect sum up a reference; leave out the suite")
     if suite:
-        return _with_published(suite, reference, results_dir, format_)
+        return _with_published(suite, reference, results_dir, format_, ranks)
+    if ranks:
+        raise InputError("compare: --ranks compares a suite with a reference; name a suite")
     if not reference:
         raise InputError("compare: name a suite that was run, or published numbers with --reference")
     return _published_only(reference, method, drop_suspect, format_)
 
 
-def _with_published(suite: str, reference: str, results_dir: str, format_: Format) -> int:
+def _with_published(suite: str, reference: str, results_dir: str, format_: Format, ranks: bool) -> int:
     from calbench.benchmark.cli.reports import load_suite_results
     from calbench.benchmark.report.report import Report
     from calbench.benchmark.report.tables.reference import reference_table
+    from calbench.benchmark.report.tables.reference_ranks import rank_table
     from calbench.benchmark.results.reference import describe
 
     results = load_suite_results(suite, results_dir)
@@ -58,7 +66,16 @@ def _with_published(suite: str, reference: str, results_dir: str, format_: Forma
         raise InputError(f"compare: the suite {suite} names no published numbers; name some with --reference")
     report = Report(results)
     view = report.view if name.endswith(".csv") else report.views(describe(name).split)
-    _print(reference_table(view, report.reference(name)), format_, _cautions(name))
+    published = report.reference(name)
+    values, ranked = reference_table(view, published), rank_table(view, published)
+    if ranks and ranked is None:
+        raise InputError(f"compare: {suite} and {name} have no two entries of the same dataset and backbone in common")
+    if ranked is None or (format_ == "csv" and not ranks):
+        _print(values, format_, _cautions(name))
+        return 0
+    if not ranks:
+        _print(values, format_, [])
+    _print(ranked, format_, _cautions(name))
     return 0
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ TRAINING = "calbench.benchmark.training.trainer:train_cell"
 EXTENDED = "calbench.benchmark.training.extended:train_extended"
 FOLLOWING = "calbench.benchmark.training.following:calibration_metrics"
 READING = "calbench.benchmark.predictions.files:read_pair"
+GENERATING = "calbench.benchmark.predictions.generated:write_generated"
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,18 @@ class FileCell(Keyed):
     def identity(self) -> dict[str, Any]:
         """The content of the files and how they are read."""
         options = self.source.model_dump(
-            mode="json", exclude={"path", "test_path", "labels_path", "recipe", "publication", "sha256", "seed"}
+            mode="json",
+            exclude={
+                "path",
+                "test_path",
+                "labels_path",
+                "recipe",
+                "publication",
+                "sha256",
+                "seed",
+                "obtain",
+                "generated",
+            },
         )
         return {"code": source_digest(READING), "predictions": self.fingerprint, **options, "seed": self.seed}
 
@@ -188,18 +200,29 @@ AnyCell = Cell | FileCell | ArrayCell
 
 
 def file_fingerprint(source: PredictionSource) -> str:
-    """The hash of the files of a source.
+    """The hash of the files of a source, or of what generates them.
 
     Raises:
-        InputError: a file is not there.
+        InputError: a file is not there; the message says where it is expected, and where to obtain it if that is known.
     """
+    if source.generated is not None:
+        return digest([source_digest(GENERATING), source.generated.model_dump()])
     if source.sha256 is not None:
         return source.sha256[:24]
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     for path in filter(None, (source.path, source.test_path, source.labels_path)):
         try:
-            with Path(path).expanduser().open("rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
+            file = Path(path).expanduser()
+            state = file.stat()
+            content.update(_file_hash(file, state.st_mtime_ns, state.st_size))
         except OSError as error:
-            raise InputError(f"predictions {Path(path).name}: {error.strerror or error}") from None
-    return found.hexdigest()[:24]
+            where = f"; obtain it from {source.obtain} and put it at {path}" if source.obtain else ""
+            raise InputError(f"predictions {Path(path).name}: {error.strerror or error}{where}") from None
+    return content.hexdigest()[:24]
+
+
+@cache
+def _file_hash(path: Path, _modified: int, _size: int) -> bytes:
+    """The SHA-256 of a file: read once, though many cells may be in it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

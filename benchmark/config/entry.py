@@ -20,6 +20,7 @@ from calbench.benchmark.config.terms import (
 )
 from calbench.benchmark.config.tuning import Term, Tuning
 from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.core.registry import option_defaults, option_fields
 from calbench.benchmark.variants import Variant
 from calbench.benchmark.variants import registry as variants
 from calbench.methods import Augmentation, BackboneInfo, Calibrator, Head, Method, Objective, registry
@@ -195,6 +196,27 @@ def parse_entry(spec: Any, defaults: Defaults | None = None, tune: Any = None) -
     entry = _compose([make_component(term, _create, defaults) for term in terms], label)
     tuning = Tuning.of(tune)
     return _tuned(entry, [parse_term(term) for term in terms], tuning, defaults or {}) if tuning else entry
+
+
+EVERY = {"every": "calibrator"}
+"""The element of ``entries`` that is all of `default_calibrators`."""
+
+
+def default_calibrators(*, features: bool = False, num_classes: int | None = None) -> list[Calibrator]:
+    """Every registered calibrator that needs no option, and nothing that the predictions lack.
+
+    Args:
+        features: whether the predictions have features.
+        num_classes: how many classes they have; None if not known, which leaves out calibrators for two.
+    """
+    absent = ({"features"} if not features else set()) | ({"binary"} if num_classes != 2 else set())
+    chosen = []
+    for name in registry:
+        cls = registry[name]
+        optional = len(option_defaults(cls)) == len(option_fields(cls))
+        if issubclass(cls, Calibrator) and optional and not absent & cls.needs:
+            chosen.append(registry.create(name))
+    return chosen
 
 
 def _tuned(entry: Entry, terms: list[Term], tuning: Tuning, defaults: Defaults) -> Entry:

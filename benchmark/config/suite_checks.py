@@ -1,5 +1,6 @@
 """Builds and checks the parts of a suite; every error names the file and line that caused it."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -7,13 +8,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from calbench.benchmark.config.backbone import make_backbone
-from calbench.benchmark.config.entry import Entry, parse_entry
+from calbench.benchmark.config.entry import EVERY, Entry, default_calibrators, parse_entry
 from calbench.benchmark.config.protocol import Protocol, make_protocol
 from calbench.benchmark.config.references import check_reference
 from calbench.benchmark.config.suite_file import Location, Where
 from calbench.benchmark.config.suite_model import Suite, SuiteConfig
 from calbench.benchmark.config.table_layout import parse_layout
-from calbench.benchmark.config.terms import make_component
+from calbench.benchmark.config.terms import Defaults, make_component
 from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.config.validation import reason_of, validated
 from calbench.benchmark.core.bins import DEFAULT_BINS
@@ -42,7 +43,8 @@ class Checker:
             ood = config.ood
             datasets = self._at(("ood",), lambda: tuple(ood.restrict(dataset) for dataset in datasets))
         nets = self._each("backbones", make_backbone)
-        entries = self._each("entries", lambda spec: parse_entry(spec, protocol.method_defaults, config.tune))
+        read = partial(_entries, defaults=protocol.method_defaults, tune=config.tune)
+        entries = tuple(itertools.chain.from_iterable(self._each("entries", read)))
         read_baseline = partial(parse_entry, config.baseline, protocol.method_defaults, config.tune)
         baseline = self._at(("baseline",), read_baseline)
         if baseline.name not in [entry.name for entry in entries]:
@@ -137,6 +139,12 @@ class Checker:
             return make()
         except InputError as error:
             raise InputError(f"{self.where(location)}: {error}") from error
+
+
+def _entries(spec: Any, defaults: Defaults, tune: Any) -> tuple[Entry, ...]:
+    """The entries that one element of the list stands for."""
+    specs = [one.spelled() for one in default_calibrators()] if spec == EVERY else [spec]
+    return tuple(parse_entry(one, defaults, tune) for one in specs)
 
 
 def _protocol(spec: str | dict[str, Any]) -> Protocol:

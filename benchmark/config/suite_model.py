@@ -14,6 +14,7 @@ from calbench.benchmark.config.suite_file import RESERVED_NAMES
 from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.config.validation import validated
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.predictions.generated import Generated
 from calbench.datasets import Dataset
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,+@=-]*")
@@ -57,6 +58,9 @@ class PredictionSource(BaseModel):
         publication: folder or address of published predictions. Example: ``https://example.org/quick``.
         sha256: checksum of the file; `publication` fills it in. Example: ``9f86d081884c7d65``.
         seed: of the training that made the predictions; every seed of the suite by default. Example: ``1``.
+        obtain: where the file can be obtained, for the message if it is not there. Example: ``example.org/logits``.
+        generated: sizes of random predictions, written to a temporary file in the layout of CalArena, in place of a
+            file; the fields are below. Example: ``{classes: 10}``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -75,6 +79,8 @@ class PredictionSource(BaseModel):
     publication: str | None = None
     sha256: str | None = None
     seed: int | None = None
+    obtain: str = ""
+    generated: Generated | None = None
 
 
 class SuiteConfig(BaseModel):
@@ -88,7 +94,8 @@ class SuiteConfig(BaseModel):
             follow a ``*``. Example: ``[vit-micro, "timm:resnet18"]``.
         predictions: files of predictions in place of training. Example: ``[{path: logits.npz, dataset: cifar100,
             backbone: resnet50}]``.
-        entries: the rows of the tables: methods joined by ``+``, or a label with a list of methods.
+        entries: the rows of the tables: methods joined by ``+``, or a label with a list of methods;
+            ``{every: calibrator}`` is all calibrators that can be fitted on logits and labels without options.
             Example: ``["focal(gamma=5) + temperature-scaling", {label: Ours, methods: [calattn]}]``.
         tune: tries settings of every entry with options to tune and shows the one with the lowest NLL of the
             calibration split: a number of settings, or values by method and option.

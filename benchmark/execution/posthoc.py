@@ -5,18 +5,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from calbench.benchmark.config.cell import ArrayCell, External
-from calbench.benchmark.config.entry import DEFAULT_OBJECTIVE, Entry, parse_entry
+from calbench.benchmark.config.entry import DEFAULT_OBJECTIVE, Entry, default_calibrators, parse_entry
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.config.suite import Suite, SuiteConfig
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.registry import option_defaults, option_fields
 from calbench.benchmark.execution.collect import collect
 from calbench.benchmark.execution.evaluate import evaluate_entries
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.predictions.predictions import Predictions
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.memory import MemoryStore
-from calbench.methods import Calibrator, registry
+from calbench.methods import Calibrator
 
 BASELINE = "uncalibrated"
 """The entry of the predictions as they are."""
@@ -46,13 +45,8 @@ def default_chains(predictions: Predictions) -> list[Chain]:
     Those that take long or much memory with so many classes are among them, and refuse to be fitted: `too_large`.
     """
     part = next(iter(predictions.splits.values()))
-    chains = []
-    for name in registry:
-        cls = registry[name]
-        optional = len(option_defaults(cls)) == len(option_fields(cls))
-        if issubclass(cls, Calibrator) and optional and not _lacking(cls, part.features is not None, part.num_classes):
-            chains.append((registry.create(name),))
-    return chains
+    chosen = default_calibrators(features=part.features is not None, num_classes=part.num_classes)
+    return [(calibrator,) for calibrator in chosen]
 
 
 def too_large(chains: Iterable[Chain], predictions: Predictions) -> tuple[list[Chain], str]:
@@ -76,10 +70,6 @@ def too_large(chains: Iterable[Chain], predictions: Predictions) -> tuple[list[C
     why = "; ".join(f"{', '.join(one.spec.name for one in group)} ({reason})" for reason, group in others.items())
     first = next(iter(others.values()))[0].spec.name
     return kept, f"left out: {why}. To fit one nevertheless: -m '{first}(max_classes={classes})'"
-
-
-def _lacking(cls: type[Calibrator], features: bool, num_classes: int) -> bool:
-    return ("features" in cls.needs and not features) or ("binary" in cls.needs and num_classes != 2)
 
 
 def chain_name(chain: Chain) -> str:

@@ -20,6 +20,7 @@ from calbench.benchmark.core import environment
 from calbench.benchmark.execution.derive import pooled_predictions, stored_or_made, variant_predictions
 from calbench.benchmark.execution.tracking import Tracker
 from calbench.benchmark.predictions.files import Source, read_pair
+from calbench.benchmark.predictions.generated import write_generated
 from calbench.benchmark.predictions.predictions import Predictions
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsByRule
@@ -124,12 +125,19 @@ def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> Pro
 
 def _share(source: PredictionSource) -> float | None:
     """The share of rows for the calibration split, where the file may have one split."""
-    return None if source.test_path is not None or source.publication is not None else source.split
+    whole = source.test_path is None and source.publication is None and source.generated is None
+    return source.split if whole else None
 
 
 @contextlib.contextmanager
 def _local_file(source: PredictionSource) -> Iterator[Path]:
-    """The file of a source; a published one is fetched and checked against its checksum."""
+    """The file of a source; a published one is fetched and checked against its checksum, a generated one is written."""
+    if source.generated is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"{Path(source.path).stem}.h5")
+            write_generated(path, source.key or "generated", source.generated)
+            yield path
+        return
     if source.publication is None:
         yield Path(source.path)
         return
