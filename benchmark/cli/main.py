@@ -59,6 +59,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
 
 INTERRUPTED = 130
+LONGEST_MESSAGE = 2000
 _OS_REASONS = {errno.ENOSPC: "no space left on the disk", errno.EROFS: "the file system is read-only"}
 
 
@@ -81,7 +82,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         error.show()
         return error.exit_code
     except InputError as error:
-        console.print(f"calbench: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(f"calbench: {_bounded(str(error))}", style="red", markup=False, soft_wrap=True)
         return 2
     except OSError as error:
         reason = _OS_REASONS.get(error.errno or 0, error.strerror or str(error))
@@ -99,6 +100,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         console.print("interrupted: what was finished stays, and the same command goes on from there")
         return 128 + (stopping.requested() or signal.SIGINT)
     return status
+
+
+def _bounded(message: str) -> str:
+    """A message that does not fill a terminal: it may quote a file."""
+    most = LONGEST_MESSAGE
+    return message if len(message) <= most else f"{message[:most]}... ({len(message) - most:,} more characters)"
 
 
 def _lacks_memory(error: Exception) -> bool:

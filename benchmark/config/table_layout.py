@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.plain_yaml import read_yaml
 
 Dimension = Literal[
     "dataset", "backbone", "entry", "recipe", "objective", "augmentation", "head", "procedure", "calibrator",
@@ -106,6 +106,7 @@ def load_layout(path: Path) -> Layout:
         InputError: no such file, no YAML, or a wrong field.
     """
     try:
-        return parse_layout(yaml.safe_load(path.read_text("utf-8")), path.name)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        value = read_yaml(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path.name}: {error}") from None
+    return parse_layout(value, path.name)

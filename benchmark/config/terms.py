@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
 from calbench.benchmark.core.bins import ECE_CRITERION
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.plain_yaml import read_yaml
 from calbench.benchmark.core.registry import Component, option_fields
 from calbench.benchmark.core.text import visible, without_paths
 from calbench.methods import registry
@@ -63,8 +62,8 @@ def parse_term(term: Any) -> tuple[str, dict[str, Any]]:
         if not equals:
             raise InputError(f"cannot read {part!r} in {term!r}: expected option=value")
         try:
-            options[key.strip()] = yaml.safe_load(value)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            options[key.strip()] = read_yaml(value)
+        except InputError as error:
             raise InputError(f"cannot read the value of {key.strip()!r} in {term!r}") from error
     return match["name"], options
 

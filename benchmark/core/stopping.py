@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Generator
 from multiprocessing import resource_tracker
@@ -16,6 +17,8 @@ from types import FrameType
 AFFECTS_RESULTS = False
 GRACE_SECONDS = 2.0
 """How long a worker that is to stop may go on, unless it is saving the state of its cell."""
+RETRY_SECONDS = 0.05
+"""After how long a signal that came while a module was being loaded comes again."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
 
@@ -32,6 +35,7 @@ class _State:
     handled: bool = False
     deferred: bool = False
     saving: bool = False
+    imports: int = 0
 
 
 _state = _State()
@@ -83,7 +87,7 @@ def handled() -> Generator[None]:
         yield
         return
     before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN}
-    _state.signal, _state.handled = None, True
+    _state.signal, _state.handled, _state.imports = None, True, _imports(sys._getframe())
     try:
         for number in before:
             signal.signal(number, _interrupt)
@@ -108,7 +112,26 @@ def blocked() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _imports(frame: FrameType | None) -> int:
+    """How many modules are being loaded where `frame` is."""
+    count = 0
+    while frame is not None:
+        count += frame.f_code.co_filename.startswith("<frozen importlib")
+        frame = frame.f_back
+    return count
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded: C++ code of torch's ends the process at an exception from Python."""
+    return _imports(frame) > _state.imports
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    if _importing(frame):
+        timer = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+        return
     again, _state.signal = _state.signal is not None, number
     if again or not _state.deferred:
         raise Stopped(number)
@@ -134,7 +157,7 @@ def _stop_worker(number: int, frame: FrameType | None) -> None:
     first, _state.signal = _state.signal is None, number
     if first:
         _end_soon()
-    if first and not _state.deferred:
+    if first and not _state.deferred and not _importing(frame):
         raise Stopped(number)
 
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
+from calbench.benchmark.core.plain_yaml import read_yaml
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.local import BUSY_PAUSE, Event
 from calbench.benchmark.execution.plan import Work
@@ -151,6 +150,11 @@ def _client(scheduler: str, options_file: Path | None) -> Any:
         return Client(_slurm(options_file))
     try:
         return Client(scheduler, timeout=CONNECT_SECONDS)
+    except TypeError as error:
+        raise InputError(
+            f"--scheduler {scheduler}: needs the certificates of docs/scale.md in DASK_DISTRIBUTED__COMM__TLS__CA_FILE "
+            "and the like"
+        ) from error
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError(f"--scheduler {scheduler}: no Dask scheduler answers: {error}") from error
 
@@ -161,8 +165,8 @@ def _slurm(options_file: Path | None) -> Any:
     except ImportError:
         raise InputError("--scheduler slurm needs the extra: pip install 'calbench[dask]'") from None
     try:
-        options = yaml.safe_load(options_file.read_text("utf-8")) if options_file else {}
-    except (OSError, yaml.YAMLError) as error:
+        options = read_yaml(options_file.read_text("utf-8")) if options_file else {}
+    except (OSError, ValueError) as error:
         raise InputError(f"--slurm-options: {error}") from error
     if not isinstance(options, dict):
         raise InputError(f"--slurm-options: expected options by name, got {type(options).__name__}")

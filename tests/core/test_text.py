@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from calbench.benchmark.config.entry import parse_entry
-from calbench.benchmark.config.suite_file import parse_mapping
+from calbench.benchmark.config.suite_file import apply_setting, parse_mapping
+from calbench.benchmark.config.table_layout import load_layout
+from calbench.benchmark.config.terms import parse_term
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Spec
@@ -103,11 +105,22 @@ LAUGHS = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
 )
 
+MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{','.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9))
 
 BOMBS = {
-    "1,000,000.*CALBENCH_LIMITS": LAUGHS,
+    "100,000.*CALBENCH_LIMITS": LAUGHS,
+    "values exceed": MERGES,
     "alias inside": "datasets: &a [*a]",
+    "an alias inside of what": "datasets: &a {<<: *a}",
     "nested more than 100": "a: " + "[" * 150 + "]" * 150,
+    "nested more than 100 levels": "a: " + "[" * 900_000,
+    "levels deep": "- " * 400_000,
+    "101,000 values": "a: [" + "x," * 400_000 + "]",
+    "1,000,000 \\(if": "#" * 1_000_001,
+    "a number of more than": "a: 0x" + "f" * 900_000,
+    "line 1: a number of more than 1,000": "a: 1" + ":1" * 400_000,
+    "number of more": "a: 1" + ":1" * 400_000 + ".5",
+    "not valid YAML": "a: !" + "y" * 100_000 + " 1",
 }
 
 
@@ -116,3 +129,24 @@ def test_yaml_bombs_are_refused(message):
     with pytest.raises(InputError, match=message) as error:
         parse_mapping(BOMBS[message], "s.yaml", ["datasets"])
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["&a [*a]", "[" * 150 + "]" * 150, "0x" + "f" * 5000, "1" + ":1" * 5000, "2024-13-45"])
+def test_options_of_entries_layouts_and_settings_have_the_bounds_of_suites(tmp_path, text):
+    with pytest.raises(InputError, match="--set") as error:
+        apply_setting({}, f"seeds={text}", ["seeds"])
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="cannot read"):
+        parse_term(f"calattn(hidden={text})")
+    (tmp_path / "layout.yaml").write_text(f"a: {text}")
+    with pytest.raises(InputError, match=r"layout\.yaml: ") as error:
+        load_layout(tmp_path / "layout.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_mapping_merges_is_overridden_and_its_lines_are_known():
+    raw, where = parse_mapping("base: &b {x: 1, y: 2}\nseeds:\n  <<: *b\n  x: 3\n", "s.yaml", ["seeds"])
+    assert raw["seeds"] == {"x": 3, "y": 2}
+    assert where(["seeds", "x"]) == "s.yaml, line 4"
+    assert where(["seeds", "y"]) == "s.yaml, line 1"

@@ -101,3 +101,12 @@ def test_an_unencrypted_address_on_another_host_is_warned_of(address, warned, ca
     with caplog.at_level(logging.WARNING, "calbench"):
         cluster.warn_of_plain_text(address)
     assert bool(caplog.records) == warned
+
+
+def test_tls_without_certificates_is_refused_in_one_line(monkeypatch):
+    pytest.importorskip("distributed")
+    for part in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"):
+        monkeypatch.delenv(f"DASK_DISTRIBUTED__COMM__TLS__{part}", raising=False)
+    with pytest.raises(InputError, match="needs the certificates of docs/scale") as error:
+        cluster._client("tls://127.0.0.1:9", None)
+    assert "\n" not in str(error.value)

@@ -1,10 +1,12 @@
 """A cell that is stopped within an epoch goes on from the very step, with the same bits."""
 
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -112,3 +114,33 @@ print("whole")
 """
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (child.stdout, child.stderr, child.returncode) == ("whole\n", "", 0)
+
+
+def test_a_module_is_loaded_to_its_end_before_a_signal_interrupts(tmp_path, monkeypatch):
+    """An exception within the import of a C++ extension ended the process with SIGABRT."""
+    (tmp_path / "signalled.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(1000): pass\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = []
+
+    def work():
+        with stopping.handled():
+            loaded.append(importlib.import_module("signalled").whole)
+            for _ in range(1000):
+                time.sleep(0.01)
+            pytest.fail("the signal was lost")
+
+    with pytest.raises(stopping.Stopped):
+        work()
+    assert loaded == [True]
+
+
+def test_a_script_that_is_itself_imported_is_interrupted_at_once(tmp_path, monkeypatch):
+    (tmp_path / "script.py").write_text(
+        "import os, signal\nfrom calbench.benchmark.core import stopping\n"
+        "with stopping.handled():\n    os.kill(os.getpid(), signal.SIGINT)\n    raise AssertionError('too late')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(stopping.Stopped):
+        importlib.import_module("script")
