@@ -73,6 +73,7 @@ def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
 def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, probe: Probe | None = None) -> Status:
     """Check which cells of `plan` are in the store; `probe` estimates the cost of cells of an unknown kind."""
     counts, todo, estimate = Counter(), [], Estimate()
+    unpredicted: list[Work] = []  # evaluation takes seconds, and is not counted
     names = {one.name: stored_names(one, suite.protocol) for entry in suite.entries for one in entry.evaluated}
     for work in plan:
         state = store.status(work.cell.key)
@@ -84,7 +85,9 @@ def status(plan: list[Work], suite: Suite, store: Store, options: RunOptions, pr
         counts[state] += 1
         if state != "done" and (state != "failed" or options.retry_failed):
             todo.append(work)
-    return Status(counts, todo, estimate.total(todo, probe) if todo else None)
+            if state != TO_EVALUATE:
+                unpredicted.append(work)
+    return Status(counts, todo, estimate.total(unpredicted, probe) if unpredicted else None)
 
 
 def _evaluated(work: Work, names: dict[str, list[str]], suite: Suite, store: Store, retry_failed: bool) -> str:

@@ -72,6 +72,15 @@ def test_an_estimate_beyond_all_bounds_is_one_number():
     assert " more than 100 h of one process" in Status(Counter(done=1), [], Cost(1e9, 1.0)).line()
 
 
+def test_cells_that_are_only_evaluated_are_not_counted_as_training(tiny, run, tmp_path):
+    run(tiny, entries=["cross-entropy"])
+    suite = load_suite(tiny, entries=["vector-scaling"])
+    options = RunOptions(results_dir=str(tmp_path / "results"))
+    found = status(plan_suite(suite, options), suite, Store(options.results_dir), options)
+    assert "to evaluate" in found.line()
+    assert found.cost is None
+
+
 def test_nothing_known_is_nothing_said(tiny, tmp_path):
     suite = load_suite(tiny)
     options = RunOptions(results_dir=str(tmp_path))
