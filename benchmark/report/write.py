@@ -81,11 +81,15 @@ def _merged(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Two tables of the same entries side by side, their marks and notes joined."""
     shared = {"entry", "kind", "marks", "notes"}
     more = [name for name in second if name not in shared and name not in first]
-    merged = first.merge(second[["entry", *more, "marks"]], on="entry", suffixes=("", "_more"))
-    words = [
-        " ".join(dict.fromkeys(f"{a} {b}".split())) for a, b in zip(merged["marks"], merged["marks_more"], strict=True)
-    ]
-    return merged.assign(marks=words).drop(columns="marks_more")
+    merged = first.merge(second[["entry", *more, "marks", "notes"]], on="entry", suffixes=("", "_more"))
+    joined = {
+        name: [
+            mark.join(dict.fromkeys(part for text in pair for part in text.split(mark) if part))
+            for pair in zip(merged[name], merged[f"{name}_more"], strict=True)
+        ]
+        for name, mark in (("marks", " "), ("notes", "; "))
+    }
+    return merged.assign(**joined).drop(columns=[f"{name}_more" for name in joined])
 
 
 def _markdown(report: Report) -> Files:

@@ -44,8 +44,8 @@ class Item:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reasons of what is missing."""
-        return self.row.cells[0].notes
+        """Reasons of what is missing, each once."""
+        return tuple(dict.fromkeys(note for cell in self.row.cells for note in cell.notes))
 
     @property
     def checkpoint(self) -> str:

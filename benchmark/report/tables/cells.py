@@ -9,6 +9,9 @@ from calbench.benchmark.report.tables.view import Stat
 
 BASELINE = Cell(text="baseline")
 BLANK = Cell(text="")
+NO_BASELINE = "the baseline has no value to compare with"
+NO_RATIO = "no reduction: the baseline has no value, or one of 0"
+NO_ESTIMATE = "no debiased estimate in the results"
 IN_NOISE = Cell(text="in noise", marks=("baseline-in-noise",))
 """A reduction whose baseline is indistinguishable from calibrated: a ratio to noise has no meaning."""
 
@@ -27,7 +30,9 @@ def interval_cell(stat: Stat) -> Cell:
 
 def debiased_cell(stat: Stat) -> Cell:
     """The estimate without the upward bias of label noise; not below 0."""
-    return Cell(stat.error if stat.debiased is not None else None)
+    return (
+        Cell(stat.error) if stat.debiased is not None else Cell(notes=(NO_ESTIMATE,) if stat.value is not None else ())
+    )
 
 
 def known_cell(stat: Stat) -> Cell:
@@ -44,7 +49,9 @@ def accuracy_change_cell(stat: Stat, is_baseline: bool) -> Cell:
     """The change of accuracy; a significant loss is marked."""
     if is_baseline and stat.value is not None:
         return BLANK
-    return Cell(stat.change, stat.change_low, stat.change_high, marks=("accuracy-loss",) if loses(stat) else ())
+    notes = (stat.change_reason or NO_BASELINE,) if stat.change is None and stat.value is not None else ()
+    marks: tuple[Mark, ...] = ("accuracy-loss",) if loses(stat) else ()
+    return Cell(stat.change, stat.change_low, stat.change_high, marks=marks, notes=notes)
 
 
 def loses(stat: Stat) -> bool:
@@ -71,6 +78,8 @@ def improvement_cell(stat: Stat, better: str | None, is_baseline: bool) -> Cell:
         return BASELINE
     value, low, high = improvement(stat, better)
     notes = _reason(stat.change_reason) if low is None and value is not None else ()
+    if value is None and stat.value is not None:
+        notes = (stat.change_reason or NO_BASELINE,)
     lost: tuple[Mark, ...] = ("nll-loss",) if better == "lower" and worsens(stat) else ()
     return Cell(value, low, high, marks=(*_same(stat), *lost), notes=notes)
 
@@ -79,6 +88,8 @@ def reduction_cell(stat: Stat) -> Cell:
     """The relative reduction, marked where it is not significant, with a reason where it or its interval is missing."""
     known = stat.reduction is not None and stat.reduction_low is not None
     notes = () if known or stat.value is None else _reason(stat.reduction_reason)
+    if stat.reduction is None and stat.value is not None:
+        notes = notes or (NO_RATIO,)
     return Cell(stat.reduction, stat.reduction_low, stat.reduction_high, marks=_same(stat), notes=notes)
 
 

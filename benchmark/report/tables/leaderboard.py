@@ -123,10 +123,9 @@ def pair_table(
 
 def _with_reasons(cells: tuple[Cell, ...], reasons: tuple[str, ...]) -> tuple[Cell, ...]:
     """Give the first cell of a row the reasons of what is missing, and every missing cell at least one."""
+    cells = tuple(replace(cell, notes=cell.notes or reasons) if cell.missing else cell for cell in cells)
     first = cells[0]
-    if first.missing:
-        reasons = reasons or ("not in the results",)
-    return (replace(first, notes=(*first.notes, *reasons)), *cells[1:]) if reasons else cells
+    return (replace(first, notes=tuple(dict.fromkeys((*first.notes, *reasons)))), *cells[1:])
 
 
 def _fields(view: View, metric: str, base: Stat, truth: list[str]) -> list[_Field]:

@@ -3,10 +3,20 @@
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from calbench.benchmark.config.table_layout import Mark
 from calbench.benchmark.metrics.base import relative_reduction
-from calbench.benchmark.report.tables.cells import BASELINE, BLANK, IN_NOISE, loses, worsens
+from calbench.benchmark.report.tables.cells import (
+    BASELINE,
+    BLANK,
+    IN_NOISE,
+    NO_BASELINE,
+    NO_ESTIMATE,
+    NO_RATIO,
+    loses,
+    worsens,
+)
 from calbench.benchmark.report.tables.combine import Mean, mean_over_cells
 from calbench.benchmark.report.tables.table import Cell, Column, Table
 from calbench.benchmark.report.tables.view import View
@@ -75,9 +85,10 @@ def _cells(whole: Whole, entry: str) -> dict[str, Cell]:
     is_baseline = entry == whole.view.baseline
     shown = {name: _mean_cell(whole, entry, metric) for name, metric in _MEANS.items()}
     errors = [stat for _, stat in whole.stats(entry, whole.metric)]
-    shown["debiased"] = _plain_mean(whole, [stat.error for stat in errors if stat.debiased is not None])
-    shown["noise_floor"] = _plain_mean(whole, [whole.view.floor(*pair, entry)[0] for pair in whole.view.pairs])
-    shown["mean"] = _mean_cell(whole, entry, whole.metric, absent(whole, entry))
+    gone = absent(whole, entry)
+    shown["debiased"] = _plain_mean(whole, [s.error for s in errors if s.debiased is not None], gone or (NO_ESTIMATE,))
+    shown["noise_floor"] = _plain_mean(whole, [whole.view.floor(*pair, entry)[0] for pair in whole.view.pairs], gone)
+    shown["mean"] = _mean_cell(whole, entry, whole.metric, gone)
     shown["nll_improvement"] = BASELINE if is_baseline else _improvement_cell(whole, entry)
     shown["nll_reduction"] = BLANK if is_baseline else _nll_reduction(whole, entry)
     shown["reduction"] = BASELINE if is_baseline else _reduction(whole, entry)
@@ -85,16 +96,23 @@ def _cells(whole: Whole, entry: str) -> dict[str, Cell]:
     if is_baseline and not whole.stats(entry, whole.metric):
         shown["reduction"] = Cell()
     known = {column.key for column in _columns(whole)}
-    return {key: cell for key, cell in shown.items() if key in known}
+    against = dict.fromkeys(("nll_improvement", "nll_reduction", "accuracy_change"), gone or (NO_BASELINE,))
+    reasons = dict.fromkeys(shown, gone) | against
+    reasons["reduction"] = gone or (NO_RATIO,)
+    return {
+        key: replace(cell, notes=reasons[key]) if cell.missing and not cell.notes else cell
+        for key, cell in shown.items()
+        if key in known
+    }
 
 
 _MEANS = {"nll": "nll", "brier": "brier", "accuracy": "accuracy"}
 
 
-def _plain_mean(whole: Whole, values: Sequence[float | None]) -> Cell:
-    """The mean of one number per cell."""
+def _plain_mean(whole: Whole, values: Sequence[float | None], reasons: tuple[str, ...]) -> Cell:
+    """The mean of one number per cell, or the reasons why there is none."""
     known = [value for value in values if value is not None]
-    return Cell(sum(known) / len(known), marks=whole.partial(len(known))) if known else Cell()
+    return Cell(sum(known) / len(known), marks=whole.partial(len(known))) if known else Cell(notes=reasons)
 
 
 def _mean_cell(whole: Whole, entry: str, metric: str, notes: tuple[str, ...] = ()) -> Cell:

@@ -2,7 +2,7 @@
 
 import math
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pandas as pd
@@ -127,10 +127,19 @@ class Table:
     footnotes: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "rows", tuple(_explained(row, self.columns, self._with_intervals()) for row in self.rows)
+        )
         notes = dict.fromkeys(note for row in self.rows for cell in row.cells for note in cell.notes)
         if self.smoke and not self.title.startswith("SMOKE"):
             object.__setattr__(self, "title", f"SMOKE TEST: {self.title}")
         object.__setattr__(self, "footnotes", {note: letter(i) for i, note in enumerate(notes)})
+
+    def _with_intervals(self) -> set[int]:
+        """The columns of intervals in which at least one cell has one."""
+        return {i for i, column in enumerate(self.columns) if column.interval and any(
+            row.cells[i].has_interval for row in self.rows
+        )}  # fmt: skip
 
     def legend(self) -> list[str]:
         """One line for each mark that occurs in the table."""
@@ -159,6 +168,25 @@ class Table:
             record["notes"] = "; ".join(dict.fromkeys(note for cell in row.cells for note in cell.notes))
             records.append(record)
         return pd.DataFrame(records)
+
+
+NOT_THERE = "not in the results"
+"""Why a cell is empty, where nothing more is known."""
+NO_INTERVAL = "no interval in the results"
+"""Why an interval is missing, where others of the column have one and nothing more is known."""
+
+
+def _explained(row: Row, columns: tuple[Column, ...], with_intervals: set[int]) -> Row:
+    """The row with a reason in every cell that has no number or lacks its interval, so that nothing vanishes unsaid."""
+    cells = []
+    for index, cell in enumerate(row.cells[: len(columns)]):
+        lacking = index in with_intervals and cell.value is not None and not cell.has_interval
+        if cell.missing and not cell.notes:
+            cell = replace(cell, notes=(NOT_THERE,))
+        elif lacking and not cell.notes and row.kind != "reference":
+            cell = replace(cell, notes=(NO_INTERVAL,))
+        cells.append(cell)
+    return replace(row, cells=tuple(cells))
 
 
 def number(value: float | None, decimals: int, signed: bool = False) -> str:
