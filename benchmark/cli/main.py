@@ -2,6 +2,7 @@
 
 import errno
 import importlib.metadata
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,14 +60,21 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
 
 INTERRUPTED = 130
+STOPPED = "interrupted: what was finished stays, and the same command goes on from there"
 LONGEST_MESSAGE = 2000
 _OS_REASONS = {errno.ENOSPC: "no space left on the disk", errno.EROFS: "the file system is read-only"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    with stopping.handled():
+    with stopping.handled(_leave):
         return _main(arguments)
+
+
+def _leave(number: int) -> None:
+    """End the command while it loads a library, as a kill would: every file is whole."""
+    os.write(2, f"{STOPPED}\n".encode())
+    os._exit(128 + number)
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -97,7 +105,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             raise
         status = INTERRUPTED  # a library that is interrupted while it is imported may raise anything
     if status == INTERRUPTED:  # typer makes an exit of Ctrl-C, its older versions an abort
-        console.print("interrupted: what was finished stays, and the same command goes on from there")
+        console.print(STOPPED)
         return 128 + (stopping.requested() or signal.SIGINT)
     return status
 

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from types import FrameType
@@ -36,6 +36,7 @@ class _State:
     deferred: bool = False
     saving: bool = False
     imports: int = 0
+    leave: Callable[[int], None] | None = None
 
 
 _state = _State()
@@ -73,8 +74,11 @@ def saving() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def handled() -> Generator[None]:
+def handled(leave: Callable[[int], None] | None = None) -> Generator[None]:
     """Raise `Stopped` for the signals of `SIGNALS` in a main thread; a second one interrupts even what is deferred.
+
+    While a module is being loaded nothing is raised: C++ code of torch's would end the process. `leave`, which a
+    command has, ends it there; without it the signal comes again when the module is loaded.
 
     A signal that is ignored, as SIGHUP under ``nohup``, stays ignored. Inside another `handled` it only checks whether
     a signal has come already.
@@ -87,13 +91,14 @@ def handled() -> Generator[None]:
         yield
         return
     before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN}
-    _state.signal, _state.handled, _state.imports = None, True, _imports(sys._getframe())
+    _state.signal, _state.handled, _state.leave = None, True, leave
+    _state.imports = _imports(sys._getframe())
     try:
         for number in before:
             signal.signal(number, _interrupt)
         yield
     finally:
-        _state.handled = False
+        _state.handled, _state.leave = False, None
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -122,12 +127,14 @@ def _imports(frame: FrameType | None) -> int:
 
 
 def _importing(frame: FrameType | None) -> bool:
-    """Whether a module is being loaded: C++ code of torch's ends the process at an exception from Python."""
+    """Whether a module is being loaded since `handled` began."""
     return _imports(frame) > _state.imports
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     if _importing(frame):
+        if _state.leave is not None:
+            _state.leave(number)
         timer = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
         timer.daemon = True
         timer.start()

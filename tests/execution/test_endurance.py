@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,38 @@ def test_two_runs_on_one_folder_share_the_work(tiny, tmp_path):
     for key in store.cells():
         log = (tmp_path / "cache" / key / "log.txt").read_text().splitlines()
         assert len(log) == 2, "each cell was trained once, for its two epochs"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_runs_go_on_while_their_cache_is_verified_and_pruned(tiny, run, tmp_path):
+    settings, entries = ["seeds=3", "training.save_seconds=0", "training.epochs=4"], ["mixup", "temperature-scaling"]
+    suite = load_suite(tiny, settings=settings, entries=entries)
+    undisturbed = run(tiny, results_dir=tmp_path / "whole", settings=settings, entries=entries)
+    folder, store = tmp_path / "shared", Store(tmp_path / "shared")
+    running = {forked(suite, folder) for _ in range(2)}
+    counts, statuses, finished = Counter(), [], set()
+    while running:
+        now = set(manifests(folder))
+        assert finished <= now, "a finished cell was removed"
+        finished = now
+        counts["verified"] += 1
+        assert not [f for f in store.verify() if "interrupted write" not in f.problem]
+        counts["pruned"] += 1
+        assert store.prune() == []
+        for child in list(running):
+            done = os.waitpid(child, os.WNOHANG)
+            if done != (0, 0):
+                running.remove(child)
+                statuses.append(os.waitstatus_to_exitcode(done[1]))
+    assert statuses == [0, 0]
+    assert counts["pruned"] >= 3
+    assert store.verify() == []
+    assert not list(folder.rglob(f"{WRITING}*"))
+    for key in store.cells():
+        assert len((folder / "cache" / key / "log.txt").read_text().splitlines()) == 4, "trained once"
+    assert tidy(run(tiny, results_dir=folder, settings=settings, entries=entries)).equals(tidy(undisturbed))
+    print(f"2 runs of {len(store.cells())} cells, meanwhile {dict(counts)}")
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from calbench.benchmark.core.errors import InputError
@@ -13,6 +14,7 @@ from calbench.benchmark.report.figures.reliability import OVER, UNDER, draw_reli
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.report.write import write_figures
+from calbench.benchmark.results.results import Results
 from calbench.benchmark.results.series_records import DiagramRecord
 
 WHERE = {"dataset": "d", "backbone": "b", "entry": "e", "seed": 0, "split": "test"}
@@ -191,3 +193,19 @@ def test_size_curves_have_short_names_and_say_what_they_leave_out():
     figure = draw_sizes(table, "nll", "data")
     assert figure.axes[0].get_title() == "data\n(without 3 worse entries)\n(larger values are not shown)"
     assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["VS", "TS + Isotonic"]
+
+
+def test_figures_of_a_strangers_folder_obey_no_name(builder, tmp_path):
+    evil = "\x1b[31m[bold]x[/bold]|**b**|<img src=x>$\\frac{1}$\u202e_#~"
+    results = builder(
+        datasets=(f"={evil}",), backbones=(f"+{evil}",), entries=("cross-entropy", f"@{evil}"), seeds=(0,),
+        oracle=False, title=evil, labels_of={f"={evil}": evil},
+    )  # fmt: skip
+    results.save(tmp_path)
+    texts = [
+        text
+        for drawn in draw(Report(Results.load(tmp_path)), ["reductions", "ece-accuracy"])
+        for text in (drawn.stem, drawn.caption, *(part.get_text() for part in drawn.figure.findobj(Text)))
+    ]
+    assert any("x1b" in text for text in texts)
+    assert not [text for text in texts if re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)]
