@@ -24,11 +24,12 @@ class ClassTS(Calibrator):
     absolute temperatures 0.1 ... 10, which depends on the magnitude of the logits. The search costs
     passes x K x steps x N: 1 s at 5,000 x 100. The accuracy on other data can change.
 
-    Frenkel and Goldberger 2021.
+    Frenkel and Goldberger 2021 (class by class, steps of 0.1).
     """
 
     passes: Annotated[int, Field(ge=1)] = 2
     steps: Annotated[int, Field(ge=2)] = 21
+    tune_grid = (("passes", (1, 2, 3, 5)),)
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``temperatures_`` (K,) on calibration logits (N, K) and labels (N,)."""

@@ -27,7 +27,8 @@ class FeatureClipping(FeatureCalibrator):
     without clipping they are z whatever W is. c is one of 100 quantiles of max_d |f_d| over the samples, or infinite:
     for an underconfident model it does nothing. The accuracy can change.
 
-    Tao, Dong and Xu 2025, arXiv 2410.19796; the released code tries c = 0.01, 0.02 ... by the ECE.
+    Tao, Dong and Xu 2025, arXiv 2410.19796; the released code tries c = 0, 0.01 ... 19.99 by the
+    ECE, and its post-hoc class clips from above only: the same where features are not negative, as after a ReLU.
     """
 
     criterion: Literal["ece", "nll"] = "ece"

@@ -31,7 +31,8 @@ class Kernel(Calibrator):
     The Nadaraya-Watson estimate of E[y | p] on the simplex. The paper uses it in a calibration error;
     CalArena uses it as a calibrator, with Scott's rule for h. If ``bandwidth`` is not set, h is the value in 1e-4 ... 1
     with the lowest leave-out NLL. Calibration samples are kept, 10,000 at most, and a transform compares with
-    all of them. With many classes few samples are near, and accuracy is lost.
+    all of them. With many classes few samples are near, and accuracy is lost. No default grid: the NLL of the samples
+    that the estimate consists of would choose the smallest bandwidth.
 
     Popordanoska, Sayer and Blaschko 2022, arXiv 2210.07810.
     """

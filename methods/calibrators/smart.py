@@ -25,7 +25,8 @@ class Smart(NetworkCalibrator):
     width ``width``. It looks at the confidence only and not at the NLL. Gaps are in units of the optimal temperature,
     where training starts.
 
-    Guo et al. 2025, arXiv 2506.23492 (SMART, soft ECE with bandwidth 0.05).
+    Guo et al. 2026, arXiv 2506.23492. The square root is the Charbonnier smoothing of the ICML 2026 version. Public
+    code of that loss subtracts the constant 1e-3, which changes no gradient, and takes Huber's function by default.
     """
 
     hidden: Annotated[int, Field(ge=1)] = 16

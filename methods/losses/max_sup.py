@@ -17,7 +17,8 @@ class MaxSuppression(Objective):
 
     Label smoothing is -log p_y + alpha (z_y - 1/K sum_k z_k): where the prediction is wrong it pushes the label's logit
     down and leaves the wrong one. Max suppression takes the largest logit in its place. Zhou et al. 2025, arXiv
-    2502.15798. The penalty does not see the target.
+    2502.15798, equation 8. The penalty does not see the target. The authors' code for convolutional networks raises
+    alpha linearly from 0.1 to 0.2 over the epochs.
     """
 
     alpha: Annotated[float, Field(ge=0)] = 0.1

@@ -20,7 +20,7 @@ class TempNetDro(Objective):
     The KL-constrained distributionally robust loss of Qiu et al. 2024, arXiv 2404.04575: the loss of the head tempnet.
     Its minimum over tau has softmax(z / tau) at the entropy log K - rho, whatever the label, so `rho` has to fit K.
     ``rho=None`` means 0.9 log K; the authors' radii for language models are 0.82 to 0.96 log K. A distribution as
-    target enters the cross-entropy.
+    target enters the cross-entropy. No default grid: rho is in nats and would need other values for every K.
     """
 
     needs = frozenset({"temperature"})

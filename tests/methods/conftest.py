@@ -38,6 +38,12 @@ def _acls(z, t):
     return 0.1 * _relu(top - min(z) - 10) ** 2 + 0.01 * sum(gaps) / (len(z) - 1)
 
 
+def _cals_alm(z, t):
+    """The first epoch: multipliers of 1e-6 and rho of 1 in (relu(m + rho h)^2 - m^2) / (2 rho)."""
+    constraints = [(max(z) - a) / 10 - 1 for a in z]
+    return sum((_relu(1e-6 + h) ** 2 - 1e-12) / 2 for h in constraints) / len(z)
+
+
 def _cpc(z, t):
     y, k = t.index(1), len(z)
     log_sigmoid = lambda x: -math.log1p(math.exp(-x))  # noqa: E731
@@ -76,5 +82,8 @@ def formulas_of_logits():
         "cpc": _added(_cpc),
         "esd": _esd,
         "poly-loss": _expected(lambda p: -math.log(p) + 2 * (1 - p)),
+        "crl": _added(lambda z, t: 0.0),
+        "ada-focal": _expected(lambda p: -(1 - p) * math.log(p)),
+        "cals-alm": _added(_cals_alm),
         "inverse-focal": _expected(lambda p: -((1 + p) ** 2) * math.log(p)),
     }
