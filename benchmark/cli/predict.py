@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from calbench.benchmark.cli.file_options import show_note
 from calbench.benchmark.cli.options import NONE, DataDir, Plugins, ResultsDir, Settings, Smoke
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.registry import Plugin
@@ -59,7 +60,7 @@ def predict(
 
         written = predict_network(
             network, images, output, data_root=data_dir, calibration=calibration, seed=seed, device=device,
-            precision=precision, progress=show,
+            precision=precision, progress=show, note=show_note,
         )  # fmt: skip
     seconds, predicted = time.perf_counter() - started, first[-1] - first[0]
     rate = f", {predicted / seconds:.0f} images per second" if predicted else ""

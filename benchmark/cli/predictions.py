@@ -1,5 +1,6 @@
 """The commands for predictions in a file: inspect, evaluate, calibrate, export."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +11,10 @@ from rich.table import Table
 from calbench.benchmark.cli.file_options import KNOWN_NAMES, PredictionsFile, command_line, show_note, with_source
 from calbench.benchmark.cli.fit_progress import FitProgress
 from calbench.benchmark.cli.options import wide_console
-from calbench.benchmark.cli.sizes import Draws, Sizes, show_curves
+from calbench.benchmark.cli.sizes import Draws, Sizes, read_sizes, show_curves
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.core.files import make_folder
 from calbench.benchmark.predictions.source import Source
 
 if TYPE_CHECKING:  # files are read before torch is imported: an error should not wait for it
@@ -105,7 +107,8 @@ def _metric_table(title: str, part: "SplitPredictions", names: Sequence[str], bo
     replicates = statistics.resampled(sample, made, bootstrap, seed=0) if bootstrap else {}
     floor = statistics.noise_floor(**part.scores(), seed=0, bins=bins)
     classes = part.logits.shape[1]
-    table = Table(title=f"{title}: {len(part):,} samples, {classes:,} classes, {bins} bins")
+    samples = f"{len(part):,} sample{'s' if len(part) > 1 else ''}"
+    table = Table(title=f"{title}: {samples}, {classes:,} classes, {bins} bins")
     for heading in ("metric", "value", "95 % interval", "unit"):
         table.add_column(heading, justify="left" if heading in ("metric", "unit") else "right")
     for name, one in statistics.estimates(sample, made, replicates=replicates).items():
@@ -147,6 +150,7 @@ def calibrate(
     pair = read_pair(file, test, source=source, split=split, seed=order_seed, note=show_note)
 
     from calbench.benchmark.config.protocol import Protocol
+    from calbench.benchmark.evaluation.sizes import check_sizes
     from calbench.benchmark.execution.posthoc import (
         chain_name,
         compare_calibrators,
@@ -156,11 +160,15 @@ def calibrate(
     )
 
     calibration, test_part = pair["last", "calibration"], pair["last", "test"]
+    numbers = read_sizes(sizes) if sizes else []
+    check_sizes(numbers, calibration)
     chains, left_out = [parse_chain(text) for text in methods or ()], ""
     if not methods:
         chains, left_out = too_large(default_chains(pair), pair)
     if left_out:
         show_note(left_out)
+    if output is not None:
+        make_folder(output)
     with FitProgress() as progress:
         results = compare_calibrators(
             pair,
@@ -173,9 +181,9 @@ def calibrate(
             notes=[left_out] if left_out else (),
         )
     _show(results, output)
-    if sizes:
+    if numbers:
         named = {chain_name(chain): chain for chain in ((), *chains)}
-        show_curves(pair, named, sizes, draws, bins, output)
+        show_curves(pair, named, numbers, draws, bins, output)
     compared = set(results.table["entry"])
     return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 
@@ -215,10 +223,16 @@ def export(
     from calbench.benchmark.execution.posthoc import parse_chain
     from calbench.benchmark.predictions.export import export as write
 
-    try:
-        fitted = fit_chain(parse_chain(method), part)
-    except ValueError as error:
-        raise InputError(f"{file.name}: {error}") from error
+    chain = parse_chain(method)
+    make_folder(output)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            fitted = fit_chain(chain, part)
+        except ValueError as error:
+            raise InputError(f"{file.name}: {error}") from error
+    for line in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)):
+        show_note(line)
     written = write(fitted, output)
     names = ", ".join(path.relative_to(output).as_posix() for path in written)
     wide_console().print(f"fitted on {len(part):,} samples; written: {names}", markup=False, soft_wrap=True)

@@ -137,13 +137,13 @@ def _cell_curves(
 
 
 def show_curves(
-    predictions: "Predictions", chains: "dict[str, tuple[Calibrator, ...]]", numbers: str, draws: int, bins: int,
-    output: Path | None,
+    predictions: "Predictions", chains: "dict[str, tuple[Calibrator, ...]]", numbers: Sequence[int], draws: int,
+    bins: int, output: Path | None,
 ) -> None:  # fmt: skip
     """Print the NLL against the number of calibration samples; write the curves if there is a folder for them."""
     from calbench.benchmark.evaluation.sizes import size_curves
 
-    table = size_curves(predictions, chains, read_sizes(numbers), draws=draws, bins=bins)
+    table = size_curves(predictions, chains, numbers, draws=draws, bins=bins)
     console = wide_console()
     console.print(f"\nNLL of the test split against calibration samples, mean of {draws} random sets (95 % of them):")
     console.print(_pivot(table).to_string(), markup=False, highlight=False)

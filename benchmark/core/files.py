@@ -6,9 +6,27 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from calbench.benchmark.core.errors import InputError
+
 AFFECTS_RESULTS = False
 WRITING = ".writing-"
 """How the names of temporary files begin, until a rename makes them whole ones."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, before the work whose result it gets.
+
+    Raises:
+        InputError: it is a file, lies in one, or cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{folder}: a file is in the way; give a folder to write to") from None
+    except OSError as error:
+        raise InputError(f"{folder}: this folder cannot be made ({error.strerror}); give another") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: no permission to write to this folder; give another")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -22,6 +22,13 @@ COLUMNS = ["entry", "size", "metric", "draws", "value", "low", "high", "reason"]
 Progress = Callable[[int, int, str], None]
 
 
+def check_sizes(sizes: Sequence[int], calibration: SplitPredictions) -> None:
+    """Raise an `InputError` for a size that is not positive or larger than the calibration split."""
+    for size in sizes:
+        if not 0 < size <= len(calibration):
+            raise InputError(f"size {size}: expected 1 to {len(calibration)}, the size of the calibration split")
+
+
 def size_curves(
     predictions: Predictions, chains: Mapping[str, tuple[Calibrator, ...]], sizes: Sequence[int], *,
     draws: int = 10, seed: int = 0, bins: int = DEFAULT_BINS, checkpoint: str = "last",
@@ -49,9 +56,7 @@ def size_curves(
         InputError: a size that is not positive or larger than the calibration split.
     """
     calibration, test = predictions[checkpoint, "calibration"], predictions[checkpoint, "test"]
-    for size in sizes:
-        if not 0 < size <= len(calibration):
-            raise InputError(f"size {size}: expected 1 to {len(calibration)}, the size of the calibration split")
+    check_sizes(sizes, calibration)
     subsets = {size: _subsets(calibration, size, draws, seed) for size in dict.fromkeys(sizes)}
     rows: list[dict[str, object]] = []
     for number, (entry, chain) in enumerate(chains.items()):

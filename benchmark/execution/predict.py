@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,15 @@ from calbench.benchmark.results.record import without_paths
 from calbench.benchmark.training.devices import make_devices
 from calbench.benchmark.training.model import build_classifier
 from calbench.benchmark.training.prediction import predict
-from calbench.benchmark.training.untrained import evaluated_splits
+from calbench.benchmark.training.untrained import classifier_note, evaluated_splits
 from calbench.datasets import Dataset, Split
 
 SHARD = 5000
 """Images per shard: what an interruption can lose at most."""
 Progress = Callable[[int, int], None]
 """Called with the number of images that are done, and of all."""
+Note = Callable[[str], object]
+"""Called with one line for the reader."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Shard:
 def predict_network(
     backbone: Backbone, dataset: Dataset, output: Path, *, data_root: Path = Path("~/.cache/calbench"),
     calibration: float = 0.5, seed: int = 0, device: str = "auto", precision: str = "auto",
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda done, total: None, note: Note = warnings.warn,
 ) -> Path:  # fmt: skip
     """Predict the test images of a dataset with a network as it comes, split into a calibration and a test part.
 
@@ -62,6 +65,7 @@ def predict_network(
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``auto`` (bfloat16 on GPUs that have it), ``float32``, ``bf16`` or ``fp16``.
         progress: called after every shard.
+        note: called with a line on a classifier that has no trained weights.
 
     Returns:
         `output`.
@@ -78,7 +82,7 @@ def predict_network(
     splits = evaluated_splits(cell, data_root)
     folder = output.with_name(f"{output.stem}.shards-{cell.key}")
     shards = [shard for name, split in splits.items() for shard in _shards(name, split)]
-    _predict_missing(cell, shards, folder, device, progress)
+    _predict_missing(cell, shards, folder, device, progress, note)
     tensors: dict[str, list[Tensor]] = {}
     for shard in shards:
         for name, tensor in safetensors.torch.load((folder / shard.file).read_bytes()).items():
@@ -94,7 +98,9 @@ def _shards(name: str, split: Split) -> Iterator[Shard]:
         yield Shard(name, number, split.subset(indices))
 
 
-def _predict_missing(cell: Cell, shards: list[Shard], folder: Path, device: str, progress: Progress) -> None:
+def _predict_missing(
+    cell: Cell, shards: list[Shard], folder: Path, device: str, progress: Progress, note: Note
+) -> None:
     """Predict the shards that are not in `folder` yet."""
     total = sum(len(shard.images) for shard in shards)
     missing = [shard for shard in shards if not (folder / shard.file).is_file()]
@@ -105,6 +111,8 @@ def _predict_missing(cell: Cell, shards: list[Shard], folder: Path, device: str,
     devices = make_devices(device, cell.training.precision)
     try:
         model = build_classifier(cell.dataset, cell.backbone, cell.recipe, cell.seed).to(devices.device)
+        if remark := classifier_note(cell, model):
+            note(remark)
         config = cell.backbone.data_config(cell.dataset)
         for shard in missing:
             part = predict(model, shard.images, config, devices)

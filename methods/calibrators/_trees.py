@@ -17,7 +17,7 @@ from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
 from calbench.methods.calibrators._base import Calibrator
-from calbench.methods.solvers.nll import in_blocks
+from calbench.methods.solvers.nll import in_blocks, split_rows
 
 DEPTH = 3
 FOLDS = 5
@@ -104,8 +104,8 @@ class TreeEnsemble(Calibrator):
 
     def _map(self, logits: Tensor) -> Tensor:
         inputs = _inputs(logits)
-        rows = max(1, ELEMENTS // max(1, len(self.features_)))
-        p = torch.cat([self._probabilities(part) for part in inputs.split(rows)])
+        rows = ELEMENTS // max(1, len(self.features_))
+        p = torch.cat([self._probabilities(part) for (part,) in split_rows(rows, inputs)])
         return p.clamp_min(FLOOR).log().to(logits.dtype)
 
     def _probabilities(self, inputs: Tensor) -> Tensor:
@@ -114,13 +114,13 @@ class TreeEnsemble(Calibrator):
         )
         count, num_classes = self.base_.shape
         place = (self.fold_ * num_classes + self.classes_of_).to(inputs.device)
-        scores = self.base_.to(inputs).flatten().expand(len(inputs), -1).clone().index_add_(1, place, values)
+        scores = self.base_.to(inputs).flatten().expand(inputs.shape[0], -1).clone().index_add_(1, place, values)
         return scores.view(-1, count, num_classes).softmax(dim=2).mean(dim=1)
 
 
 def leaf_values(inputs: Tensor, features: Tensor, thresholds: Tensor, leaves: Tensor) -> Tensor:
     """The leaf that every row (N, K) reaches in every tree: values (N, T)."""
-    node = torch.zeros(len(inputs), len(features), dtype=torch.int64, device=inputs.device)
+    node = torch.zeros(inputs.shape[0], len(features), dtype=torch.int64, device=inputs.device)
     trees = torch.arange(len(features), device=inputs.device)
     for _ in range(DEPTH):
         right = inputs.gather(1, features[trees, node]) > thresholds[trees, node]
@@ -147,7 +147,7 @@ class Grower:
             root: a node of the library.
             split: gives for a node ``(feature, threshold, left, right)``, or its value where it is a leaf.
         """
-        features, thresholds, leaves = [0] * 7, [np.inf] * 7, [0.0] * 8
+        features, thresholds, leaves = [0] * 7, [0.0] * 7, [0.0] * 8  # below a leaf both ways lead to its value
         todo = [(root, 0)]
         while todo:
             node, place = todo.pop()

@@ -43,7 +43,7 @@ class Dirichlet(Calibrator):
     off_diagonal: Annotated[float, Field(ge=0)] | None = None
     intercept: Annotated[float, Field(ge=0)] | None = None
 
-    max_classes: Annotated[int, Field(ge=2)] = 1000
+    max_classes: Annotated[int, Field(ge=2)] = 300
 
     needs = frozenset({"more-samples-than-classes"})
     growth = "fits a matrix of K x K numbers"

@@ -29,7 +29,7 @@ class MatrixScaling(Calibrator):
     off_diagonal: Annotated[float, Field(ge=0)] = 0.0
     intercept: Annotated[float, Field(ge=0)] = 0.0
 
-    max_classes: Annotated[int, Field(ge=2)] = 1000
+    max_classes: Annotated[int, Field(ge=2)] = 300
 
     needs = frozenset({"more-samples-than-classes"})
     tune_grid = (("off_diagonal", (0.0, 1.0, 10.0, 100.0)),)

@@ -21,7 +21,7 @@ class StructuredMatrixScaling(StructuredScaling):
     ``probmetrics``), with its defaults. Berta, Holzmüller, Jordan and Bach 2026.
     """
 
-    max_classes: Annotated[int, Field(ge=2)] = 1000
+    max_classes: Annotated[int, Field(ge=2)] = 300
 
     growth = "fits a matrix of K x K numbers"
 

@@ -166,6 +166,15 @@ def test_the_exported_onnx_model_gives_the_same(tmp_path, names):
     assert {"calbench", "torch"} <= about.custom_metadata_map.keys()
 
 
+def test_export_notes_what_the_fit_warns_of(tmp_path, capsys):
+    logits, labels, _ = data()
+    np.savez(tmp_path / "one.npz", logits=logits, labels=0 * labels)
+    assert main(["export", str(tmp_path / "one.npz"), "-m", "temperature-scaling", "-o", str(tmp_path / "o")]) == 0
+    shown = capsys.readouterr().err
+    assert "note: temperature-scaling: no calibration row of classes 1, 2, 3" in shown
+    assert "UserWarning" not in shown
+
+
 def test_calibrate_compares_and_writes(tmp_path, predictions):
     methods = ["-m", "temperature-scaling", "-m", "temperature-scaling + histogram-binning(bins=5)"]
     arguments = [
@@ -216,11 +225,16 @@ def test_export_writes_what_loads(tmp_path, predictions):
         (["calibrate", "{}", "{}"], "not evaluated on the rows that it was fitted on"),
         (["calibrate", "{}", "{}", "--split", "0.5"], "nothing to split"),
         (["calibrate", "{}", "--in-order"], "give --split too"),
+        (["calibrate", "{}", "--split", "0.5", "--sizes", "999"], "size 999: expected 1 to "),
+        (["calibrate", "{}", "--split", "0.5", "--sizes", "ten"], "--sizes ten: expected whole numbers"),
         (["evaluate", "{}", "--logits", "--probabilities"], "exclude each other"),
+        (["export", "{}", "-m", "temperature-scaling", "-o", "{}"], "a file is in the way; give a folder"),
+        (["calibrate", "{}", "--split", "0.5", "-m", "temperature-scaling", "-o", "{}/x"], "a file is in the way"),
         (["export", "{}", "-m", "calattn-frozen", "-o", "x"], "needs pooled features"),
     ],
 )
-def test_bad_arguments_are_input_errors(predictions, arguments, message):
+def test_bad_arguments_are_input_errors(predictions, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, [part.format(predictions) for part in arguments])
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
@@ -274,6 +288,18 @@ def test_what_takes_too_long_with_many_classes_is_named_with_the_way_to_fit_it(t
     assert shown.err.splitlines()[-2:] == ["1 of 2: uncalibrated", "2 of 2: irm"]
     assert any(note.startswith(line) for note in Results.load(tmp_path / "o").run.notes)
     assert main([*arguments, "-m", "beta(max_classes=301)"]) == 0
+
+
+def test_a_matrix_of_a_thousand_classes_is_left_out_by_default_and_named(tmp_path):
+    z, y, _ = data(60, 1000)
+    np.savez(tmp_path / "many.npz", logits=z, labels=y)
+    pair = read_pair(tmp_path / "many.npz", split=0.5)
+    kept, line = posthoc.too_large(default_chains(pair), pair)
+    assert {"temperature-scaling", "vector-scaling"} <= {chain[0].spec.name for chain in kept}
+    for name in ("dirichlet", "matrix-scaling", "structured-matrix-scaling"):
+        assert name in line
+        assert name not in {chain[0].spec.name for chain in kept}
+    assert "fits a matrix of K x K numbers, and 1,000 classes are more than 300" in line
 
 
 def test_all_default_calibrators_are_fitted_with_few_classes(predictions):

@@ -133,3 +133,39 @@ def test_the_command_predicts_and_says_how_fast(checkpoint, calbench, tmp_path):
     assert safetensors.torch.load_file(tmp_path / "out.safetensors")["test.logits"].shape == (269, 10)
     status, _, messages = calbench("predict", "test_vitt", "--dataset", "digits")
     assert (status, "did you mean" in messages) == (2, True)
+
+
+@pytest.fixture(scope="module")
+def other_classes(tmp_path_factory):
+    """As `checkpoint`, with seven classes."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "seven.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=7, in_chans=1, img_size=32).state_dict(), path)
+    return path
+
+
+def test_a_replaced_classifier_is_said(checkpoint, other_classes, calbench):
+    options = ["--dataset", "digits", "-o", "out.safetensors", "--device", "cpu"]
+    for path, replaced in ((checkpoint[0], False), (other_classes, True)):
+        status, _, messages = calbench("predict", "timm:test_vit(image_size=32)", "--checkpoint", path, *options)
+        assert status == 0
+        assert (
+            "replaced by a random one, since its weights are not for the 10 classes of digits" in messages
+        ) is replaced
+    status, _, messages = calbench("predict", "timm:test_vit(image_size=32)", *options)
+    assert "has no trained weights: its predictions are random" in messages
+
+
+def test_a_suite_without_epochs_keeps_the_classifier_or_says_that_it_is_new(
+    checkpoint, other_classes, network, tmp_path
+):
+    tensors = load_file(predict_network(network, datasets.create("digits"), tmp_path / "p.safetensors", device="cpu"))
+    right = (tensors["test.logits"].argmax(1) == tensors["test.labels"]).double().mean().item()
+    for source, replaced in ((checkpoint[0], False), (other_classes, True)):
+        path = tmp_path / f"{source.stem}.yaml"
+        path.write_text(SUITE.format(path=source).replace(", temperature-scaling, vector-scaling", ""))
+        results = run_suite(load_suite(str(path)), RunOptions(results_dir=str(tmp_path / source.stem), jobs=1))
+        assert any("replaced by a random one" in note for note in results.run.notes) is replaced
+        if not replaced:
+            accuracy = results.table[results.table["metric"] == "accuracy"]["value"].item()
+            assert accuracy == pytest.approx(100 * right)
