@@ -5,7 +5,7 @@ suite, and counts the values of an alias no more than PyYAML does.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -76,7 +76,7 @@ def read_nodes(text: str) -> tuple[Any, yaml.Node | None]:
         node = loader.get_single_node()
         check_limit(_expanded(node, {}, 0), MOST_VALUES, "values")
         _check_keys(node)
-        return None if node is None else loader.construct_document(node), node
+        return None if node is None else cast("Any", loader).construct_document(node), node
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
@@ -122,7 +122,7 @@ def _expanded(node: yaml.Node | None, known: dict[int, int | None], depth: int) 
 
 def _check_keys(node: yaml.Node | None) -> None:
     if isinstance(node, yaml.MappingNode):
-        seen = set()
+        seen: set[Any] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
                 raise InputError(f"line {line_of(key)}: {_short(key.value)!r} is given twice")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from types import FrameType
+from typing import Any, cast
 
 AFFECTS_RESULTS = False
 GRACE_SECONDS = 2.0
@@ -92,7 +93,7 @@ def handled(leave: Callable[[int], None] | None = None) -> Generator[None]:
         return
     before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN}
     _state.signal, _state.handled, _state.leave = None, True, leave
-    _state.imports = _imports(sys._getframe())
+    _state.imports = _imports(cast("Any", sys)._getframe())
     try:
         for number in before:
             signal.signal(number, _interrupt)

@@ -62,9 +62,9 @@ def too_large(chains: Iterable[Chain], predictions: Predictions) -> tuple[list[C
         large = [one for one in chain if classes > getattr(one, "max_classes", classes)]
         kept += [] if large else [chain]
         for one in large:
-            others.setdefault(
-                f"each {one.growth}, and {classes:,} classes are more than {one.max_classes:,}", []
-            ).append(one)
+            most: int = getattr(one, "max_classes", classes)
+            reason = f"each {one.growth}, and {classes:,} classes are more than {most:,}"
+            others.setdefault(reason, []).append(one)
     if not others:
         return kept, ""
     why = "; ".join(f"{', '.join(one.spec.name for one in group)} ({reason})" for reason, group in others.items())

@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Some functions of numpy and scipy have no complete types.
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 from scipy import sparse
@@ -123,7 +124,7 @@ def group_columns(source: Source, groups: Array, size: int) -> Array:
     Returns:
         (B, K) float64.
     """
-    return sum(source.map_stripes(lambda stripe: _stripe_columns(stripe, groups, size)))
+    return cast("Array", sum(source.map_stripes(lambda stripe: _stripe_columns(stripe, groups, size))))
 
 
 def _stripe_columns(source: Source, groups: Array, size: int) -> Array:

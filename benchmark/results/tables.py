@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -41,7 +41,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         InputError: the file is missing, is not a CSV, lacks a column, or has a value that is not a number.
     """
     try:
-        table = pd.read_csv(path, dtype=dict(_TEXT), keep_default_na=True, **_EXACT)
+        table = cast("pd.DataFrame", cast("Any", pd).read_csv(path, dtype=dict(_TEXT), keep_default_na=True, **_EXACT))
     except FileNotFoundError:
         raise InputError(f"{shown(path)}: no such file") from None
     except (ValueError, OSError) as error:

@@ -33,9 +33,9 @@ class CatBoostTrees(TreeEnsemble):
 
         if np.all(train[0] == train[0][0]):  # the package refuses inputs that are all the same
             counts = np.bincount(train[1], minlength=num_classes) + 1.0
-            nothing = (np.zeros((0, width), np.float32) for width in (7, 8))
+            thresholds, leaves = np.zeros((0, 7), np.float32), np.zeros((0, 8), np.float32)
             base = np.log(counts / counts.sum())
-            return Trees(np.zeros((0, 7), np.int64), *nothing, np.zeros(0, np.int64), base)
+            return Trees(np.zeros((0, 7), np.int64), thresholds, leaves, np.zeros(0, np.int64), base)
         model = catboost.CatBoostClassifier(
             depth=DEPTH, loss_function="MultiClass", iterations=1000, early_stopping_rounds=PATIENCE, verbose=False,
             thread_count=1, random_seed=self.seed, classes_count=num_classes, allow_writing_files=False,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -134,7 +134,7 @@ def _rank_p(whole: Whole, entry: str, tests: RankTests | None) -> Cell:
     if tests is None or entry == whole.view.baseline:
         return BLANK
     known = entry in tests.wilcoxon.index
-    p = float(tests.wilcoxon.at[entry, "holm"]) if known else None
+    p = float(cast("float", tests.wilcoxon.at[entry, "holm"])) if known else None
     return _number(p, (), (*absent(whole, entry), NOT_RANKED))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -60,7 +60,7 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
 
 def _with_backbones(view: View, reference: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Key]]:
     """Every published number with the dataset, backbone, entry and metric of ours that it is compared with."""
-    for record in reference.to_dict("records"):
+    for record in cast("list[dict[str, Any]]", reference.to_dict("records")):
         dataset, backbone, entry, metric = (str(record[key]) for key in ("dataset", "backbone", "entry", "metric"))
         every = [ours for of, ours in view.pairs if of == dataset] if backbone == ANY_BACKBONE else [backbone]
         for one in every:

@@ -1,5 +1,7 @@
 """The ranks of calibrators by published numbers and by ours, over the same cells and entries."""
 
+from typing import cast
+
 import pandas as pd
 
 from calbench.benchmark.metrics.base import better_direction, cost
@@ -50,7 +52,9 @@ def rank_table(view: View, reference: pd.DataFrame) -> Table | None:
                 *means.loc[entry, ["ours", "published"]],
             )
             labels = (view.metric(metric).label, str(entry))
-            rows.append(Row((metric, str(entry)), labels, tuple(Cell(float(number)) for number in numbers)))
+            rows.append(
+                Row((metric, str(entry)), labels, tuple(Cell(float(cast("float", number))) for number in numbers))
+            )
     if not rows:
         return None
     title = f"Ranks, ours and published: {', '.join(dict.fromkeys(map(str, reference['source'])))}"
