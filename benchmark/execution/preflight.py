@@ -178,8 +178,8 @@ def _try_calibrator(calibrator: Calibrator, classes: int, features: int) -> None
         calibrated = copy.transform(logits, **extra)
         if not isinstance(calibrated, Tensor) or calibrated.shape != logits.shape:
             raise _Wrong(calibrator, f"transform gives {_shown(calibrated)}; expected shape {tuple(logits.shape)}")
-    except (InputError, *_NOT_OF_THE_CODE):
-        return  # data of this kind are refused with a reason, which the table shows
+    except (ValueError, *_NOT_OF_THE_CODE):
+        return  # so calibrators refuse data, with a reason that the table shows
     except Exception as error:
         raise InputError(f"{calibrator.spelled()}: {_reason(error, (calibrator,))}") from error
 
