@@ -30,7 +30,9 @@ def test_the_smoke_form_goes_through_everything(name, tmp_path):
     tables = Report(results).layouts
     assert [table.key for table in tables] == [layout["name"] for layout in suite.config.tables]
     for table in tables:
-        ours = [index for index, column in enumerate(table.columns) if column.key.endswith(("value", "reduction"))]
+        ours = [
+            index for index, column in enumerate(table.columns) if column.key.endswith(("value", "reduction", "median"))
+        ]
         assert table.rows
         for row in table.rows:
             values = [row.cells[index].value for index in ours]
