@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ class StructuredScaling(Calibrator):
     Its first stage is a temperature, mixed with the uniform distribution at u = 1 / (N + 1); then a ridge-regularised
     matrix, fitted from the identity. The fit is kept as arrays, so a fitted calibrator does not need the package.
     """
+
+    package: ClassVar[str] = "probmetrics.calibrators.logistic"
 
     @abstractmethod
     def fit_stage(self, package: ModuleType, probabilities: Any, labels: Any) -> tuple[Any, Tensor, Tensor]:

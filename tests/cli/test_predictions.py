@@ -23,7 +23,7 @@ from calbench.benchmark.results.results import Results
 from calbench.benchmark.statistics import evaluate
 from calbench.methods import Calibrator, registry
 
-NAMES = [name for name in registry if registry[name].kind == "calibrator" and not name.startswith("structured")]
+NAMES = [name for name in registry if registry[name].kind == "calibrator"]
 
 
 def data(rows=400, classes=4):
@@ -34,6 +34,8 @@ def data(rows=400, classes=4):
 
 
 def fitted(name):
+    if hasattr(registry[name], "package"):
+        pytest.importorskip(registry[name].package)
     logits, labels, features = data()
     calibrator = registry.create(name, **({"steps": 30} if hasattr(registry[name], "steps") else {}))
     extra = {"features": features} if "features" in calibrator.needs else {}

@@ -14,9 +14,7 @@ from calbench.benchmark.core.registry import option_defaults
 from calbench.methods import registry
 
 NAMES = [name for name in registry if registry[name].kind == "calibrator"]
-NEEDS_PACKAGE = {"structured-vector-scaling": "probmetrics.calibrators.logistic",
-                 "structured-matrix-scaling": "probmetrics.calibrators.logistic",
-                 "catboost": "catboost", "lightgbm": "lightgbm", "xgboost": "xgboost"}  # fmt: skip
+NEEDS_PACKAGE = {name: registry[name].package for name in NAMES if hasattr(registry[name], "package")}
 
 
 def has_package(name="structured-vector-scaling"):

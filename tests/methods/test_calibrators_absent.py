@@ -13,9 +13,6 @@ from calbench.methods.calibrators._absent import with_absent
 from calbench.methods.solvers.newton import optimal_temperature
 
 NAMES = [name for name in registry if registry[name].kind == "calibrator" and "binary" not in registry[name].needs]
-OPTIONAL = {"structured-vector-scaling": "probmetrics.calibrators.logistic",
-            "structured-matrix-scaling": "probmetrics.calibrators.logistic",
-            "catboost": "catboost", "lightgbm": "lightgbm", "xgboost": "xgboost"}  # fmt: skip
 ABSENT = 4
 FOLLOWS_NOISE = {"enir"}
 """netcal's weights prefer the model that follows the noise of each sample, whichever classes are there."""
@@ -29,8 +26,8 @@ def sample(rows, seed, temperature=2.0, classes=5):
 
 
 def make(name):
-    if name in OPTIONAL:
-        pytest.importorskip(OPTIONAL[name])
+    if hasattr(registry[name], "package"):
+        pytest.importorskip(registry[name].package)
     return registry.create(name, **({"steps": 40} if "steps" in option_defaults(registry[name]) else {}))
 
 
