@@ -1,71 +1,55 @@
-"""What pages of methods say beyond the declarations: groups by what they do, cost, and results in our studies."""
+"""What pages of methods say beyond the declarations: families, cost, and results in our studies."""
 
 import csv
+import inspect
 import json
 import statistics
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from calbench.benchmark.core.registry import Registry
+from calbench.methods.running import KINDS
 
 RESULTS = Path(__file__).parent.parent / "results"
 
-Group = tuple[str, str]
-"""The heading of a group of methods, and when to take one of them."""
 
-GROUPS: dict[str, Group] = {
-    "objective": (
-        "Losses",
-        "Take one where you train the network anyway. They change accuracy as well as confidence, and most are better "
-        "with a calibrator after them: compare `focal + temperature-scaling` with `temperature-scaling`, not with "
-        "`cross-entropy`.",
-    ),
-    "augmentation": (
-        "Augmentations",
-        "Take one where you train the network and overfitting is what makes it overconfident. They often improve "
-        "accuracy too, and can make a network underconfident, which temperature scaling corrects.",
-    ),
-    "head": (
-        "Heads",
-        "Trained with the backbone. Take one to study temperatures that depend on the input; compare with the same "
-        "loss without the head, and with temperature scaling.",
-    ),
-    "procedure": (
-        "Procedures",
-        "They change how weights are updated or averaged, with any loss. Take one where you train the network and can "
-        "afford more forward passes; compare with the same loss without it.",
-    ),
-    "scaling": (
-        "Calibrators that keep the predicted class",
-        "Start here. A temperature, or a function of the logits that keeps their order: few values to fit, so that a "
-        "few hundred calibration samples are enough, and accuracy cannot change.",
-    ),
-    "class": (
-        "Calibrators for each class",
-        "Take one where classes are calibrated differently and there are calibration samples for each of them: about a "
-        "hundred per class or more. They can change the predicted class, for better or worse.",
-    ),
-    "features": (
-        "Calibrators that read features",
-        "Take one where confidence should depend on more than the logits, for example far from the training data. They "
-        "need the network's pooled features in the file, with the logits.",
-    ),
-    "binary": ("Calibrators for two classes", "For binary classifiers, with one score or two logits."),
-}
-"""The groups in the order of the page; which one a method is in follows from its declaration."""
+class Group(NamedTuple):
+    """The methods of one folder: the heading, and when to take one of them, which are its package's docstring."""
+
+    title: str
+    advice: str
 
 
 def group_of(cls: Any) -> str:
-    """The group of a method."""
-    if cls.kind != "calibrator":
-        return cls.kind
-    if "binary" in cls.needs:
-        return "binary"
-    if "features" in cls.needs:
-        return "features"
-    return "scaling" if cls.keeps_accuracy else "class"
+    """The package that a method's file is in."""
+    return cls.__module__.rpartition(".")[0]
+
+
+@cache
+def described(package: str) -> Group:
+    """The group of a package."""
+    title, _, advice = (inspect.getdoc(sys.modules[package]) or "").partition("\n\n")
+    return Group(title.removesuffix("."), " ".join(advice.split()))
+
+
+def groups(registry: Registry) -> dict[str, list[str]]:
+    """The names of the methods by package: losses first, and calibrators that keep accuracy before those that may not.
+
+    Those that read features come last.
+    """
+    members: dict[str, list[str]] = {}
+    for name in registry:
+        members.setdefault(group_of(registry[name]), []).append(name)
+
+    def place(package: str) -> tuple[int, bool, bool, str]:
+        classes = [registry[name] for name in members[package]]
+        features = all("features" in cls.needs for cls in classes)
+        return KINDS.index(classes[0].kind), features, not all(cls.keeps_accuracy for cls in classes), package
+
+    return {package: members[package] for package in sorted(members, key=place)}
 
 
 class Outcome(NamedTuple):
@@ -141,7 +125,7 @@ def cost(name: str, cls: Any) -> str:
 
 def study_section(name: str, cls: Any) -> str:
     """The section of a method's page on group, cost and studies."""
-    title, advice = GROUPS[group_of(cls)]
+    title, advice = described(group_of(cls))
     lines = ["## When to take it", "", f"*{title}.* {advice}", ""]
     if text := cost(name, cls):
         lines += ["## Cost", "", text, ""]
@@ -179,10 +163,8 @@ def _row(one: Outcome) -> str:
 def index_page(registry: Registry) -> str:
     """The methods by group, each with what it is, whether it keeps accuracy, and its mean effect in our studies."""
     lines = ["# Methods", ""]
-    for group, (title, advice) in GROUPS.items():
-        names = [name for name in registry if group_of(registry[name]) == group]
-        if not names:
-            continue
+    for package, names in groups(registry).items():
+        title, advice = described(package)
         lines += [
             f"## {title}",
             "",

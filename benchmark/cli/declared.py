@@ -52,7 +52,9 @@ def _homes(what: str) -> set[str]:
 
 
 def _modules(folder: Path) -> Iterator[Path]:
-    yield from (path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_"))
+    for path in sorted(folder.rglob("*.py")):
+        if not any(part.startswith("_") for part in path.relative_to(folder).parts):
+            yield path
 
 
 class _NotConstantError(Exception):
@@ -78,5 +80,7 @@ def _declarations(path: Path, homes: set[str]) -> Iterator[Declared]:
 
 def _kind(path: Path) -> str:
     """The kind of the methods in a file; other declarations have none."""
-    folder = path.parent.name
-    return _KINDS.get(folder, folder.removesuffix("s")) if folder in FOLDERS["methods"] else ""
+    for folder in FOLDERS["methods"]:
+        if folder in (path.parent.name, path.parent.parent.name):
+            return _KINDS.get(folder, folder.removesuffix("s"))
+    return ""

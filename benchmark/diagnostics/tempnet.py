@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from calbench.benchmark.predictions.predictions import Predictions
-from calbench.methods.calibrators.tempnet_posthoc import TempNetPosthoc
+from calbench.methods.calibrators.temperature.tempnet_posthoc import TempNetPosthoc
 from calbench.methods.solvers.iso_entropy import iso_entropy_temperatures
 from calbench.methods.solvers.nll import mean_nll
 

@@ -1,4 +1,8 @@
-"""Augmentations that mix training samples, one file per method."""
+"""Augmentations.
+
+Take one where you train the network and overfitting is what makes it overconfident. They often improve accuracy too,
+and can make a network underconfident, which temperature scaling corrects.
+"""
 
 from calbench.benchmark.core.discovery import import_declarations
 

@@ -1,4 +1,7 @@
-"""Post-hoc calibrators, one file per method."""
+"""Post-hoc calibrators: one file per method, one folder per family.
+
+The docstring of a family's package is what its documentation says of it.
+"""
 
 from calbench.benchmark.core.discovery import import_declarations
 

@@ -76,7 +76,7 @@ def digests():
         ("methods.losses.focal", "return ", "return 1 * ", {"focal"}),
         ("methods.heads.calattn", "return ", "return 1 * ", {"calattn"}),
         ("methods.augmentations.mixup", "return ", "return 1 * ", {"mixup"}),
-        ("methods.calibrators.temperature_scaling", "return ", "return 1 * ", {"temperature-scaling"}),
+        ("methods.calibrators.temperature.temperature_scaling", "return ", "return 1 * ", {"temperature-scaling"}),
         ("methods.augmentations._mixing", "return ", "return 1 * ", {"mixup", "d-mixup"}),
         ("datasets.overlap", "return ", "return 1 * ", {"overlap"}),
         ("datasets._split", "remainders, kind", "1 * remainders, kind", {"digits", "training"}),

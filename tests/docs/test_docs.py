@@ -253,7 +253,12 @@ def test_pages_of_methods_quote_the_committed_results():
     for name in registries()["methods"]:
         assert f"[{name}]({name}.md)" in index, name
         assert "## When to take it" in pages.study_section(name, registries()["methods"][name])
-    assert pages.group_of(registries()["methods"]["temperature-scaling"]) == "scaling"
+    families = pages.groups(registries()["methods"])
+    described = [pages.described(package) for package in families]
+    assert len({group.title for group in described}) == len(described)
+    assert all(len(group.title) < 60 and len(group.advice) > 60 for group in described), "a docstring for every folder"
+    assert "temperature-scaling" in families["calbench.methods.calibrators.temperature"]
+    assert max(len(names) for names in families.values()) < 30, "a folder that can be surveyed"
     assert 0.5 < pages.training_times()["mixup"][0] < 3
 
 

@@ -9,7 +9,7 @@ import torch
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.labels import class_numbers
 from calbench.benchmark.metrics import PANEL, Metric, evaluate, register, registry, reliability
-from calbench.methods.calibrators.temperature_scaling import TemperatureScaling
+from calbench.methods.calibrators.temperature.temperature_scaling import TemperatureScaling
 
 
 def cell(n=300, k=5, seed=0):

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._structured import StructuredScaling
+from calbench.methods.calibrators.linear._structured import StructuredScaling
 
 
 @register("structured-matrix-scaling", label="SMS", paper="berta2026structured")

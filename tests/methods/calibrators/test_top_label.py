@@ -253,7 +253,7 @@ def test_venn_abers_is_two_isotonic_regressions_a_sample():
 
 
 def test_centred_isotonic_regression_joins_the_middles_of_its_blocks():
-    from calbench.methods.calibrators.cir import CenteredIsotonic
+    from calbench.methods.calibrators.curves.cir import CenteredIsotonic
 
     knots, values = CenteredIsotonic().fit_curve(np.array([0.1, 0.2, 0.4, 0.6]), np.array([False, True, False, True]))
     np.testing.assert_allclose(knots, [0.1, 0.3, 0.6])
@@ -262,7 +262,7 @@ def test_centred_isotonic_regression_joins_the_middles_of_its_blocks():
 
 def test_centred_isotonic_regression_stays_flat_at_0_and_1():
     """As cir-model does by default: blocks at 0 and 1 are not collapsed."""
-    from calbench.methods.calibrators.cir import CenteredIsotonic
+    from calbench.methods.calibrators.curves.cir import CenteredIsotonic
 
     hits = np.array([False, False, True, False, True, True])
     knots, values = CenteredIsotonic().fit_curve(np.array([0.1, 0.2, 0.3, 0.5, 0.7, 0.9]), hits)

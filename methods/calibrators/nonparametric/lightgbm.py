@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._trees import DEPTH, PATIENCE, Grower, TreeEnsemble, Trees, at_most
+from calbench.methods.calibrators.nonparametric._trees import DEPTH, PATIENCE, Grower, TreeEnsemble, Trees, at_most
 
 
 @register("lightgbm", label="LightGBM", paper="ke2017lightgbm")

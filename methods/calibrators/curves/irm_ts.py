@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from calbench.methods.base import register
-from calbench.methods.calibrators.irm import MultiClassIsotonic
+from calbench.methods.calibrators.curves.irm import MultiClassIsotonic
 from calbench.methods.solvers.newton import optimal_temperature
 from calbench.methods.solvers.nll import in_blocks
 

@@ -6,8 +6,8 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from calbench.methods import registry
-from calbench.methods.calibrators.ada_ts import ConditionalAutoencoder
-from calbench.methods.calibrators.h_calibration import CLUSTERS, window_error
+from calbench.methods.calibrators.features.ada_ts import ConditionalAutoencoder
+from calbench.methods.calibrators.temperature.h_calibration import CLUSTERS, window_error
 
 
 def test_the_window_error_is_its_definition():

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from calbench.benchmark import metrics
 from calbench.methods import registry
-from calbench.methods.calibrators.dirichlet import DIAGONAL
+from calbench.methods.calibrators.linear.dirichlet import DIAGONAL
 from calbench.methods.solvers.ece_grid import ece_by_temperature
 from calbench.methods.solvers.nll import slope_and_curvature
 

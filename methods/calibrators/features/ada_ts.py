@@ -9,7 +9,7 @@ from torch.distributions import Laplace, Normal, kl_divergence
 from torch.nn import functional
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._features import FeatureCalibrator
+from calbench.methods.calibrators.features._base import FeatureCalibrator
 from calbench.methods.solvers.network_fit import fit_network, seeded
 from calbench.methods.solvers.newton import optimal_temperature
 

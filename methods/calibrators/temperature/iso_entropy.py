@@ -28,7 +28,7 @@ class IsoEntropy(Calibrator):
 
     Example:
         >>> import torch
-        >>> from calbench.methods.calibrators.iso_entropy import IsoEntropy
+        >>> from calbench.methods.calibrators.temperature.iso_entropy import IsoEntropy
         >>> z, y = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0], [4.0, 0.0]]), torch.tensor([0, 0, 1, 1])
         >>> round(IsoEntropy().fit(z, y).entropy_, 3)  # one of four is wrong: H(1/4)
         0.562

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._structured import StructuredScaling
+from calbench.methods.calibrators.linear._structured import StructuredScaling
 
 
 @register("structured-vector-scaling", label="SVS", paper="berta2026structured")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from calbench.methods.base import register
-from calbench.methods.calibrators.isotonic import Isotonic
+from calbench.methods.calibrators.curves.isotonic import Isotonic
 from calbench.methods.solvers.newton import optimal_temperature
 
 

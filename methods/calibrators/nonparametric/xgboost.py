@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._trees import DEPTH, PATIENCE, Grower, TreeEnsemble, Trees, below
+from calbench.methods.calibrators.nonparametric._trees import DEPTH, PATIENCE, Grower, TreeEnsemble, Trees, below
 
 
 @register("xgboost", label="XGBoost", paper="chen2016xgboost")

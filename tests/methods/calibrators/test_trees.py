@@ -6,7 +6,7 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 
 from calbench.methods import registry
-from calbench.methods.calibrators._trees import at_most, below, leaf_values
+from calbench.methods.calibrators.nonparametric._trees import at_most, below, leaf_values
 
 NAMES = ["catboost", "lightgbm", "xgboost"]
 

@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from calbench.benchmark import metrics
 from calbench.methods import registry
 from calbench.methods.calibrators._top import SLACK, with_confidence
-from calbench.methods.calibrators.smart import soft_ece
+from calbench.methods.calibrators.temperature.smart import soft_ece
 from calbench.methods.solvers.temperature_table import TemperatureTable
 
 

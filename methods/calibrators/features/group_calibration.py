@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._features import FeatureCalibrator
 from calbench.methods.calibrators._top import keep_argmax
+from calbench.methods.calibrators.features._base import FeatureCalibrator
 from calbench.methods.solvers.few_parameters import minimise_rows
 from calbench.methods.solvers.network_fit import seeded
 from calbench.methods.solvers.newton import optimal_temperature

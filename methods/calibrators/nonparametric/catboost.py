@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._trees import DEPTH, PATIENCE, TreeEnsemble, Trees, at_most
+from calbench.methods.calibrators.nonparametric._trees import DEPTH, PATIENCE, TreeEnsemble, Trees, at_most
 
 
 @register("catboost", label="CatBoost", paper="prokhorenkova2018catboost")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from calbench.methods.base import register
 from calbench.methods.calibrators._base import Calibrator
-from calbench.methods.calibrators.tva import correctness_loss
+from calbench.methods.calibrators.top_label.tva import correctness_loss
 from calbench.methods.solvers.few_parameters import minimise_rows
 from calbench.methods.solvers.newton import optimal_temperature
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._features import FeatureCalibrator
+from calbench.methods.calibrators.features._base import FeatureCalibrator
 from calbench.methods.solvers.few_parameters import minimise_rows
 from calbench.methods.solvers.neighbours import mean_distances, thinned
 from calbench.methods.solvers.newton import optimal_temperature

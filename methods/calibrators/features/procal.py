@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._features import FeatureCalibrator
 from calbench.methods.calibrators._top import log_confidences, with_confidence
+from calbench.methods.calibrators.features._base import FeatureCalibrator
 from calbench.methods.solvers.neighbours import mean_distances, thinned
 from calbench.methods.solvers.nll import split_rows
 

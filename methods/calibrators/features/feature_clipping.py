@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._features import FeatureCalibrator
+from calbench.methods.calibrators.features._base import FeatureCalibrator
 from calbench.methods.solvers.clipping import best_bound
 
 GRID = 100
