@@ -59,6 +59,9 @@ def load_suite(
         if values:
             raw[field], given[field] = list(values), f"--{_SINGULAR[field]}"
 
+    if entries and "pairs" not in given:
+        raw.pop("pairs", None)  # those of the whole suite
+
     def where(location: Location) -> str:
         return given.get(location[0] if location else "") or in_file(location)
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -51,6 +52,7 @@ class Checker:
             entries = (baseline, *entries)
         seeds = list(range(config.seeds)) if isinstance(config.seeds, int) else config.seeds
         suite = Suite(name, config, datasets, nets, entries, baseline.name, tuple(dict.fromkeys(seeds)), protocol)
+        suite = replace(suite, pairs=self._each("pairs", partial(self._pair, suite)))
         self._combinations(suite)
         named = [part.spelled() for part in (*datasets, *nets)]
         if not config.predictions:
@@ -123,6 +125,16 @@ class Checker:
                 f"{entry.name!r} calibrates after pooling, on a split that no member may be trained on; set "
                 f"protocol.calibration_seed, or calibrate the members: {entry.calibrators[0].spelled()} + ensemble"
             )
+
+    def _pair(self, suite: Suite, pair: tuple[Any, Any]) -> tuple[str, str]:
+        """The names of two different entries of the suite, each given by its label or its methods."""
+        known = [entry.name for entry in suite.entries]
+        read = partial(parse_entry, defaults=suite.protocol.method_defaults, tune=self.config.tune)
+        first, second = (one if one in known else read(one).name for one in pair)
+        check_names("entry of a pair", [first, second], known)
+        if first == second:
+            raise InputError(f"a pair of {first!r} with itself")
+        return first, second
 
     def _overrides(self, suite: Suite) -> None:
         for override in self.config.overrides:

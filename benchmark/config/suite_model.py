@@ -101,6 +101,8 @@ class SuiteConfig(BaseModel):
             calibration split: a number of settings, or values by method and option.
             Example: ``{focal: {gamma: [1, 2, 3]}}``.
         baseline: the entry that improvements and reductions refer to. Example: ``cross-entropy``.
+        pairs: pairs of entries to compare with each other: the change of each metric from the second to the first, with
+            intervals and p values. Example: ``[[calattn + temperature-scaling, temperature-scaling]]``.
         seeds: their number, or a list. Example: ``3``.
         protocol: a name of `calbench list protocols`, or a mapping with ``name`` and what differs from it; the fields
             are below. Example: ``{name: clean, calibration_fraction: 0.2}``.
@@ -133,6 +135,7 @@ class SuiteConfig(BaseModel):
     entries: Annotated[list[Any], Field(min_length=1)]
     tune: Any = None
     baseline: Any = "cross-entropy"
+    pairs: list[tuple[Any, Any]] = []
     seeds: Annotated[list[Seed], Field(min_length=1)] | Annotated[int, Field(ge=1, le=10_000)] = [0]
     protocol: str | dict[str, Any] = "clean"
     training: dict[str, Any] = {}
@@ -159,6 +162,7 @@ class Suite:
     baseline: str
     seeds: tuple[int, ...]
     protocol: Protocol
+    pairs: tuple[tuple[str, str], ...] = ()
 
     def called(self, name: str) -> "Suite":
         """The same suite under another name, that of its results.

@@ -130,12 +130,38 @@ COMPARISON_SCHEMA = (
     Column("reduction_reason", "text", "Why the reduction, or its interval, cannot be given.", required=False),
 )  # fmt: skip
 
+PAIR_SCHEMA = (
+    Column("dataset", "text", "Name of the dataset, with its options."),
+    Column("backbone", "text", "Name of the backbone, with its options."),
+    Column("first", "text", "Name of one entry."),
+    Column("second", "text", "Name of the entry that is subtracted from it."),
+    Column("split", "text", "Evaluated split."),
+    Column("checkpoint", "text", "Checkpoint rule."),
+    Column("metric", "text", "Name of the metric."),
+    Column("seeds", "count", "Number of seeds with a value of both entries."),
+    Column(
+        "change", "number",
+        "First minus second, paired over the seeds that both have; of the debiased values for a calibration error.",
+    ),
+    Column("change_low", "number", "Lower end of the 95 % interval of the change, not adjusted for multiplicity."),
+    Column("change_high", "number", "Upper end of that interval."),
+    Column("p", "number", "Two-sided p value of the change."),
+    Column(
+        "p_adjusted", "number",
+        "`p` by Holm's method over the pairs of the same dataset, backbone, split, checkpoint and metric.",
+    ),
+    Column("change_reason", "text", "Why the change, or its interval, cannot be given.", required=False),
+)  # fmt: skip
+
 RESULT_COLUMNS = [column.name for column in RESULT_SCHEMA]
 """Columns of results.csv: one value a row, with its interval; meanings in `RESULT_SCHEMA`."""
 
 COMPARISON_COLUMNS = [column.name for column in COMPARISON_SCHEMA]
 """Columns of comparisons.csv: one row per dataset, backbone, entry, split, checkpoint and metric, over the seeds;
 meanings in `COMPARISON_SCHEMA`."""
+
+PAIR_COLUMNS = [column.name for column in PAIR_SCHEMA]
+"""Columns of pairs.csv: one row per dataset, backbone, pair, split, checkpoint and metric; see `PAIR_SCHEMA`."""
 
 KEY_COLUMNS = ["dataset", "backbone", "entry", "recipe", "calibrator", "seed", "checkpoint", "split", "metric"]
 """The columns of results.csv that identify a row."""
@@ -146,7 +172,7 @@ def conform(table: pd.DataFrame, schema: Sequence[Column], where: str = "table")
 
     Args:
         table: as made, or as read from a CSV.
-        schema: `RESULT_SCHEMA` or `COMPARISON_SCHEMA`.
+        schema: `RESULT_SCHEMA`, `COMPARISON_SCHEMA` or `PAIR_SCHEMA`.
         where: what to call the table in an error.
 
     Raises:

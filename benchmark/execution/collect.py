@@ -15,7 +15,15 @@ from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import environment
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
-from calbench.benchmark.core.schema import COMPARISON_COLUMNS, ORACLE, RESULT_COLUMNS, RESULT_SCHEMA, Address, conform
+from calbench.benchmark.core.schema import (
+    COMPARISON_COLUMNS,
+    ORACLE,
+    PAIR_COLUMNS,
+    RESULT_COLUMNS,
+    RESULT_SCHEMA,
+    Address,
+    conform,
+)
 from calbench.benchmark.evaluation.entries import Evaluation, evaluation_names
 from calbench.benchmark.evaluation.tuning import stored_names
 from calbench.benchmark.execution.choice import Trial, Trials
@@ -101,13 +109,15 @@ def collect(
         collector.add(work)
     collector.add_tuned()
     table = conform(pd.DataFrame(collector.columns), RESULT_SCHEMA, "results")
-    comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
+    comparisons, pairs = pd.DataFrame(columns=COMPARISON_COLUMNS), pd.DataFrame(columns=PAIR_COLUMNS)
     if len(table):
         seeds = len(suite.seeds)
         comparisons = statistics.compare(table, collector.replicates, suite.baseline, expected_seeds=seeds)
+        pairs = statistics.compare_pairs(table, collector.replicates, suite.pairs)
     run = run_record(suite_declaration(suite, plan), collector.cells, collector.notes(), command, seconds, inputs)
     diagrams = parse_all(DiagramRecord, collector.diagrams, "diagrams")
-    return Results(table, comparisons, run, diagrams, parse_all(CurveRecord, collector.curves, "curves"))
+    curves = parse_all(CurveRecord, collector.curves, "curves")
+    return Results(table, comparisons, run, diagrams, curves, pairs=pairs)
 
 
 class _Collector:

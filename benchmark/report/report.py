@@ -10,6 +10,7 @@ from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.report.tables.layout import layout_table, suite_layouts
 from calbench.benchmark.report.tables.leaderboard import Block, blocks, protocol_lines
 from calbench.benchmark.report.tables.ood import ood_tables
+from calbench.benchmark.report.tables.pairs import pair_tables
 from calbench.benchmark.report.tables.reference import load_aligned
 from calbench.benchmark.report.tables.shift import shift_tables
 from calbench.benchmark.report.tables.table import Table
@@ -66,7 +67,7 @@ class Report:
     @cached_property
     def digest(self) -> str:
         """A short hash of the results, in figures and documents, so that those of other results are recognised."""
-        tables = (self.results.table, self.results.comparisons)
+        tables = (self.results.table, self.results.comparisons, self.results.pairs)
         text = "".join(table.to_csv(index=False, float_format="%.9g") for table in tables)
         return hashlib.sha256(f"{self.run.suite} {self.run.created} {text}".encode()).hexdigest()[:16]
 
@@ -100,7 +101,7 @@ class Report:
         described = suite_layouts(self.run)
         reference = self.reference(self.run.config.reference) if described and self.run.config.reference else None
         tables = [layout_table(self.views, layout, reference) for layout in described]
-        return [*tables, *shift_tables(self.views), *ood_tables(self.views)]
+        return [*tables, *pair_tables(self.views, self.metric), *shift_tables(self.views), *ood_tables(self.views)]
 
     def reference(self, name: str) -> pd.DataFrame:
         """Published numbers, each under the entry of these results that it is compared with.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import write_together
-from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA
+from calbench.benchmark.core.schema import COMPARISON_SCHEMA, PAIR_COLUMNS, PAIR_SCHEMA, RESULT_SCHEMA
 from calbench.benchmark.core.text import csv_safe, visible_data, visible_frame
 from calbench.benchmark.results import tables
 from calbench.benchmark.results.base_record import Record, parse, parse_all, plain
@@ -31,6 +31,7 @@ class Results:
         diagrams: reliability bins and temperature histograms, one record per dataset, backbone, entry, seed and split.
         curves: metrics over epochs, one record per cell.
         edited: files that are not as the run wrote them.
+        pairs: the entries that the suite compares with each other, with `core.schema.PAIR_SCHEMA`; may be empty.
 
     Example:
         >>> Results.load("results/quick").leaderboard()  # doctest: +SKIP
@@ -42,19 +43,22 @@ class Results:
     diagrams: list[DiagramRecord] = field(default_factory=lambda: list[DiagramRecord]())
     curves: list[CurveRecord] = field(default_factory=lambda: list[CurveRecord]())
     edited: tuple[str, ...] = ()
+    pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PAIR_COLUMNS))
 
     def __post_init__(self) -> None:
         """Sanitise untrusted names, once for all reports."""
         self.table, self.comparisons = visible_frame(self.table), visible_frame(self.comparisons)
+        self.pairs = visible_frame(self.pairs)
 
     def save(self, folder: Path | str) -> None:
-        """Write the five files of a suite's results together: after a full disk or a kill, no old and new are mixed.
+        """Write the files of a suite's results together: after a full disk or a kill, no old and new are mixed.
 
         ``run.json`` comes last and has the checksums of all, by which a mixture or an edit shows.
         """
         files = {
             "results.csv": csv_safe(self.table).to_csv(index=False).encode(),
             "comparisons.csv": csv_safe(self.comparisons).to_csv(index=False).encode(),
+            "pairs.csv": csv_safe(self.pairs).to_csv(index=False).encode(),
             "diagrams.json": _dumped(self.diagrams),
             "curves.json": _dumped(self.curves),
         }
@@ -80,7 +84,9 @@ class Results:
         version: Any = run.get("format")
         if version is True or version != FORMAT:
             raise InputError(f"{folder.name}/run.json: results of format {version!r}; this version reads {FORMAT}")
-        changed = edited(run, {name: _bytes(folder / name) for name in _CHECKED_FILES})
+        written = run.get(CHECKSUMS)
+        files = _CHECKED_FILES if isinstance(written, dict) and _PAIRS in written else _EARLIER_FILES
+        changed = edited(run, {name: _bytes(folder / name) for name in files})
         fields = visible_data({name: value for name, value in run.items() if name != CHECKSUMS})
         record = parse(RunRecord, fields, tables.shown(folder / "run.json"))
         if changed:
@@ -94,6 +100,7 @@ class Results:
             parse_all(DiagramRecord, visible_data(_read_json(diagrams)), tables.shown(diagrams)),
             parse_all(CurveRecord, visible_data(_read_json(curves)), tables.shown(curves)),
             changed,
+            **({"pairs": tables.read_with_schema(folder / _PAIRS, PAIR_SCHEMA)} if _PAIRS in files else {}),
         )
 
     def leaderboard(self, metric: str = "ece", order: str = "nll") -> pd.DataFrame:
@@ -125,7 +132,10 @@ class Results:
         return _layer("render.notebook").html_table(_layer("report").Report(self).summary)
 
 
-_CHECKED_FILES = ("results.csv", "comparisons.csv", "diagrams.json", "curves.json")
+_PAIRS = "pairs.csv"
+_EARLIER_FILES = ("results.csv", "comparisons.csv", "diagrams.json", "curves.json")
+"""What earlier versions wrote, beside ``run.json``."""
+_CHECKED_FILES = (*_EARLIER_FILES, _PAIRS)
 
 
 def _layer(module: str) -> Any:

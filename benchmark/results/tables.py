@@ -7,10 +7,10 @@ from typing import Any, cast
 import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.schema import COMPARISON_SCHEMA, RESULT_SCHEMA, Column, conform
+from calbench.benchmark.core.schema import COMPARISON_SCHEMA, PAIR_SCHEMA, RESULT_SCHEMA, Column, conform
 from calbench.benchmark.core.text import from_csv
 
-_SCHEMA = (*RESULT_SCHEMA, *COMPARISON_SCHEMA)
+_SCHEMA = (*RESULT_SCHEMA, *COMPARISON_SCHEMA, *PAIR_SCHEMA)
 _TEXT = {column.name: "str" for column in _SCHEMA if column.kind == "text"}
 _EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.startswith("2.") else {}
 """pandas 2 reads every sixth number off by its last bit unless told otherwise; pandas 3 does not."""

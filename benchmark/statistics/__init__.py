@@ -5,6 +5,7 @@ from calbench.benchmark.statistics.calibration import CalibrationInterval, calib
 from calbench.benchmark.statistics.compare import compare
 from calbench.benchmark.statistics.estimates import Estimate, estimates, evaluate
 from calbench.benchmark.statistics.noise import NoiseFloor, noise_floor
+from calbench.benchmark.statistics.pairs import compare_pairs
 from calbench.benchmark.statistics.ranks import RankTests, critical_difference, rank_tests
 from calbench.benchmark.statistics.resampling import bootstrap, interval, resampled
 
@@ -18,6 +19,7 @@ __all__ = [
     "bootstrap",
     "calibration_interval",
     "compare",
+    "compare_pairs",
     "critical_difference",
     "estimates",
     "evaluate",

@@ -78,7 +78,7 @@ class Block:
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per entry, with `COMPARISON_COLUMNS` but for what all entries of the block share."""
-        rows = [self._value_columns(entry) | self._change_columns(entry) for entry in self.values]
+        rows = [self._value_columns(entry) | self.change(entry) for entry in self.values]
         self._mark_changes(rows)
         self._mark_best(rows)
         return rows
@@ -151,7 +151,8 @@ class Block:
             "detectable": test.detectable,
         }
 
-    def _change_columns(self, entry: str) -> dict[str, Any]:
+    def change(self, entry: str) -> dict[str, Any]:
+        """The columns of `COMPARISON_COLUMNS` that compare an entry with the baseline."""
         shared = self._common(entry, self.baseline)
         row: dict[str, Any] = dict.fromkeys(
             ("change", "change_low", "change_high", "reduction", "reduction_low", "reduction_high", "p"), NAN

@@ -1,6 +1,6 @@
 """Paired comparison of the entries of one dataset and backbone, over seeds and test samples."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from calbench.benchmark.statistics.block import Block, SeedValue
 
 Replicates = Mapping[Address, Mapping[str, np.ndarray]]
 
-_GROUP = ["dataset", "backbone", "split", "checkpoint"]
+GROUP = ["dataset", "backbone", "split", "checkpoint"]
+"""The columns of what is compared: everything else of a row is entry, seed, metric and numbers."""
 
 
 def compare(
@@ -52,14 +53,14 @@ def compare(
     Raises:
         ValueError: columns are missing, a value is listed twice, or replicates of one group differ in number.
     """
-    table = _checked(results)
+    table = checked_results(results)
     rows: list[dict[str, Any]] = []
-    for key, group in table.groupby(_GROUP, sort=False):
-        where = {name: str(part) for name, part in zip(_GROUP, key, strict=True)}
-        loaded = _load(replicates, where, group[["entry", "seed"]].drop_duplicates().itertuples(index=False))
+    for key, group in table.groupby(GROUP, sort=False):
+        where = {name: str(part) for name, part in zip(GROUP, key, strict=True)}
+        loaded = group_replicates(replicates, where, group)
         floors = _floors(group)
         for metric, part in group.groupby("metric", sort=False):
-            values = _seed_values(part, loaded, str(metric))
+            values = seed_values(part, loaded, str(metric))
             block = Block(str(metric), values, baseline, floors if metric == "ece" else {})
             rows += [
                 where | row | {"metric": metric, "baseline": baseline, "expected_seeds": expected_seeds}
@@ -69,12 +70,13 @@ def compare(
     return conform(pd.DataFrame(rows, columns=columns), COMPARISON_SCHEMA, "comparisons")
 
 
-def _checked(results: pd.DataFrame) -> pd.DataFrame:
+def checked_results(results: pd.DataFrame) -> pd.DataFrame:
+    """The table with its columns typed, and no value listed twice."""
     optional = {"low": np.nan, "high": np.nan}
     table = conform(results.assign(**{k: v for k, v in optional.items() if k not in results}), RESULT_SCHEMA, "results")
     table["value"] = pd.to_numeric(table["value"], errors="coerce").astype(float)
     table["seed"] = pd.to_numeric(table["seed"], errors="coerce").fillna(0).astype(int)
-    labels = [*_GROUP, "entry", "metric"]
+    labels = [*GROUP, "entry", "metric"]
     table[labels] = table[labels].fillna("").astype(str)
     repeated = table.duplicated([*labels, "seed"])
     if repeated.any():
@@ -82,9 +84,12 @@ def _checked(results: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _load(replicates: Replicates, where: Mapping[str, str], cells: Iterable[Any]) -> dict[tuple[str, int], Any]:
+def group_replicates(
+    replicates: Replicates, where: Mapping[str, str], group: pd.DataFrame
+) -> dict[tuple[str, int], Mapping[str, np.ndarray]]:
+    """The replicates of a group by entry and seed, and then by metric; those that are there."""
     loaded = {}
-    for entry, seed in cells:
+    for entry, seed in group[["entry", "seed"]].drop_duplicates().itertuples(index=False):
         address = (where["dataset"], where["backbone"], entry, seed, where["checkpoint"], where["split"])
         try:  # one look-up: `in` would read a replicate that is kept on disk once more
             loaded[entry, seed] = replicates[address]
@@ -96,7 +101,7 @@ def _load(replicates: Replicates, where: Mapping[str, str], cells: Iterable[Any]
 _NUMBERS = ("value", "low", "high", "debiased", "low_signed", "samples")
 
 
-def _seed_values(
+def seed_values(
     part: pd.DataFrame, loaded: Mapping[tuple[str, int], Mapping[str, np.ndarray]], metric: str
 ) -> dict[str, dict[int, SeedValue]]:
     """The finite values by entry and seed, each with its interval and replicates where they are known."""

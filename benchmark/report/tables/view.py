@@ -63,10 +63,19 @@ class View:
         frame = frame.reindex(columns=columns)
         if frame.empty:
             return frame
-        frame = frame.assign(backbone=frame["backbone"].fillna(""), entry=frame["entry"].astype(str))
+        return self._here(frame.assign(backbone=frame["backbone"].fillna(""), entry=frame["entry"].astype(str)))
+
+    def _here(self, frame: pd.DataFrame) -> pd.DataFrame:
         at_split = frame["split"].isna() | (frame["split"] == self.split)
         at_rule = frame["checkpoint"].isna() | (frame["checkpoint"] == self.checkpoint)
         return frame[at_split & at_rule]
+
+    @cached_property
+    def pair_changes(self) -> pd.DataFrame:
+        """The changes between pairs of shown entries, of this split and checkpoint, with `PAIR_COLUMNS`."""
+        frame = self._here(self.results.pairs)
+        shown = set(self.entries)
+        return frame[frame["first"].isin(shown) & frame["second"].isin(shown)]
 
     @cached_property
     def tested(self) -> bool:

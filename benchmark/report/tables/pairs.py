@@ -1,0 +1,79 @@
+"""The table of the pairs of entries that a suite compares with each other."""
+
+import pandas as pd
+
+from calbench.benchmark.report.tables.stat import known_numbers
+from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
+from calbench.benchmark.report.tables.view import View
+from calbench.benchmark.report.tables.views import Views
+
+ALPHA = 0.05
+CAPTION = (
+    "Change of each metric from the second to the first entry of a pair, paired over test samples and seeds, with its "
+    "95 % interval (not adjusted for multiplicity). p: two-sided, adjusted by Holm's method over the pairs of the same "
+    "dataset, backbone and metric; bold where it is at most 0.05. Of the ECE, debiased values are compared."
+)
+
+
+def pair_tables(views: Views, metric: str = "ece") -> list[Table]:
+    """One table of all pairs on the test split: their changes of NLL, Brier score, calibration error and accuracy.
+
+    Args:
+        views: of the results.
+        metric: the calibration error that is shown.
+
+    Returns:
+        No table where the suite names no pairs.
+    """
+    view = views.main
+    frame = view.pair_changes
+    if frame.empty:
+        return []
+    metrics = [name for name in dict.fromkeys(("nll", "brier", metric, "accuracy")) if name in set(frame["metric"])]
+    changes = _changes(frame)
+    places = frame[["dataset", "backbone"]].drop_duplicates().itertuples(index=False)
+    rows = []
+    for dataset, backbone in places:
+        for first, second in frame[["first", "second"]].drop_duplicates().itertuples(index=False):
+            keys = [(dataset, backbone, first, second, name) for name in metrics]
+            cells = tuple(cell for key in keys for cell in changes.get(key, (Cell(), Cell())))
+            labels = (view.short(dataset), view.short(backbone), _pair(view, first, second))
+            rows.append(Row((dataset, backbone, f"{first} - {second}"), labels, cells))
+    columns = tuple(column for name in metrics for column in _columns(view, name))
+    return [Table("pairs", "Pairs of entries", ("dataset", "backbone", "pair"), columns, tuple(rows), CAPTION)]
+
+
+def _pair(view: View, first: str, second: str) -> str:
+    return f"{view.labels.get(first, first)} − {view.labels.get(second, second)}"
+
+
+def _columns(view: View, metric: str) -> tuple[Column, Column]:
+    info = view.metric(metric)
+    priority = 0 if metric == "nll" else 1
+    unit = "points" if info.unit == "%" else info.unit
+    return (
+        Column(f"{metric}_change", (f"Δ {info.label}", "change"), unit, info.better, info.decimals, signed=True,
+               interval=True, priority=priority, help=f"{info.label} of the first entry minus that of the second"),
+        Column(f"{metric}_p", (f"Δ {info.label}", "p"), decimals=3, priority=priority,
+               help="p value of the change, adjusted over the pairs"),
+    )  # fmt: skip
+
+
+def _changes(frame: pd.DataFrame) -> dict[tuple[str, ...], tuple[Cell, Cell]]:
+    """The change and its p value by dataset, backbone, first and second entry and metric."""
+    names = frame[["dataset", "backbone", "first", "second", "metric"]].astype(str).itertuples(index=False, name=None)
+    numbers = [known_numbers(frame[name]) for name in ("change", "change_low", "change_high", "p_adjusted")]
+    reasons = ["" if pd.isna(reason) else str(reason) for reason in frame["change_reason"].tolist()]
+    cells = {}
+    for name, change, low, high, p, reason in zip(names, *numbers, reasons, strict=True):
+        notes = (reason,) if reason else ()
+        significant = p is not None and p <= ALPHA
+        cells[name] = Cell(change, low, high, bold=significant, notes=notes), _p_cell(p, notes)
+    return cells
+
+
+def _p_cell(p: float | None, notes: tuple[str, ...]) -> Cell:
+    """A p value to three digits."""
+    if p is None:
+        return Cell(notes=notes)
+    return Cell(p, text="< 0.001" if p < 0.001 else None)
