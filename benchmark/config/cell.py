@@ -12,6 +12,7 @@ from calbench.benchmark.backbones import Backbone
 from calbench.benchmark.config.entry import Recipe
 from calbench.benchmark.config.suite import PredictionSource
 from calbench.benchmark.config.training import CheckpointRule, TrainingConfig, followed_metric
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.sources import source_digest
@@ -86,6 +87,7 @@ class Cell(Keyed):
     calibration_fraction: float
     checkpoints: tuple[CheckpointRule, ...]
     calibration_seed: int | None = None
+    bins: int = DEFAULT_BINS
 
     @property
     def split_seed(self) -> int:
@@ -110,6 +112,12 @@ class Cell(Keyed):
         training = EXTENDED if self.recipe.is_extended else TRAINING
         return source_digest(training, *([FOLLOWING, *followed] if followed else []))
 
+    @property
+    def _bins_count(self) -> bool:
+        """Whether the number of bins, another than usual, changes the chosen epoch or what is recorded of each."""
+        followed = any(map(followed_metric, self.checkpoints)) or self.training.attention_curve
+        return self.bins != DEFAULT_BINS and followed and self.training.epochs > 0
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What determines the predictions, as plain data."""
@@ -121,6 +129,7 @@ class Cell(Keyed):
             "training": self.training.identity(),
             "calibration_fraction": self.calibration_fraction,
             **({} if self.calibration_seed is None else {"calibration_seed": self.calibration_seed}),
+            **({"bins": self.bins} if self._bins_count else {}),
             "checkpoints": sorted(self.checkpoints),
             "seed": self.seed,
         }

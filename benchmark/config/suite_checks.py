@@ -18,7 +18,6 @@ from calbench.benchmark.config.table_layout import parse_layout
 from calbench.benchmark.config.terms import Defaults, make_component
 from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.config.validation import reason_of, validated
-from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics import registry as metric_registry
 from calbench.datasets import Dataset
@@ -168,11 +167,6 @@ def _protocol(spec: str | dict[str, Any]) -> Protocol:
     for name in protocol.metrics:
         if "out-of-distribution" in metric_registry[name].needs:
             raise InputError(f"protocol.metrics: {name} is taken of every out-of-distribution split by itself")
-    if "best-ece" in protocol.checkpoints and protocol.bins != DEFAULT_BINS:
-        raise InputError(
-            f"protocol.bins: {protocol.bins}, but the checkpoint rule best-ece follows the ECE of {DEFAULT_BINS} bins; "
-            f"leave bins at {DEFAULT_BINS}, or follow best-nll"
-        )
     return protocol
 
 

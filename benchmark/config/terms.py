@@ -74,14 +74,17 @@ def make_component(term: Any, create: Callable[..., Component], defaults: Defaul
     return create(name, **with_defaults(name, options, defaults or {}))
 
 
-def _has_bins(name: str) -> bool:
-    return name in registry and any(field.name == "bins" for field in option_fields(registry[name]))
+def _bins_of_the_ece(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a component minimises an ECE, by its options or by default, with an option for its bins."""
+    if name not in registry or all(field.name != "bins" for field in option_fields(registry[name])):
+        return False
+    return options.get("criterion", getattr(registry[name], "criterion", None)) == "ece"
 
 
 def with_defaults(name: str, options: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
     """The options of a component, with those that the protocol sets by its name or, for ECE criteria, by the bins."""
     merged = {**defaults.get(name, {}), **options}
-    if merged.get("criterion") == "ece" and _has_bins(name):
+    if _bins_of_the_ece(name, merged):
         merged = {**defaults.get(ECE_CRITERION, {}), **merged}
     return merged
 

@@ -117,7 +117,7 @@ class _Place:
         protocol = self.suite.protocol
         return Cell(
             self.dataset, self.fingerprint, self.backbone, recipe, seed, self.training, protocol.calibration_fraction,
-            protocol.checkpoints, protocol.calibration_seed,
+            protocol.checkpoints, protocol.calibration_seed, protocol.bins,
         )  # fmt: skip
 
     def works(self, groups: Iterable[_Group], seed: int) -> list[Work]:

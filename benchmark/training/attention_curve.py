@@ -11,13 +11,13 @@ from calbench.benchmark.training.devices import Devices
 from calbench.benchmark.training.prediction import predict
 
 AFFECTS_RESULTS = False
-BINS, IMAGES, BATCH = 15, 256, 64
+IMAGES, BATCH = 256, 64
 METRICS = ("accuracy", "nll", "ece", "signed-gap")
 ENTROPY = "attention-entropy-"
 """What the recorded entropy of a block is named by, before its number from 1."""
 
 
-def attention_course(model: nn.Module, data: CellData, devices: Devices) -> dict[str, float]:
+def attention_course(model: nn.Module, data: CellData, devices: Devices, bins: int) -> dict[str, float]:
     """Metrics of the calibration split, and the attention entropy of every block on 256 of its images.
 
     No random numbers are drawn, and the weights stay as they are.
@@ -26,6 +26,7 @@ def attention_course(model: nn.Module, data: CellData, devices: Devices) -> dict
         model: the network that is evaluated.
         data: with a calibration split.
         devices: where to run, and at which precision.
+        bins: of the ECE.
 
     Returns:
         Accuracy, NLL, ECE and confidence minus accuracy, then ``attention-entropy-1`` and so on: the mean over images,
@@ -35,7 +36,7 @@ def attention_course(model: nn.Module, data: CellData, devices: Devices) -> dict
         InputError: the network has no attention.
     """
     part = predict(model, data.evaluated["calibration"], data.config, devices)
-    values = metrics.evaluate(logits=part.logits, labels=part.labels, metrics=METRICS, bins=BINS)
+    values = metrics.evaluate(logits=part.logits, labels=part.labels, metrics=METRICS, bins=bins)
     entropies = attention_entropies(model, data, devices)
     values |= {f"{ENTROPY}{block}": value for block, value in enumerate(entropies, 1)}
     return {name: round(value, 6) for name, value in values.items()}

@@ -165,11 +165,11 @@ class Trainer:
             raise CellError(f"the training diverged: the loss is {loss} in epoch {self.epoch}")
         entry: dict[str, Any] = {"epoch": self.epoch, "loss": round(loss, 6)}
         if self.checkpoints.following:
-            values = calibration_metrics(self._predict("calibration"))
+            values = calibration_metrics(self._predict("calibration"), self.cell.bins)
             self.checkpoints.update(self.epoch, values, self.evaluated)
             entry |= {name: round(value, 6) for name, value in values.items()}
         if self.cell.training.attention_curve:
-            entry |= attention_course(self.evaluated, self.data, self.devices)
+            entry |= attention_course(self.evaluated, self.data, self.devices, self.cell.bins)
         self.history.append(entry)
         self.log.append(f"{json.dumps(entry)} {time.perf_counter() - started:.2f} s")
 

@@ -17,7 +17,7 @@ def test_the_refinement_rule_keeps_the_epoch_that_is_best_after_a_temperature():
     rules, model = ("best-nll", "best-nll-refinement"), nn.Linear(1, 1)
     checkpoints, left = Checkpoints(rules), []
     for epoch, logits in enumerate(epochs, start=1):
-        checkpoints.update(epoch, calibration_metrics(SplitPredictions(logits, labels)), model)
+        checkpoints.update(epoch, calibration_metrics(SplitPredictions(logits, labels), 15), model)
         scaled = registry.create("temperature-scaling").fit(logits, labels).transform(logits)
         left.append(evaluate(logits=scaled, labels=labels, metrics=["nll"])["nll"])
     assert checkpoints.epochs(3) == {"best-nll": 3, "best-nll-refinement": 2}

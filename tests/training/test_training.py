@@ -13,6 +13,8 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.data.batches import TrainBatches
 from calbench.benchmark.data.splits import prepare_data
 from calbench.benchmark.execution.runner import RunOptions, plan_suite
+from calbench.benchmark.metrics import evaluate
+from calbench.benchmark.store.store import Store
 from calbench.benchmark.training import trainer as training
 from calbench.benchmark.training.devices import make_devices
 from calbench.benchmark.training.model import build_classifier
@@ -47,6 +49,17 @@ def test_best_checkpoints_follow_the_calibration_split(tiny, run, tmp_path):
         assert chosen[metric] == best
     assert curve["checkpoints"]["last"] == 5
     assert set(results.table.checkpoint) == {"best-ece", "last", "best-accuracy", "best-nll"}
+
+
+def test_best_ece_follows_the_bins_of_the_protocol(tiny, run, tmp_path):
+    settings = ["training.epochs=1", "protocol.checkpoint=best-ece"]
+    for bins in (3, 15):
+        results = run(
+            tiny, results_dir=tmp_path, settings=[*settings, f"protocol.bins={bins}"], entries=["cross-entropy"]
+        )
+        part = Store(tmp_path).predictions(results.run["cells"][0]["key"])["best-ece", "calibration"]
+        expected = evaluate(logits=part.logits, labels=part.labels, metrics=["ece"], bins=bins)["ece"]
+        assert results.curves[0]["epochs"][0]["ece"] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["bf16"])

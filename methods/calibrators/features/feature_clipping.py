@@ -2,11 +2,13 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.methods.base import register
 from calbench.methods.calibrators.features._base import FeatureCalibrator
 from calbench.methods.solvers.clipping import best_bound
@@ -25,13 +27,14 @@ class FeatureClipping(FeatureCalibrator):
     calibration split by least squares, exactly where N > D and a linear classifier reads the features; elsewhere (a
     head that changes logits, N < D) the fit warns. The calibrated logits are z + W (clip(f) - f), so that
     without clipping they are z whatever W is. c is one of 100 quantiles of max_d |f_d| over the samples, or infinite:
-    for an underconfident model it does nothing. The accuracy can change.
+    for an underconfident model it does nothing. ``bins`` are those of the ECE. The accuracy can change.
 
     Tao, Dong and Xu 2025, arXiv 2410.19796; the released code tries c = 0, 0.01 ... 19.99 by the
     ECE, and its post-hoc class clips from above only: the same where features are not negative, as after a ReLU.
     """
 
     criterion: Literal["ece", "nll"] = "ece"
+    bins: Annotated[int, Field(ge=1)] = DEFAULT_BINS
 
     def fit(self, logits: Any, labels: Any, features: Any = None) -> Self:
         """Fit ``weight_`` (K, D) and ``bound_`` on logits (N, K), labels (N,) and pooled features (N, D)."""
@@ -47,7 +50,7 @@ class FeatureClipping(FeatureCalibrator):
         def clipped(bound: float) -> Tensor:
             return logits + self._change(features, bound).to(logits.dtype)
 
-        self.bound_ = best_bound(clipped, logits, labels, grid.tolist(), self.criterion)
+        self.bound_ = best_bound(clipped, logits, labels, grid.tolist(), self.criterion, self.bins)
         return self
 
     def transform(self, logits: Any, features: Any = None) -> Any:

@@ -1,7 +1,7 @@
 """Class-based temperature scaling: a temperature per class, searched greedily for the lowest ECE."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -19,7 +19,7 @@ class ClassTS(Calibrator):
     """softmax(z_1 / T_1, ..., z_K / T_K), T_k searched one after the other for the lowest ECE.
 
     Every T_k starts at the optimal single temperature T. Then ``passes`` times over the classes, T_k takes the value of
-    T x 2^-1 ... T x 2 (``steps`` values, equidistant in the logarithm) with the lowest ECE of 15 equal-width bins, the
+    T x 2^-1 ... T x 2 (``steps`` values, equidistant in the logarithm) with the lowest ECE of ``bins`` equal-width bins, the
     others as they are; a value that lowers the accuracy on the calibration split is not taken. The published grid is of
     absolute temperatures 0.1 ... 10, which depends on the magnitude of the logits. The search costs
     passes x K x steps x N: 1 s at 5,000 x 100. The accuracy on other data can change.
@@ -29,12 +29,14 @@ class ClassTS(Calibrator):
 
     passes: Annotated[int, Field(ge=1)] = 2
     steps: Annotated[int, Field(ge=2)] = 21
+    bins: Annotated[int, Field(ge=1)] = DEFAULT_BINS
+    criterion: ClassVar[str] = "ece"
     tune_grid = (("passes", (1, 2, 3, 5)),)
 
     def fit(self, logits: Any, labels: Any) -> Self:
         """Fit ``temperatures_`` (K,) on calibration logits (N, K) and labels (N,)."""
         start = optimal_temperature(logits, labels)
-        search = _Search(logits, labels, start, self.steps)
+        search = _Search(logits, labels, start, self.steps, self.bins)
         classes = labels.unique().tolist()
         for _ in range(self.passes):
             if not sum(search.improve(k) for k in classes):
@@ -50,11 +52,11 @@ class ClassTS(Calibrator):
 class _Search:
     """The temperatures so far, and of every row what its confidence depends on: two largest scores and the sum."""
 
-    def __init__(self, logits: Tensor, labels: Tensor, start: float, steps: int) -> None:
+    def __init__(self, logits: Tensor, labels: Tensor, start: float, steps: int, bins: int) -> None:
         factors = 2 ** torch.linspace(-1, 1, steps, dtype=torch.float64, device=logits.device)
-        self.logits, self.labels, self.grid = logits, labels, start * factors
+        self.logits, self.labels, self.grid, self.bins = logits, labels, start * factors, bins
         self.temperatures = torch.full((logits.shape[1],), start, dtype=torch.float64, device=logits.device)
-        self.edges = torch.linspace(0, 1, DEFAULT_BINS + 1, dtype=torch.float64, device=logits.device)[1:-1]
+        self.edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=logits.device)[1:-1]
         self._update()
 
     def _update(self) -> None:
@@ -87,7 +89,7 @@ class _Search:
 
     def _ece(self, confidence: Tensor, correct: Tensor) -> Tensor:
         """The ECE times N of every candidate (G,), from (G, N)."""
-        shift = torch.arange(len(correct), device=correct.device)[:, None] * DEFAULT_BINS
+        shift = torch.arange(len(correct), device=correct.device)[:, None] * self.bins
         cells = torch.bucketize(confidence, self.edges) + shift
-        gaps = torch.bincount(cells.flatten(), (correct - confidence).flatten(), minlength=len(correct) * DEFAULT_BINS)
-        return gaps.view(-1, DEFAULT_BINS).abs().sum(dim=1)
+        gaps = torch.bincount(cells.flatten(), (correct - confidence).flatten(), minlength=len(correct) * self.bins)
+        return gaps.view(-1, self.bins).abs().sum(dim=1)
