@@ -64,7 +64,7 @@ def test_the_clipping_bound_has_the_lowest_ece_of_that_many_bins(bins):
 
     errors = []
     for bound in bounds.tolist():
-        other = registry.create("logit-clipping", bins=bins)
+        other = registry.create("logit-clipping", bins=bins).fit(logits, torch.from_numpy(labels))
         other.bound_ = bound
         errors.append(ece(other.transform(logits)))
     assert ece(clipping.transform(logits)) <= min([*errors, ece(logits)]) + 1e-9

@@ -19,9 +19,9 @@ class ClassTS(Calibrator):
     """softmax(z_1 / T_1, ..., z_K / T_K), T_k searched one after the other for the lowest ECE.
 
     Every T_k starts at the optimal single temperature T. Then ``passes`` times over the classes, T_k takes the value of
-    T x 2^-1 ... T x 2 (``steps`` values, equidistant in the logarithm) with the lowest ECE of ``bins`` equal-width bins, the
-    others as they are; a value that lowers the accuracy on the calibration split is not taken. The published grid is of
-    absolute temperatures 0.1 ... 10, which depends on the magnitude of the logits. The search costs
+    T x 2^-1 ... T x 2 (``steps`` values, equidistant in the logarithm) with the lowest ECE of ``bins`` equal-width
+    bins, the others as they are; a value that lowers the accuracy on the calibration split is not taken. The published
+    grid is of absolute temperatures 0.1 ... 10, which depends on the magnitude of the logits. The search costs
     passes x K x steps x N: 1 s at 5,000 x 100. The accuracy on other data can change.
 
     Frenkel and Goldberger 2021 (class by class, steps of 0.1).

@@ -22,8 +22,9 @@ class LogitClipping(Calibrator):
     """softmax(min(max(z, -c), c)), c > 0 with the lowest ``criterion`` on the calibration split.
 
     c is one of 100 quantiles of max_k |z_k| over the samples, or infinite: clipping can lower confidences and never
-    raise them, so it does nothing for an underconfident model. ``bins`` are those of the ECE. It is not invariant to a shift of all logits. Classes
-    that reach the bound together are tied in the released code; here the predicted class stays ahead by the last bit.
+    raise them, so it does nothing for an underconfident model. ``bins`` are those of the ECE. It is not invariant to a
+    shift of all logits. Classes that reach the bound together are tied in the released code; here the predicted class
+    stays ahead by the last bit.
 
     The control of feature clipping in Tao, Dong and Xu 2025, arXiv 2410.19796.
     """
