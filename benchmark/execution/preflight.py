@@ -4,6 +4,7 @@ The batch is of random images on the CPU, without pretrained weights, so that it
 """
 
 import copy
+import dis
 import inspect
 import sys
 import traceback
@@ -27,7 +28,9 @@ from calbench.methods import Augmentation, Calibrator, Outputs
 BATCH = 8
 """Images of the batch; enough for batch normalisation, for mixing and for losses of whole batches."""
 
-ROWS_PER_CLASS = 4
+FEWEST_ROWS, ROWS_PER_CLASS = 200, 4
+"""Rows that a calibrator is fitted on; enough for five folds of ten classes."""
+
 _SHIPPED = "calbench."
 _NOT_OF_THE_CODE = (MemoryError, OSError)
 """Errors that the cell itself is to meet and to record, since another machine may not have them."""
@@ -166,7 +169,7 @@ def _check_outputs(outputs: Outputs, count: int, classes: int, recipe: Recipe) -
 
 
 def _try_calibrator(calibrator: Calibrator, classes: int, features: int) -> None:
-    rows = ROWS_PER_CLASS * max(classes, BATCH)
+    rows = max(FEWEST_ROWS, ROWS_PER_CLASS * classes)
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(rows, classes, generator=generator)
     extra = {"features": torch.randn(rows, features, generator=generator)} if "features" in calibrator.needs else {}
@@ -178,10 +181,31 @@ def _try_calibrator(calibrator: Calibrator, classes: int, features: int) -> None
         calibrated = copy.transform(logits, **extra)
         if not isinstance(calibrated, Tensor) or calibrated.shape != logits.shape:
             raise _Wrong(calibrator, f"transform gives {_shown(calibrated)}; expected shape {tuple(logits.shape)}")
-    except (ValueError, *_NOT_OF_THE_CODE):
-        return  # so calibrators refuse data, with a reason that the table shows
+    except _NOT_OF_THE_CODE:
+        return
     except Exception as error:
+        if _refuses_data(error, calibrator):
+            return  # with a reason that the table shows
         raise InputError(f"{calibrator.spelled()}: {_reason(error, (calibrator,))}") from error
+
+
+def _refuses_data(error: Exception, calibrator: Calibrator) -> bool:
+    """Whether an error is how a calibrator refuses data, and no mistake in its code.
+
+    An InputError is; a ValueError, if a statement ``raise`` in the files of the calibrator raised it. One from a
+    library that the calibrator calls is a mistake.
+    """
+    if isinstance(error, InputError):
+        return True
+    place = error.__traceback__
+    if not isinstance(error, ValueError) or place is None:
+        return False
+    while place.tb_next is not None:
+        place = place.tb_next
+    code, module = place.tb_frame.f_code, sys.modules[type(calibrator).__module__]
+    folder = Path(getattr(module, "__file__", None) or ".").resolve().parent
+    raised = code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return raised and Path(code.co_filename).resolve().is_relative_to(folder)
 
 
 class _Wrong(Exception):  # noqa: N818

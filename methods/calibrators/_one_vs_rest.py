@@ -38,6 +38,9 @@ class OneVsRest(Calibrator):
     max_classes: Annotated[int, Field(ge=2)] = 300
 
     linear: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+    """Whether ``fit_curve`` gets the probabilities as computed in float64; else rounded to float32, as points are."""
+
     growth = "fits one curve per class"
 
     def fit(self, logits: Any, labels: Any) -> Self:
@@ -46,7 +49,7 @@ class OneVsRest(Calibrator):
 
     def fit_curves(self, logits: Tensor, labels: Tensor, fit_curve: FitCurve) -> Self:
         """Fit the curve of every class by `fit_curve`."""
-        probabilities = _probabilities(logits)
+        probabilities = logits.double().softmax(dim=1) if self.exact else _probabilities(logits)
         curves = []
         for k in range(logits.shape[1]):
             hits = (labels == k).cpu().numpy()

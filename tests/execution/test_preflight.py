@@ -42,6 +42,18 @@ MISTAKES = {
         "        return images, targets.argmax(1)\n",
         r"Wrong: mix gives .* targets of shape \(8,\); expected shapes \(N, C, H, W\) and \(N, 10\)",
     ),
+    "fit": (
+        "class Wrong(Calibrator):\n    def fit(self, logits, labels):\n        import numpy as np\n"
+        "        self.scale_ = np.stack([logits.numpy(), labels.numpy()])\n        return self\n"
+        "    def transform(self, logits):\n        return logits\n",
+        "^wrong: plugin.py, line 9: ValueError: all input arrays must have the same shape",
+    ),
+    "fit in compiled code": (
+        "class Wrong(Calibrator):\n    def fit(self, logits, labels):\n"
+        "        self.scale_ = logits.numpy() * labels.numpy()\n        return self\n"
+        "    def transform(self, logits):\n        return logits\n",
+        "^wrong: plugin.py, line 8: ValueError: operands could not be broadcast together",
+    ),
     "transform": (
         "class Wrong(Calibrator):\n    def fit(self, logits, labels):\n        self.scale_ = 1.0\n        return self\n"
         "    def transform(self, logits):\n        return logits * self.scale\n",
@@ -71,6 +83,20 @@ def test_a_mistake_is_one_line_with_file_and_line(mistake, tiny, tmp_path, forgo
     with pytest.raises(InputError, match=message) as caught:
         preflight(works, store)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", ["ValueError", "InputError"])
+def test_a_calibrator_may_refuse_data(error, tiny, tmp_path, forgotten):
+    text = (
+        "from calbench.benchmark.core.errors import InputError\n"
+        '@register("refusing")\n@dataclass\nclass Refusing(Calibrator):\n'
+        "    def fit(self, logits, labels):\n        self.check(logits)\n        return self\n"
+        f"    def check(self, logits):\n        raise {error}('too many classes')\n"
+        "    def transform(self, logits):\n        return logits\n"
+    )
+    (tmp_path / "plugin.py").write_text(HEADER + text)
+    Plugin.load(tmp_path / "plugin.py")
+    preflight(*works_of(tiny, tmp_path, ["refusing"]))
 
 
 def test_a_run_stops_at_the_mistake_before_it_trains(calbench, tiny, tmp_path, forgotten):

@@ -31,6 +31,7 @@ class ScalingBinning(OneVsRest):
 
     bins: Annotated[int, Field(ge=1)] = 10
     split: bool = True
+    exact = True  # near 1, float32 resolves log-odds no better than steps of 6e-8 / (1 - p)
     tune_grid = (("bins", (5, 10, 20, 40)),)
 
     def fit(self, logits: Any, labels: Any) -> Self:
@@ -43,10 +44,11 @@ class ScalingBinning(OneVsRest):
         """The steps of one class."""
         parts = [slice(i, None, 3) for i in range(3)] if self.split and len(hits) >= 3 else [slice(None)] * 3
         scale = _platt(probabilities[parts[0]], hits[parts[0]])
-        edges = np.quantile(probabilities[parts[1]], np.arange(1, self.bins) / self.bins)  # g_k keeps the order of p_k
+        points = probabilities.astype(np.float32).astype(np.float64)  # as a transform and an export compare with knots
+        edges = np.quantile(points[parts[1]], np.arange(1, self.bins) / self.bins)  # g_k keeps the order of p_k
         knots = np.unique(edges)
         knots = knots if len(knots) else np.array([1.0])
-        cells = np.searchsorted(knots, probabilities[parts[2]])
+        cells = np.searchsorted(knots, points[parts[2]])
         counts = np.bincount(cells, minlength=len(knots) + 1)
         sums = np.bincount(cells, scale(probabilities[parts[2]]), minlength=len(knots) + 1)
         middles = scale(np.convolve(np.concatenate([[0.0], knots, [1.0]]), [0.5, 0.5], mode="valid"))

@@ -232,7 +232,7 @@ def test_scaling_binning_is_its_three_steps():
             inside = [v for v in third if (edges < v).sum() == (edges < value).sum()]
             mapped[i, k] = scaled(np.array(inside)).mean()
     ours = registry.create("scaling-binning").fit(logits, labels).predict_proba(logits[:100]).numpy()
-    np.testing.assert_allclose(ours, renormalised(mapped), rtol=1e-3)  # log-odds of float32 near 1
+    np.testing.assert_allclose(ours, renormalised(mapped), rtol=1e-6)
 
 
 def test_venn_abers_is_two_isotonic_regressions_a_sample():
