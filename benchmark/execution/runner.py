@@ -14,7 +14,8 @@ from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import stopping
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.evaluation.tuning import stored_names
-from calbench.benchmark.execution.collect import TO_EVALUATE, collect, inputs_digest, standing_results
+from calbench.benchmark.execution.collect import collect, inputs_digest, standing_results
+from calbench.benchmark.execution.collector import TO_EVALUATE
 from calbench.benchmark.execution.cost import Cost, Estimate, Probe
 from calbench.benchmark.execution.evaluate import oracle_name
 from calbench.benchmark.execution.extra_splits import extra_names
