@@ -11,10 +11,11 @@ from calbench.methods.heads._similarity import SimilarityModule
 class AbeT(Head):
     """g / T with g_c = f . w_c / (|f| |w_c|) and T = sigmoid(BatchNorm(w . f + b)) + 1e-12, by cross-entropy.
 
-    LeVine et al. 2024, arXiv 2401.12129. f is the pooled feature; the cosines have no bias, and the backbone's own
-    classifier is not used. The paper's out-of-distribution score is -logsumexp(g / T), which is ``energy`` of these
-    logits: the factor T in front of it is left out ("ablated"). With it the score is ``energy-forefront``, and T itself
-    is ``learned-temperature``. The paper does not report calibration.
+    LeVine et al. 2024, arXiv 2401.12129, checked against the authors' code, which adds 1e-4 to the two norms. f is the
+    pooled feature; the cosines have no bias, and the backbone's own classifier is not used. The paper's
+    out-of-distribution score is -logsumexp(g / T), which is ``energy`` of these logits: the factor T in front of it is
+    left out ("ablated"). With it the score is ``energy-forefront``, and T itself is ``learned-temperature``. The paper
+    does not report calibration.
     """
 
     own_logits = True

@@ -12,10 +12,11 @@ class Godin(Head):
     """h / g with g = sigmoid(BatchNorm(w . f + b)) and h the similarity of the pooled feature f to a vector per class.
 
     Hsu et al. 2020, arXiv 2002.11297: DeConf-C (``cosine``), DeConf-E (minus the squared ``euclidean`` distance) and
-    DeConf-I (``inner`` product). Trained by cross-entropy; the backbone's own classifier is not used. The paper's
-    out-of-distribution scores are g, which is ``learned-temperature`` here, and the largest h; the perturbation of the
-    input that it tunes on in-distribution data is not made. With ``cosine`` the network is that of abet: the two papers
-    differ in the score that they read from it.
+    DeConf-I (``inner`` product). Public code takes the mean over the features where the paper has the sum of squares.
+    Trained by cross-entropy; the backbone's own classifier is not used. The paper's out-of-distribution scores are g,
+    which is ``learned-temperature`` here, and the largest h; the perturbation of the input that it tunes on
+    in-distribution data is not made. With ``cosine`` the network is that of abet: the two papers differ in the score
+    that they read from it. No default grid: each similarity is a method of the paper.
     """
 
     own_logits = True

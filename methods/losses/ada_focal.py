@@ -27,8 +27,8 @@ class AdaFocal(StatefulObjective):
     gamma below 0.2 in absolute value becomes 0.2 with the other sign: focal and inverse focal loss change over there.
     It is kept within ``least`` and ``most``. The first epoch has gamma 1.
 
-    Ghosh, Schaaf and Gormley 2022, arXiv 2211.11838, with the settings of the authors' code, which sums the
-    loss over the batch (its learning rate fits that); here it is the mean. The calibration split takes part in
+    Ghosh, Schaaf and Gormley 2022, arXiv 2211.11838, with the settings of the authors' code (checked against it), which
+    sums the loss over the batch (its learning rate fits that); here it is the mean. The calibration split takes part in
     training.
     """
 

@@ -20,7 +20,7 @@ class ExpectedSquaredDifference(Objective):
     The indicator has no gradient. Below three samples only -log p_y counts. Computed on half batches in the paper,
     here on whole ones; its value depends on the batch.
 
-    Yoon et al. 2023, arXiv 2303.02472.
+    Yoon et al. 2023, arXiv 2303.02472, checked against the authors' code.
     """
 
     needs = frozenset({"hard-labels", "whole-batch"})

@@ -15,9 +15,9 @@ from calbench.methods.losses._functions import brier_score, expected_over_target
 class FocalBrier(Objective):
     """-(1 - p_y)^gamma log p_y + weight sum_k (p_k - [k = y])^2.
 
-    The focal calibration loss of Liang et al. 2024, arXiv 2410.18321. The Brier term is proper and takes back the
-    underconfidence that the focal term asks for, as far as `weight` reaches. Distributions t as targets give the
-    expectation of the focal term and sum_k (p_k - t_k)^2.
+    The focal calibration loss of Liang et al. 2024, arXiv 2410.18321; the authors' code could not be found. The Brier
+    term is proper and takes back the underconfidence that the focal term asks for, as far as `weight` reaches.
+    Distributions t as targets give the expectation of the focal term and sum_k (p_k - t_k)^2.
     """
 
     gamma: Annotated[float, Field(ge=0)] = 3.0

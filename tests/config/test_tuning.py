@@ -33,6 +33,14 @@ def test_grids_hold_the_default_and_give_four_trials(name):
     assert all(trial.trial_of == entry.name for trial in entry.trials)
 
 
+@pytest.mark.parametrize("name", [name for name in registry if registry[name].__module__.startswith("calbench.")])
+def test_every_method_with_options_has_a_grid_or_a_reason_for_none(name):
+    method = registry[name]
+    settings = set(option_defaults(method)) - {"max_classes", "seed"}  # limits of the work, and of chance
+    reason = "No default grid: " in " ".join((method.__doc__ or "").split())
+    assert bool(method.tune_grid) + reason == bool(settings), f"{name}: a tune_grid, or why there is none"
+
+
 def test_what_has_nothing_to_tune_stays_as_it_is():
     for spec in ("cross-entropy", "temperature-scaling", "focal(gamma=3)"):
         assert parse_entry(spec, tune=4).trials == ()

@@ -18,6 +18,7 @@ class BBQ(OneVsRest):
     netcal's form: equal-width bins, the binnings chosen by an elbow of the information criterion. One-vs-rest,
     renormalised. It tries some 2.4 sqrt(N) binnings per class; samples are handed over sorted and with 8-bit labels,
     which saves a quarter of its time and changes nothing but the order of sums.
+    No default grid: ``score`` has two values.
 
     Naeini, Cooper and Hauskrecht 2015.
     """

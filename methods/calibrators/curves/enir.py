@@ -18,6 +18,7 @@ class ENIR(OneVsRest):
 
     netcal sorts the samples by p_k, and its paths depend on the order of equal ones. They are handed over with those of
     the class first, so that the order of the rows has no effect and a run of equal p_k is pooled.
+    No default grid: ``score`` has two values.
 
     Naeini and Cooper 2016, arXiv 1511.05191.
     """

@@ -23,18 +23,19 @@ from calbench.methods.solvers.temperature_table import REACH, TemperatureTable
 @register("group-calibration", label="GC+TS", paper="yang2023beyond")
 @dataclass
 class GroupCalibration(FeatureCalibrator):
-    """1/U sum_u softmax(z / T_ug), g = argmax_g (W_u f + b_u)_g the group of the features f in partition u.
+    """1/U sum_u softmax(z / T_ug), g = argmax_g (W_u f)_g the group of the features f in partition u.
 
     Each of the U = ``partitions`` partitions has ``groups`` groups. They are found with soft groups: W_u and T_u
-    minimise the NLL of sum_g softmax(W_u f + b_u)_g softmax(z / T_ug) plus ``decay`` times the mean of W_u^2, each
+    minimise the NLL of sum_g softmax(W_u f)_g softmax(z / T_ug) plus ``decay`` times the mean of W_u^2, each
     partition from another random start (all in one run of L-BFGS). Then every sample belongs to its largest group, in
     each of which T is fitted again (``hard``; a group without samples keeps the single temperature), and the
-    probabilities of the partitions are averaged. With ``hard=false`` groups stay soft. Features are centred and scaled;
-    T starts at the optimal single temperature.
+    probabilities of the partitions are averaged. With ``hard=false`` groups stay soft. Features are divided by their
+    root mean square; with ``offset`` they are centred too, and W_u f becomes W_u f + b_u. T starts at the optimal
+    single temperature.
 
-    Yang, Zhan and Gan 2023, arXiv 2306.04985 (20 partitions of 2 groups, decay 0.1). The authors' code finds the groups
-    on one split and fits their temperatures on another, by temperature scaling or another calibrator, and its W_u has
-    no b_u; here both are fitted on the calibration split.
+    Yang, Zhan and Gan 2023, arXiv 2306.04985 (20 partitions of 2 groups, decay 0.1), checked against the authors'
+    code. It finds the groups on one split and fits their temperatures on another, by temperature scaling or another
+    calibrator; here both are fitted on the calibration split. Its features are not scaled.
     """
 
     partitions: Annotated[int, Field(ge=1)] = 20
@@ -42,14 +43,19 @@ class GroupCalibration(FeatureCalibrator):
     decay: Annotated[float, Field(ge=0)] = 0.1
     steps: Annotated[int, Field(ge=1)] = 100
     hard: bool = True
+    offset: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
 
     keeps_accuracy = True
     tune_grid = (("decay", (0.01, 0.1, 1.0, 10.0)),)
 
     def fit(self, logits: Any, labels: Any, features: Any = None) -> Self:
-        """Fit ``weight_`` (U, G, D + 1) and ``temperatures_`` (U, G) on logits, labels (N,) and features (N, D)."""
-        inputs = _with_one(self.fit_unit(features).double())
+        """Fit ``weight_`` (U, G, D, with an offset D + 1) and ``temperatures_`` (U, G) on features (N, D) too."""
+        self.fit_unit(features)
+        if not self.offset:
+            self.center_ = torch.zeros_like(self.center_)
+            self.unit_ = float(features.square().mean().sqrt().clamp_min(1e-12))
+        inputs = self._inputs(features).double()
         base, width = optimal_temperature(logits, labels), inputs.shape[1]
         table = TemperatureTable(logits / base, labels)
         count, shape = self.partitions * self.groups, (self.partitions, self.groups, -1)
@@ -60,7 +66,8 @@ class GroupCalibration(FeatureCalibrator):
             return -(scores.log_softmax(dim=2) + own).logsumexp(dim=2).sum(dim=1)
 
         def penalty(point: Tensor) -> Tensor:
-            return self.decay * point[count:].view(shape)[..., :-1].square().mean() * self.partitions
+            weight = point[count:].view(shape)[..., : self.num_features_]
+            return self.decay * weight.square().mean() * self.partitions
 
         with seeded(self.seed, logits.device):
             start = torch.rand(count * width) * 2 - 1
@@ -87,9 +94,13 @@ class GroupCalibration(FeatureCalibrator):
 
     def transform(self, logits: Any, features: Any = None) -> Any:
         """Log-probabilities of the averaged mixtures (N, K), from the features (N, D) of the same samples."""
-        inputs = _with_one(self.in_unit(features).to(logits.dtype))
+        inputs = self._inputs(features).to(logits.dtype)
         parts = split_rows(BLOCK_ELEMENTS // logits.shape[1], logits, inputs)
         return torch.cat([self._mix(block, read) for block, read in parts])
+
+    def _inputs(self, features: Tensor) -> Tensor:
+        """What the groups are found from: the features in their unit (N, D), and a one if there is an offset."""
+        return torch.nn.functional.pad(self.in_unit(features), (0, int(self.offset)), value=1.0)
 
     def _mix(self, logits: Tensor, inputs: Tensor) -> Tensor:
         total = torch.zeros_like(logits)
@@ -100,7 +111,3 @@ class GroupCalibration(FeatureCalibrator):
                 total = total + share[:, None] * (logits / temperature).softmax(dim=1)
         floored = (total / len(self.weight_)).clamp_min(torch.finfo(logits.dtype).tiny)
         return keep_argmax(floored.log(), logits)
-
-
-def _with_one(features: Tensor) -> Tensor:
-    return torch.nn.functional.pad(features, (0, 1), value=1.0)

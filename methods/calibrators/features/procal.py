@@ -25,15 +25,17 @@ class ProCal(FeatureCalibrator):
     q is the confidence, D = exp(-mean distance to the ``neighbours`` nearest features) the proximity: samples far from
     all others are over-confident at the same q. f1 and f0 are Gaussian kernel density estimates with the normal
     reference rule, 1.06 sigma n^(-1/6) in each of the two dimensions; n1 and n0 are the numbers of correct and wrong
-    calibration samples, to each of which one sample of an even density is added, so that a split without errors does
-    not claim certainty. Features are divided by their length, as in the released code, and neighbours are taken from
-    the calibration split (10,000 of it at most); the paper takes the training split. The other classes keep their
-    proportions, and the prediction does not change.
+    calibration samples. ``prior`` samples of an even density are added to each of the two. A group without samples has
+    one in any case, so that a split without errors does not claim certainty. Features are divided by their length, as
+    in the released code, and neighbours are taken from the calibration split (10,000 of it at most); the paper takes
+    the training split. The other classes keep their proportions, and the prediction does not change.
 
-    Xiong et al. 2023, arXiv 2306.04590 (density-ratio calibration, for continuous confidences).
+    Xiong et al. 2023, arXiv 2306.04590 (density-ratio calibration, for continuous confidences), checked against the
+    authors' code.
     """
 
     neighbours: Annotated[int, Field(ge=1)] = 10
+    prior: Annotated[float, Field(ge=0)] = 0.0
 
     keeps_accuracy = True
     tune_grid = (("neighbours", (5, 10, 20, 50)),)
@@ -58,7 +60,9 @@ class ProCal(FeatureCalibrator):
         inputs = _directions(features)
         proximity = (-mean_distances(inputs, self.reference_.to(inputs), self.neighbours)).exp()
         points = torch.stack([log_confidences(logits)[:, 1].exp(), proximity.double()], dim=1)
-        right, wrong = (_log_mass(points, getattr(self, f"{n}_"), getattr(self, f"{n}_width_")) for n in _NAMES)
+        right, wrong = (
+            _log_mass(points, getattr(self, f"{n}_"), getattr(self, f"{n}_width_"), self.prior) for n in _NAMES
+        )
         return with_confidence(logits, torch.sigmoid(right - wrong))
 
 
@@ -73,15 +77,16 @@ def _bandwidth(points: Tensor) -> Tensor:
     """The normal reference rule for each of two dimensions (2,)."""
     if len(points) < 2:
         return torch.full((2,), 0.1, dtype=torch.float64, device=points.device)
-    return (1.06 * points.std(dim=0) * len(points) ** (-1 / 6)).clamp_min(NARROWEST)
+    return (1.06 * points.std(dim=0, correction=0) * len(points) ** (-1 / 6)).clamp_min(NARROWEST)
 
 
-def _log_mass(points: Tensor, sample: Tensor, width: Tensor) -> Tensor:
-    """log(1 + n f) at points (N, 2), f the kernel density of a sample (n, 2), 1 the even density of the unit square."""
+def _log_mass(points: Tensor, sample: Tensor, width: Tensor, prior: float) -> Tensor:
+    """log(prior + n f) at points (N, 2), f the kernel density of a sample (n, 2), over the even one of the square."""
     sample, width = sample.to(points), width.to(points)
     constant = torch.log(2 * torch.pi * width.prod())
+    even = torch.tensor(prior if len(sample) else max(prior, 1.0)).log().to(points)
     parts = []
     for (part,) in split_rows(BLOCK_ELEMENTS // max(1, len(sample)), points):
         exponents = -(((part[:, None] - sample[None]) / width) ** 2).sum(dim=2) / 2 - constant
-        parts.append(torch.cat([torch.zeros_like(part[:, :1]), exponents], dim=1).logsumexp(dim=1))
+        parts.append(torch.cat([even.expand(len(part), 1), exponents], dim=1).logsumexp(dim=1))
     return torch.cat(parts)

@@ -30,8 +30,8 @@ class HCalibration(Calibrator):
     of the classes is kept. Fitted by Adam on random ``batch_size`` rows per step, from temperatures around the optimal
     one.
 
-    Huang et al. 2025, arXiv 2506.17968, with the linear map and the cluster weights of the authors' code, which also
-    averages the loss over K subsets that leave out the samples of one class (K times the cost; left out here), and
+    Huang et al. 2025, arXiv 2506.17968, with the linear map, windows and cluster weights of the authors' code, which
+    also averages the loss over K subsets that leave out the samples of one class (K times the cost; left out here), and
     chooses between this map and a monotone network by the training metric.
     """
 

@@ -27,7 +27,8 @@ class EntropyTS(Calibrator):
     fit starts (w = 0, softplus(b) = 1), and which makes the fit the same at any magnitude of the logits. log H is
     floored at -30.
 
-    Balanya, Maroñas and Ramos 2024, arXiv 2208.00461 (HTS; its linear form LTS reads all logits).
+    Balanya, Maroñas and Ramos 2024, arXiv 2208.00461 (HTS; its linear form LTS reads all logits), checked against
+    public code by the authors, which also divides the entropy by log K and has no T0.
     """
 
     keeps_accuracy = True

@@ -23,6 +23,8 @@ class TemperatureScaling(Calibrator):
     is multiplied by a power of ten. Data that the model separates perfectly drive T to 0, data that it ranks worse than
     chance to infinity: T is then bounded relative to the gaps between logits, and a `ConvergenceWarning` says so.
 
+    No default grid: T is at its optimum, and another ``criterion`` is another method.
+
     Guo et al. 2017, arXiv 1706.04599, section 4.2.
     """
 

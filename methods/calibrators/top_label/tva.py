@@ -23,6 +23,7 @@ class TopVersusAll(TopLabel):
     and isotonic regression work at K = 1,000. ``calibrator`` names the inner one: any registered calibrator, fitted on
     the logits (log(1 - q), log q) with its default options. The paper changes the confidence only and leaves open what
     becomes of the other classes; here they keep their proportions, and the prediction never changes.
+    No default grid: each inner calibrator is a method of its own.
 
     Le Coz, Herbin and Adjed 2024, arXiv 2411.02988. Scalings that it fits to all K logits by the binary loss
     are tva-ts and tva-vs.

@@ -93,22 +93,21 @@ def test_density_aware_is_at_the_optimum_of_its_two_weights():
 
 def log_density(points, sample):
     """log f of a product-Gaussian kernel density with the normal reference rule."""
-    width = 1.06 * sample.std(0, ddof=1) * len(sample) ** (-1 / 6)
+    width = 1.06 * sample.std(0, ddof=0) * len(sample) ** (-1 / 6)
     squares = ((points[:, None] - sample) / width) ** 2
     return logsumexp(-squares.sum(2) / 2, axis=1) - np.log(len(sample) * 2 * np.pi * width.prod())
 
 
-def test_procal_is_the_ratio_of_two_kernel_densities():
+@pytest.mark.parametrize("prior", [0.0, 1.0])
+def test_procal_is_the_ratio_of_two_kernel_densities(prior):
     logits, labels, features = planted()
     p = softmax(logits.numpy(), axis=1)
     q, correct = p.max(1), p.argmax(1) == labels.numpy()
     unit = features.numpy() / np.linalg.norm(features.numpy(), axis=1, keepdims=True)
     pairs = np.stack([q, np.exp(-distances(unit, unit, 10, itself=True))], 1)
     points = np.stack([q, np.exp(-distances(unit, unit, 10, itself=False))], 1)
-    right, wrong = (
-        1 + keep.sum() * np.exp(log_density(points, pairs[keep])) for keep in (correct, ~correct)
-    )  # one sample of an even density with each
-    fitted = registry.create("procal").fit(logits, labels, features=features)
+    right, wrong = (prior + keep.sum() * np.exp(log_density(points, pairs[keep])) for keep in (correct, ~correct))
+    fitted = registry.create("procal", prior=prior).fit(logits, labels, features=features)
     expected = with_confidence(logits, torch.from_numpy(right / (right + wrong)))
     np.testing.assert_allclose(fitted.transform(logits, features=features).numpy(), expected.numpy(), rtol=1e-2)
     assert float(expected.exp().amax(1).min()) >= (1 + SLACK) / 4 - 1e-9
@@ -131,23 +130,24 @@ def test_the_temperature_table_is_exact_to_six_digits():
         assert float(point.grad) == pytest.approx(float(slope), rel=2e-3, abs=1e-3)
 
 
-def test_group_calibration_finds_the_group_that_is_overconfident():
+@pytest.mark.parametrize("offset", [False, True])
+def test_group_calibration_finds_the_group_that_is_overconfident(offset):
     logits, labels, features = planted(1500)
     test, test_labels, test_features = planted(1500, seed=1)
-    fitted = registry.create("group-calibration", hard=False).fit(logits, labels, features=features)
+    fitted = registry.create("group-calibration", hard=False, offset=offset).fit(logits, labels, features=features)
     single = registry.create("temperature-scaling").fit(logits, labels)
     ours = fitted.transform(test, features=test_features)
     assert nll(ours.numpy(), test_labels.numpy()) < nll(single.transform(test).numpy(), test_labels.numpy()) - 0.02
-    unit = torch.nn.functional.pad(
-        (features - features.mean(0)) / (features - features.mean(0)).square().mean().sqrt(), (0, 1), value=1
-    )
+    center = features.mean(0) if offset else torch.zeros_like(features.mean(0))
+    unit = (features - center) / (features - center).square().mean().sqrt()
+    unit = torch.nn.functional.pad(unit, (0, int(offset)), value=1)
     mixture = 0
     for weight, temperatures in zip(fitted.weight_, fitted.temperatures_, strict=True):
         shares = (unit @ weight.T).softmax(1)
         parts = [share[:, None] * (logits / t).softmax(1) for share, t in zip(shares.T, temperatures, strict=True)]
         mixture = mixture + sum(parts) / 20
     torch.testing.assert_close(fitted.predict_proba(logits, features=features), mixture, rtol=1e-6, atol=1e-9)
-    refitted = registry.create("group-calibration").fit(logits, labels, features=features)
+    refitted = registry.create("group-calibration", offset=offset).fit(logits, labels, features=features)
     total = 0
     for weight in refitted.weight_:  # the same groups, each with the temperature that fits it best
         group, mapped = (unit @ weight.T).argmax(1), torch.empty_like(logits)
