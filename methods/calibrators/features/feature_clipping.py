@@ -27,8 +27,8 @@ class FeatureClipping(FeatureCalibrator):
     calibration split by least squares, exactly where N > D and a linear classifier reads the features; elsewhere (a
     head that changes logits, N < D) the fit warns. The calibrated logits are z + W (clip(f) - f), so that
     without clipping they are z whatever W is. c is one of 100 quantiles of max_d |f_d| over the samples, or infinite:
-    for an underconfident model it does nothing. ``bins`` are those of the ECE. The accuracy can change. No default grid:
-    c is chosen among 100, and another ``criterion`` is another method.
+    for an underconfident model it does nothing. ``bins`` are those of the ECE. The accuracy can change. No default
+    grid: c is chosen among 100, and another ``criterion`` is another method.
 
     Tao, Dong and Xu 2025, arXiv 2410.19796, checked against the authors' code. It tries c = 0, 0.01 ... 19.99 by the
     ECE, and its post-hoc class clips from above only: the same where features are not negative, as after a ReLU.
