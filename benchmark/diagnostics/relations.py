@@ -9,6 +9,11 @@ from scipy.stats import norm, rankdata
 from calbench.benchmark.core.seeds import seed_for
 
 REPLICATES = 500
+BLOCK_ELEMENTS = 1_000_000
+"""Replicates times samples that are ranked at once."""
+
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From two arrays (..., N) to the statistic of every pair of rows (...)."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +46,23 @@ def misclassification_auroc(measure: np.ndarray, correct: np.ndarray) -> Relatio
     return _with_interval(_auroc, measure, correct.astype(float))
 
 
-def _with_interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float], first: np.ndarray, second: np.ndarray
-) -> Relation:
+def _with_interval(statistic: Statistic, first: np.ndarray, second: np.ndarray) -> Relation:
     known = np.isfinite(first) & np.isfinite(second)
     first, second = first[known], second[known]
     if not len(first):
         return Relation(float("nan"), float("nan"), float("nan"), 0)
     rng = np.random.default_rng(seed_for(0, "relations", len(first)))
-    value = statistic(first, second)
+    value = float(statistic(first, second))
     if not np.isfinite(value):
         return Relation(float("nan"), float("nan"), float("nan"), len(first))
-    draws = np.array([statistic(first[i], second[i]) for i in rng.integers(len(first), size=(REPLICATES, len(first)))])
+    indices = rng.integers(len(first), size=(REPLICATES, len(first)))
+    blocks = np.array_split(indices, min(REPLICATES, -(-indices.size // BLOCK_ELEMENTS)))
+    draws = np.concatenate([statistic(first[block], second[block]) for block in blocks])
     draws = draws[np.isfinite(draws)]
     if len(draws) < REPLICATES / 2:
-        return Relation(float(value), float("nan"), float("nan"), len(first))
+        return Relation(value, float("nan"), float("nan"), len(first))
     low, high = _corrected_percentiles(draws, value)
-    return Relation(float(value), low, high, len(first))
+    return Relation(value, low, high, len(first))
 
 
 def _corrected_percentiles(draws: np.ndarray, value: float) -> tuple[float, float]:
@@ -68,17 +73,16 @@ def _corrected_percentiles(draws: np.ndarray, value: float) -> tuple[float, floa
     return float(np.quantile(draws, low)), float(np.quantile(draws, high))
 
 
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    a, b = rankdata(first), rankdata(second)
-    a, b = a - a.mean(), b - b.mean()
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / scale) if scale > 0 else float("nan")
+def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    a, b = rankdata(first, axis=-1), rankdata(second, axis=-1)
+    a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
+    return np.where(scale > 0, (a * b).sum(axis=-1) / np.where(scale > 0, scale, 1.0), np.nan)
 
 
-def _auroc(measure: np.ndarray, correct: np.ndarray) -> float:
+def _auroc(measure: np.ndarray, correct: np.ndarray) -> np.ndarray:
     wrong = correct == 0
-    count = int(wrong.sum())
-    if count in (0, len(wrong)):
-        return float("nan")
-    ranks = rankdata(measure)
-    return float((ranks[wrong].sum() - count * (count + 1) / 2) / (count * (len(wrong) - count)))
+    count = wrong.sum(axis=-1)
+    pairs = count * (wrong.shape[-1] - count)
+    above = (rankdata(measure, axis=-1) * wrong).sum(axis=-1) - count * (count + 1) / 2
+    return np.where(pairs > 0, above / np.maximum(pairs, 1), np.nan)

@@ -184,6 +184,8 @@ def write_reports(
     formats, folder, report = list(formats), Path(folder), as_report(results)
     check_names("report format", formats, FORMATS)
     written: list[Path] = []
+    if "document" in formats:  # which has the figures and the tables
+        formats = [name for name in formats if name not in ("figures", "latex")]
     for name in formats:
         files = _document(report, look) if name == "document" else _WRITERS[name](report)
         written += _write(files, folder)

@@ -15,6 +15,7 @@ def arguments():
     return options + [part for entry in ENTRIES for part in ("--entry", entry)]
 
 
+@pytest.mark.slow
 def test_diagnose_writes_tables_figures_and_a_page(tiny, run, calbench, arguments, tmp_path):
     run(tiny, settings=SETTINGS, entries=ENTRIES)
     status, out, err = calbench("diagnose", tiny, *arguments, "--images", 40, "--null-images", 20)

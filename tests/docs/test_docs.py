@@ -196,6 +196,7 @@ def test_links_between_the_pages_lead_to_files():
                 assert (ROOT / target).is_file(), f"{path.name}: {target}"
 
 
+@pytest.mark.slow
 def test_the_documentation_builds_with_a_page_for_every_declaration(tmp_path, workspace):
     pytest.importorskip("latex2mathml", reason="the extra docs is not installed: no latex2mathml")
     pytest.importorskip("material", reason="the extra docs is not installed: no mkdocs-material")

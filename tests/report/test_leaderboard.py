@@ -10,7 +10,7 @@ from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.render.terminal import render_terminal
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.table import letter, number
-from calbench.benchmark.report.write import FORMATS, write_reports
+from calbench.benchmark.report.write import FORMATS, QUICK_FORMATS, write_reports
 
 HOSTILE = (
     "cross-entropy", "a_b", "50%", "x & y", "<script>alert(1)</script>", "back\\slash", "#1 \"quoted\" 'name'",
@@ -120,7 +120,7 @@ def test_an_nll_above_the_baseline_beyond_noise_is_marked_in_every_format(builde
     shown = text(render_terminal(Report(results)), width=250)
     assert f"▲: {meaning}" in shown
     assert any("focal" in line.lower() and "▲" in line for line in shown.splitlines())
-    write_reports(results, tmp_path, FORMATS)
+    write_reports(results, tmp_path, QUICK_FORMATS)
     assert f"▲: {meaning}" in (tmp_path / "leaderboard.md").read_text()
     assert "nll-loss" in (tmp_path / "index.html").read_text()
     assert r"$\blacktriangle$" in (tmp_path / "leaderboard.tex").read_text()

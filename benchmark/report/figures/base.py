@@ -205,6 +205,7 @@ def save(figure: Figure, report: Report, title: str) -> dict[str, bytes]:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=entries)
             files[kind] = buffer.getvalue()
+            figure.set_layout_engine("none")  # both files have the layout of the first, which takes long to find
     return files
 
 
