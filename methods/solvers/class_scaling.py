@@ -31,7 +31,7 @@ FEW_ROWS = 8
 ACCEPTED = 2e-5
 """Estimated excess over the minimum, in nats, up to which there is no warning."""
 
-ENOUGH = 1e-5
+ENOUGH = 2e-6
 """Nats of the mean NLL above its minimum at which a fit without a Hessian ends."""
 
 SMALL = 2**17

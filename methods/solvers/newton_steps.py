@@ -9,7 +9,7 @@ from calbench.methods.solvers.nll import blocks
 FEW_ROWS = 8
 """The Hessian's diagonal blocks are means over every `FEW_ROWS`-th row."""
 
-PRODUCT_ELEMENTS = 2**22
+PRODUCT_ELEMENTS = 2**23
 """Elements of the rows that the rest of the Hessian is estimated from: they are multiplied with twice per iteration."""
 
 FEWEST_ROWS = 128

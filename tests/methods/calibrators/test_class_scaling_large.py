@@ -76,3 +76,26 @@ def test_nothing_of_k_times_k_is_made(monkeypatch):
     logits, labels = planted(rows=1200, classes=600)
     VectorScaling().fit(logits.astype(np.float32), labels)
     assert max(sizes) < 600 * 600 / 4
+
+
+def test_a_fit_in_float32_ends_at_the_optimum():
+    """Half of g . H^-1 g, with the whole Hessian in float64, is what a Newton step could still gain."""
+    logits, labels = planted(rows=8000, classes=280)
+    fitted = VectorScaling().fit(logits.astype(np.float32), labels)
+    point = np.concatenate([fitted.weight_.double().numpy(), fitted.bias_.double().numpy()])
+    start = np.concatenate([np.full(280, 0.5), np.zeros(280)])
+    value, gradient = nll(point, logits, labels, False)
+    scores = logits * point[:280] + point[280:]
+    p = np.exp(scores - scores.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    slopes = np.concatenate([p * logits, p], axis=1)
+    hessian = -slopes.T @ slopes / len(logits)
+    k = np.arange(280)
+    hessian[k, k] += (p * logits**2).mean(0)
+    hessian[k, k + 280] += (p * logits).mean(0)
+    hessian[k + 280, k] += (p * logits).mean(0)
+    hessian[k + 280, k + 280] += p.mean(0)
+    gain = gradient @ np.linalg.lstsq(hessian + 1e-9 * np.eye(560), gradient, rcond=None)[0] / 2
+    assert gain < 2 * class_scaling.ENOUGH
+    assert np.abs(gradient).max() < 0.03 * np.abs(nll(start, logits, labels, False)[1]).max()
+    assert value < nll(start, logits, labels, False)[0]
