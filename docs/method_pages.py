@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from calbench.benchmark.cli.catalogue import measured_costs, seconds_shown
 from calbench.benchmark.core.registry import Registry
 from calbench.methods.running import KINDS
 
@@ -179,11 +180,46 @@ def index_page(registry: Registry) -> str:
             keeps = "yes" if cls.keeps_accuracy else "no"
             lines.append(f"| [{name}]({name}.md) | {cls.spec.label} | {text} | {keeps} | {_better(name)} |")
         lines.append("")
+    lines += cost_section()
     lines += [
         "*Better on*: networks of our studies on which the NLL is lower than the baseline's beyond its interval.",
         "",
     ]
     return "\n".join(lines)
+
+
+def cost_section() -> list[str]:
+    """The table of what every calibrator costs, from ``results/costs.csv``; nothing where it was not measured."""
+    measured = measured_costs()
+    if not measured:
+        return []
+    tasks = list(dict.fromkeys(row["task"] for rows in measured.values() for row in rows))
+    heads = [f"{what} at {task} (s)" for task in tasks for what in ("fit", "transform")]
+    lines = [
+        "## What calibrators cost",
+        "",
+        "Seconds of the processor with the default options. Numbers are those that a fit keeps at the smaller size.",
+        "",
+        f"| calibrator | {' | '.join(heads)} | numbers | prediction |",
+        "|---|" + "--:|" * len(heads) + "--:|---|",
+    ]
+    for name, rows in sorted(measured.items()):
+        by_task = {row["task"]: row for row in rows}
+        cells = [cell for task in tasks for cell in _times(by_task.get(task))]
+        numbers, _, kept = rows[0]["note"].partition(" fitted numbers; ")
+        shown = (numbers, kept.partition(" (")[0].removeprefix("prediction ")) if kept else ("–", "–")
+        lines.append(f"| [{name}]({name}.md) | {' | '.join([*cells, *shown])} |")
+    first = next(iter(measured.values()))[0]
+    return [*lines, "", f"{first['machine']}; commit {first['commit']}.", ""]
+
+
+def _times(row: dict[str, str] | None) -> tuple[str, str]:
+    """Seconds to fit and to transform, where a fit that was stopped has its limit."""
+    if row is None:
+        return "–", "–"
+    what, _, limit = row["note"].removesuffix(", stopped").partition(": ")
+    fit, transform = seconds_shown(row["seconds"]), seconds_shown(row["best"])
+    return (limit if what == "fit" else fit, limit if what == "transform" else transform)
 
 
 def _better(name: str) -> str:

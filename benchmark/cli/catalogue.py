@@ -65,7 +65,7 @@ def card(what: str, cls: Any) -> str:
 
 
 @cache
-def _measured() -> dict[str, list[dict[str, str]]]:
+def measured_costs() -> dict[str, list[dict[str, str]]]:
     """The committed measurements of ``results/costs.csv`` by calibrator; none where they were not made."""
     file = importlib.resources.files("calbench.results").joinpath("costs.csv")
     if not file.is_file():
@@ -78,15 +78,18 @@ def _measured() -> dict[str, list[dict[str, str]]]:
 
 def costs(name: str) -> list[str]:
     """The measured cost of a calibrator as a Markdown table, or nothing."""
-    rows = _measured().get(name, [])
+    rows = measured_costs().get(name, [])
     if not rows:
         return []
     lines = ["| samples x classes | fit (s) | transform (s) | |", "|---|---|---|---|"]
-    lines += [f"| {r['task']} | {_seconds(r['seconds'])} | {_seconds(r['best'])} | {r['note']} |" for r in rows]
+    lines += [
+        f"| {r['task']} | {seconds_shown(r['seconds'])} | {seconds_shown(r['best'])} | {r['note']} |" for r in rows
+    ]
     return [*lines, "", f"Seconds of the processor; {rows[0]['machine']}; commit {rows[0]['commit']}.", ""]
 
 
-def _seconds(text: str) -> str:
+def seconds_shown(text: str) -> str:
+    """A time of ``results/costs.csv`` with two digits, or a dash where nothing was measured."""
     return f"{float(text):.2g}" if text else "–"
 
 

@@ -116,10 +116,14 @@ def test_costs_name_every_calibrator_and_count_what_it_fits():
     assert {"tva", "spline", "matrix-scaling", "density-aware"} <= set(names)
     line = costs.cost("vector-scaling", 200, 5)
     assert line.note.startswith("10 fitted numbers; prediction can change")
-    assert line.seconds > 0
-    assert line.best > 0
+    assert line.seconds >= 0
+    assert line.best >= 0  # the clock of the processor may be coarse
     assert costs.cost("temperature-scaling", 200, 5).note == "1 fitted numbers; prediction kept (0.0 % changed)"
     assert costs.cost("density-aware", 200, 5).note.count("prediction kept") == 1
+    stopped = costs.cost("matrix-scaling", 2000, 30, limit=0.02)
+    assert math.isnan(stopped.seconds)
+    assert stopped.note == "fit: over 0.02 s, stopped"
+    assert costs.cost("catboost", 200, 60).note.startswith("catboost fits a tree per class")
 
 
 def test_the_cost_of_shifted_splits_is_compared_with_their_forward_passes(tmp_path):

@@ -31,16 +31,18 @@ def main() -> None:
         if name not in GROUPS:
             parser.error(f"unknown group {name!r}; known: {', '.join(GROUPS)}")
     print(machine())
+    origin = {"commit": environment.commit(), "machine": machine()}
     written: list[dict[str, object]] = []
     for name in options.groups or GROUPS:
         title, function = GROUPS[name]
         print(f"\n{title}{' (quick: a tenth of the samples)' if options.quick else ''}\n", flush=True)
-        lines = list(function(options.quick, max(1, options.repeats)))
+        lines = []
+        for line in function(options.quick, max(1, options.repeats)):
+            lines.append(line)
+            written.append({"group": name, **asdict(line)})
+            if options.csv:  # line by line, so that nothing is lost to an interrupt
+                pd.DataFrame(written).assign(**origin).to_csv(options.csv, index=False)
         print(render(lines), flush=True)
-        written += [{"group": name, **asdict(line)} for line in lines]
-    if options.csv:
-        origin = {"commit": environment.commit(), "machine": machine()}
-        pd.DataFrame(written).assign(**origin).to_csv(options.csv, index=False)
 
 
 def machine() -> str:

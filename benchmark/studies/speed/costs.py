@@ -1,9 +1,12 @@
 """What every calibrator costs: seconds to fit and to transform, fitted values, and whether the prediction is kept."""
 
 import math
+import signal
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +20,8 @@ from calbench.methods import Calibrator, registry
 WIDTH = 384
 """Features of each sample, as ViT-S has them."""
 
-MOST_SECONDS = 2.0
-"""A fit at 5,000 x 100 above which the large one, of a hundred times as many logits, is left out."""
+MOST_SECONDS = 15.0
+"""Seconds of the processor after which a fit, or a transform, is stopped."""
 
 FIRST = "temperature-scaling"
 
@@ -41,37 +44,64 @@ def calibrator_names() -> list[str]:
 def calibrator_costs(quick: bool, repeats: int) -> Iterator[Measurement]:
     """Each calibrator once at both sizes, with its default options; `repeats` does not matter."""
     small, large = ((500, 20), (1_000, 50)) if quick else ((5_000, 100), (50_000, 1_000))
-    lines = [cost(name, *small) for name in calibrator_names()]
-    yield from lines
-    for line in lines:
-        if line.seconds <= MOST_SECONDS:
-            yield cost(line.who, *large)
-        else:
-            reason = (
-                line.note if math.isnan(line.seconds) else f"takes {line.seconds:.1f} s at {small[0]:,} x {small[1]}"
-            )
-            yield _left_out(line.who, *large, f"left out: {reason}")
+    for size in (small, large):
+        for name in calibrator_names():
+            yield cost(name, *size)
 
 
-def cost(name: str, rows: int, classes: int) -> Measurement:
-    """Fit and transform one calibrator once; the note has its fitted values and whether it keeps every prediction."""
+class OverTimeError(Exception):
+    """What was measured took longer than its limit."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Stop what runs inside, with an `OverTimeError`, after so many seconds of the processor; in the main thread."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise OverTimeError
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def cost(name: str, rows: int, classes: int, limit: float = MOST_SECONDS) -> Measurement:
+    """Fit and transform one calibrator once; the note has its fitted values and whether it keeps every prediction.
+
+    Args:
+        name: of a registered calibrator.
+        rows: N of the planted logits.
+        classes: K of them.
+        limit: seconds of the processor for the fit, and for the transform; a longer one is stopped, as the note says.
+    """
     logits, labels = _planted(rows, classes)
     calibrator = registry.create(name)
     extra = {"features": _features(rows)} if "features" in calibrator.needs else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        middle = nan = float("nan")
+        task = f"{rows:,} x {classes:,}"
+        start = time.process_time()  # of the processor: the same on a machine with other work
         try:
-            start = time.process_time()  # of the processor: the same on a machine with other work
-            calibrator.fit(logits, labels, **extra)
+            with limited(limit):
+                calibrator.fit(logits, labels, **extra)
             middle = time.process_time()
-            result = calibrator.transform(logits, **extra)
+            with limited(limit):
+                result = calibrator.transform(logits, **extra)
             end = time.process_time()
         except InputError as error:
-            return _left_out(name, rows, classes, str(error))
+            return Measurement(task, name, nan, nan, nan, str(error))
+        except OverTimeError:
+            what = "fit" if math.isnan(middle) else "transform"
+            return Measurement(task, name, middle - start, nan, nan, f"{what}: over {limit:g} s, stopped")
     kept = "prediction kept" if calibrator.keeps_accuracy else "prediction can change"
     changed = float((result.argmax(dim=1) != logits.argmax(dim=1)).double().mean())
     note = f"{fitted_numbers(calibrator):,} fitted numbers; {kept} ({100 * changed:.1f} % changed)"
-    return Measurement(f"{rows:,} x {classes:,}", name, middle - start, end - middle, float("nan"), note)
+    return Measurement(task, name, middle - start, end - middle, nan, note)
 
 
 def fitted_numbers(calibrator: Calibrator) -> int:
@@ -87,8 +117,3 @@ def fitted_numbers(calibrator: Calibrator) -> int:
 
 def _features(rows: int) -> Tensor:
     return torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(1))
-
-
-def _left_out(name: str, rows: int, classes: int, reason: str) -> Measurement:
-    nan = float("nan")
-    return Measurement(f"{rows:,} x {classes:,}", name, nan, nan, nan, reason)
