@@ -31,6 +31,16 @@ def name(text: str) -> str:
     return without_paths(visible(" ".join(text.splitlines())))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in the plural unless the number is 1.
+
+    Example:
+        >>> counted(1, "dataset"), counted(3, "cell")
+        ('1 dataset', '3 cells')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def visible_data(value: Any) -> Any:
     """Plain data with `visible` applied to every string, keys included."""
     if isinstance(value, str):

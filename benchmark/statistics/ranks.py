@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import friedmanchisquare, studentized_range, wilcoxon
 
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.metrics.base import better_direction, cost
 from calbench.benchmark.statistics.aggregate import block_costs, cell_values
 from calbench.benchmark.statistics.contrast import holm
@@ -74,8 +75,13 @@ def rank_tests(
         critical_difference=critical_difference(entries, blocks, alpha) if tested else float("nan"),
         wilcoxon=pd.DataFrame(columns=["p", "holm"]) if against is None else against,
         alpha=alpha,
-        reason="" if tested else f"{blocks} datasets are too few to test ranks over; {FEWEST_BLOCKS} are needed",
+        reason="" if tested else _too_few(blocks),
     )
+
+
+def _too_few(blocks: int) -> str:
+    few = f"{counted(blocks, 'dataset')} {'is' if blocks == 1 else 'are'} too few"
+    return f"{few} to test ranks over; {FEWEST_BLOCKS} are needed"
 
 
 def critical_difference(entries: int, blocks: int, alpha: float = 0.05) -> float:

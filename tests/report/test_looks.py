@@ -15,6 +15,8 @@ from calbench.benchmark.report.write import write_figures, write_reports
 from calbench.benchmark.results.record import short_label
 from calbench.benchmark.results.series_records import HistogramRecord
 
+SHIFTS = tuple(f"shift-{name}-{s}" for s in (1, 5) for name in ("severity", "noise", "fog"))
+
 
 @pytest.fixture(scope="module")
 def small(builder):
@@ -45,14 +47,14 @@ def test_reliability_has_six_panels_at_most_with_ece_and_n(builder):
     entries = ["cross-entropy", *(f"m{i}" for i in range(9))]
     results = builder(datasets=("digits",), backbones=("v",), entries=entries, seeds=(0,), oracle=False)
     (figure,) = drawn(results, "reliability")
-    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    assert len(titles) == 6
-    assert titles[0].startswith("cross-entropy\nECE ")
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert len(panels) == 6
+    assert panels[0].get_title() == "cross-entropy"
     diagram = next(d for d in results.diagrams if d.entry == "cross-entropy")
     bins = [b for b in diagram.bins if b.count]
     total = sum(b.count for b in bins)
     ece = 100 * sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / total
-    assert titles[0].endswith(f"ECE {ece:.1f} %, n = {total:,.0f}")
+    assert panels[0].texts[0].get_text() == f"ECE {ece:.1f} %\nn = {total:,.0f}"
     assert "6 of 10 entries" in figure.get_suptitle()
 
 
@@ -129,3 +131,56 @@ def test_labels_name_the_options_that_differ(entry, label):
 def test_short_labels_of_datasets_and_backbones(builder):
     results = builder(datasets=("digits",), oracle=False, labels_of={"vit-micro": "ViT"})
     assert Report(results).table("digits-vit-micro").title == "digits / ViT"
+
+
+LONG = (
+    "cross-entropy",
+    "calattn(stop_gradient=true) + temperature-scaling",
+    *(f"method-{i} + vector-scaling" for i in range(18)),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["column", "double"])
+@pytest.mark.parametrize(("datasets", "names"), [(1, None), (7, ("ranks", "reductions", "reliability-baseline"))])
+def test_no_text_leaves_its_figure_or_covers_another(builder, style, datasets, names):
+    """Measured on the drawn figures, with long names of datasets, backbones and entries."""
+    results = builder(
+        datasets=[f"photographs-of-{i}" for i in range(datasets)], backbones=("timm:resnet10t", "vit-mini-32-long"),
+        entries=LONG, seeds=(0, 1), shifts=SHIFTS if datasets == 1 else (), oracle=False,
+    )  # fmt: skip
+    for each in draw(Report(results), names, Look(style=style)):
+        each.figure.draw_without_rendering()
+        page = each.figure.bbox
+        boxes = [(text.get_text(), text.get_window_extent()) for text in texts_of(each.figure)]
+        for name, box in boxes:
+            assert box.x0 > page.x0 - 1, (each.stem, name)
+            assert box.x1 < page.x1 + 1, (each.stem, name)
+            assert box.y0 > page.y0 - 1, (each.stem, name)
+            assert box.y1 < page.y1 + 1, (each.stem, name)
+        upright = [(text.get_text(), text.get_window_extent()) for text in texts_of(each.figure)
+                   if text.get_rotation() % 90 == 0]  # fmt: skip
+        assert covering(upright) == [], each.stem
+
+
+def texts_of(figure):
+    """The titles, labels, ticks within the axes' limits, and legends of a figure."""
+    texts = [figure._suptitle, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        texts += [axes.title, *axes.texts]
+        if axes.axison:
+            for axis in (axes.xaxis, axes.yaxis):
+                low, high = sorted(axis.get_view_interval())
+                ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+                texts += [axis.label, *(label for tick in ticks for label in (tick.label1, tick.label2))]
+    return [text for text in texts if text is not None and text.get_visible() and text.get_text().strip()]
+
+
+def covering(boxes):
+    """Pairs of texts that share more than two pixels in both directions."""
+    return [
+        (name, other)
+        for i, (name, box) in enumerate(boxes)
+        for other, its in boxes[i + 1 :]
+        if min(box.x1, its.x1) - max(box.x0, its.x0) > 2 and min(box.y1, its.y1) - max(box.y0, its.y0) > 2
+    ]

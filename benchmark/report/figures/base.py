@@ -211,8 +211,14 @@ def save(figure: Figure, report: Report, title: str) -> dict[str, bytes]:
 
 def wrapped(text: str, width: int) -> str:
     """`text` in lines of at most `width` characters, broken between words; a longer word stays whole."""
-    lines = [textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")]
+    tied = text.replace(" / ", "\u00a0/ ")  # no line begins with the slash
+    lines = [textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in tied.split("\n")]
     return "\n".join("\n".join(line) for line in lines)
+
+
+def letters(inches: float, size: float = 7) -> int:
+    """About how many characters of `size` points fit into a width."""
+    return max(10, int(inches * 140 / size))
 
 
 def short(text: str, width: int = 34) -> str:

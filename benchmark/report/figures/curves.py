@@ -52,7 +52,8 @@ def _value(epoch: EpochRecord, metric: str) -> float | None:
 def _course(drawing: Drawing, title: str, curves: dict[str, CurveRecord]) -> Figure:
     names = list(curves)[:LINES_LIMIT]
     rules = list(dict.fromkeys(rule for name in names for rule in curves[name].checkpoints))
-    figure = drawing.figure(3.0 + 0.13 * math.ceil((len(names) + len(rules)) / 3))
+    columns = 2 if drawing.look.style == "column" else 4
+    figure = drawing.figure(3.0 + 0.13 * math.ceil((len(names) + len(rules)) / columns))
     upper, lower = figure.subplots(2, 1, sharex=True)
     for index, name in enumerate(names):
         colour, line = _stroke(index)
@@ -64,8 +65,8 @@ def _course(drawing: Drawing, title: str, curves: dict[str, CurveRecord]) -> Fig
     lower.set(xlabel="epoch", ylabel="accuracy (%)")
     upper.set_ylim(bottom=0)
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(handles=_handles(drawing.view, names, rules), loc="outside lower center", ncols=3, columnspacing=0.8,
-                  handlelength=1.4)  # fmt: skip
+    figure.legend(handles=_handles(drawing.view, names, rules), loc="outside lower center", ncols=columns,
+                  columnspacing=0.8, handlelength=1.4)  # fmt: skip
     return figure
 
 
@@ -79,7 +80,7 @@ def _handles(view: View, names: Sequence[str], rules: Sequence[str]) -> list[Lin
         record.recipe: view.labels[entry] for entry, record in view.records.items() if record.calibrator == "none"
     }
     lines = [
-        Line2D([], [], color=_stroke(i)[0], linestyle=_stroke(i)[1], label=short(labels.get(n, plain.get(n, n)), 20))
+        Line2D([], [], color=_stroke(i)[0], linestyle=_stroke(i)[1], label=short(labels.get(n, plain.get(n, n)), 24))
         for i, n in enumerate(names)
     ]
     marks = [

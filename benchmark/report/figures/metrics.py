@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from calbench.benchmark.report.figures.base import (
     GRID,
@@ -17,6 +18,7 @@ from calbench.benchmark.report.figures.base import (
     Drawing,
     figure_kind,
     label_outer,
+    letters,
     short,
     wrapped,
 )
@@ -25,8 +27,10 @@ from calbench.benchmark.report.tables.view import Stat, View
 
 LEGEND_LIMIT = 24
 ROWS_LIMIT = 60
-LINEAR = 20.0
+LINEAR = 100.0
 """Per cent of reduction up to which colours are linear; beyond it they are logarithmic."""
+CROWDED = 6.0
+"""Largest ECE over the smallest from which on the axis of the ECE is logarithmic."""
 
 
 def looks(view: View) -> dict[str, tuple[str, str]]:
@@ -59,7 +63,11 @@ def _by_dataset(view: View, entries: Sequence[str]) -> Iterator[tuple[str, list[
             yield dataset, backbones
 
 
-@figure_kind("ece-accuracy", "ECE against accuracy with 95 % intervals; lower right is better.")
+@figure_kind(
+    "ece-accuracy",
+    "ECE against accuracy with 95 % intervals; lower right is better. The axis of the ECE is logarithmic where the "
+    "entries differ much.",
+)
 def ece_accuracy(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     """A figure per dataset, a panel per backbone."""
     view, look, entries = drawing.view, looks(drawing.view), drawing.entries
@@ -72,16 +80,30 @@ def ece_accuracy(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
         for axes in grid.flat[len(backbones) :]:
             axes.remove()
         for axes, backbone in zip(grid.flat, backbones, strict=False):
-            axes.set_title(wrapped(drawing.title(f"{view.short(dataset)} / {view.short(backbone)}"), 32))
+            title = drawing.title(f"{view.short(dataset)} / {view.short(backbone)}")
+            axes.set_title(wrapped(title, letters(drawing.look.width / columns - 0.35)))
             for entry in entries:
                 x, y = (view.stat(dataset, backbone, entry, name) for name in ("accuracy", "ece"))
                 _point(axes, x, y, *look[entry])
             axes.grid(color=GRID)
             axes.set_axisbelow(True)
-            axes.set_ylim(bottom=0)
+            _ece_axis(axes, [view.stat(dataset, backbone, entry, "ece").value for entry in entries])
         label_outer(grid, len(backbones), "accuracy (%)", "ECE (%)")
         _entry_legend(figure, view, entries, look)
         yield dataset, figure
+
+
+def _ece_axis(axes: Axes, values: Sequence[float | None]) -> None:
+    """From zero; logarithmic where one entry is so bad that the others would lie on each other."""
+    known = [value for value in values if value]
+    if len(known) < 2 or max(known) < CROWDED * min(known):
+        axes.set_ylim(bottom=0)
+        return
+    axes.set_yscale("log")
+    axes.set_ylim(0.6 * min(known), 1.3 * max(known))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _point(axes: Axes, x: Stat, y: Stat, colour: str, marker: str) -> None:
@@ -160,8 +182,8 @@ def _interval_rows(axes: Axes, view: View, pair: tuple[str, str], entries: list[
 
 @figure_kind(
     "reductions",
-    "Relative ECE reduction in per cent, on a symmetric logarithmic scale of colours; in brackets: not significantly "
-    "different from the baseline; \u2248: the baseline is within its own noise.",
+    "Relative ECE reduction in per cent; colours are linear up to 100 and logarithmic beyond; in brackets: not "
+    "significantly different from the baseline; \u2248: the baseline is within its own noise.",
 )
 def reductions(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     """One heat map: entries down, datasets and backbones across."""
@@ -182,11 +204,12 @@ def reductions(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     image = axes.imshow(values, cmap="PuOr", norm=norm, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         text = _reduction_text(stats[i][j], float(value), noisy[j])
-        dark = np.isfinite(value) and abs(float(norm(value)) - 0.5) > 0.33
+        dark = np.isfinite(value) and _luminance(image.cmap(norm(value))) < 0.46
         axes.text(j, i, text, ha="center", va="center", fontsize=5, color="white" if dark else INK)
-    axes.set_yticks(range(len(entries)), [short(view.labels[entry], 28) for entry in entries])
-    names = [wrapped(f"{view.short(d)} / {view.short(b)}", 26) for d, b in view.pairs]
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    labels = [short(view.labels[entry], 34) for entry in entries]
+    axes.set_yticks(range(len(entries)), labels)
+    room = figure.get_figwidth() - max(map(len, labels)) / letters(1, 6) - 0.6
+    _column_names(axes, [f"{view.short(d)} / {view.short(b)}" for d, b in view.pairs], room)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(drawing.title(""))
@@ -195,6 +218,22 @@ def reductions(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
 
 
 WIDE = 6.9
+
+
+def _column_names(axes: Axes, names: Sequence[str], inches: float) -> None:
+    """Names under the columns, in lines if their words fit, else slanted."""
+    fitting = int(inches / len(names) * letters(1, 6))
+    if max(len(word) for name in names for word in name.split()) <= fitting:
+        axes.set_xticks(range(len(names)), [wrapped(name, fitting) for name in names])
+    else:
+        lines = [wrapped(name, 26) for name in names]
+        axes.set_xticks(range(len(names)), lines, rotation=40, ha="right", rotation_mode="anchor")
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    """How light a colour looks, from 0 to 1."""
+    red, green, blue = colour[:3]
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _shown(stat: Stat, noise: bool) -> float:
@@ -210,7 +249,7 @@ def _reduction_text(stat: Stat, value: float, noise: bool) -> str:
 
 def _colour_bar(figure: Figure, axes: Axes, image: object, most: float) -> None:
     bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)  # pyright: ignore[reportArgumentType]
-    positive = [tick for tick in (20, 100, 1000, 10000) if tick <= most]
+    positive = [tick for tick in (50, 100, 300, 1000, 10000) if tick <= most]
     ticks = [-tick for tick in reversed(positive)] + [0] + positive
     bar.set_ticks(ticks, labels=[f"{tick:+d}".replace("-", "−") if tick else "0" for tick in ticks])
     bar.ax.minorticks_off()

@@ -1,18 +1,25 @@
-"""The critical-difference diagram of Demšar (2006): average ranks on an axis, bars over equal ones."""
+"""The critical-difference diagram of Demšar (2006): average ranks on an axis, bars over equal ones.
+
+Where the labels would leave too little of the width to the axis, the diagram is turned: a row per entry.
+"""
 
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from calbench.benchmark.report.figures.base import INK, Drawing, figure_kind, short, wrapped
+from calbench.benchmark.core.text import counted
+from calbench.benchmark.report.figures.base import GRID, INK, Drawing, figure_kind, letters, short, wrapped
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.statistics import RankTests, rank_tests
 
 ROWS_LIMIT = 60
 LEVEL = 0.55
 """Height of a bar's level, in rows of labels."""
+NARROW, PER_TICK = 0.4, 0.085
+"""Share of the width, and inches per entry, below which the axis of ranks is too short and the diagram is turned."""
 
 
 @figure_kind(
@@ -33,14 +40,56 @@ def ranks(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     groups = cliques(shown, tests.critical_difference) if tested else []
     levels = bar_levels(groups)
     depth = LEVEL * (max(levels, default=-1) + 1)
-    rows = (len(shown) + 1) // 2
-    figure = drawing.figure(0.75 + 0.14 * (rows + depth + (2 if tested else 0)))
+    turned = _is_turned(drawing, shown)
+    rows = len(shown) if turned else (len(shown) + 1) // 2 + depth
+    figure = drawing.figure(0.75 + 0.14 * (rows + (2 if tested else 0)))
     axes = figure.subplots()
-    _draw(axes, view, shown, groups, levels)
+    if turned:
+        _draw_turned(axes, view, shown, groups, levels)
+    else:
+        _draw(axes, view, shown, groups, levels)
     if tested:
-        _ruler(axes, tests.critical_difference, len(tests.ranks))
+        axes.set_ylim(top=max(3.2, axes.get_ylim()[1]))
+        _ruler(axes, tests.critical_difference, len(tests.ranks), 1.5 if turned else 2.1)
+    elif not turned:
+        axes.set_ylim(top=1.4)
     figure.suptitle(wrapped(drawing.title(_title(tests, tested, len(tests.ranks) - len(shown))), 58), fontsize=7)
     yield "", figure
+
+
+def _is_turned(drawing: Drawing, shown: "pd.Series[float]") -> bool:
+    labels = [drawing.view.labels[str(entry)] for entry in shown.index]
+    half = (len(labels) + 1) // 2
+    beside = sum((max(map(len, part), default=0) + 6) / letters(1, 6) for part in (labels[:half], labels[half:]))
+    axis = drawing.look.width - beside
+    return axis < max(NARROW * drawing.look.width, PER_TICK * len(labels))
+
+
+def _draw_turned(
+    axes: Axes, view: View, shown: "pd.Series[float]", groups: Sequence[tuple[int, int]], levels: Sequence[int]
+) -> None:
+    """A row per entry, the best at the top; bars right of the marks join entries that do not differ."""
+    values, names = [float(rank) for rank in shown], [str(entry) for entry in shown.index]
+    last = max(float(len(values)), values[-1])
+    for row, rank in enumerate(values):
+        axes.plot([1, rank], [-row, -row], color="#bbbbbb", linewidth=0.5, zorder=0)
+        axes.plot(rank, -row, "o", color=INK, markersize=2.5, clip_on=False)
+        axes.annotate(f"{rank:.1f}", (rank, -row), (4, 0), textcoords="offset points", va="center", fontsize=5)
+    span = last - 1
+    for (first, end), level in zip(groups, levels, strict=True):
+        place = last + (0.14 + 0.035 * level) * span
+        axes.plot([place, place], [-first + 0.2, -end - 0.2], color="#0072B2", linewidth=1.8, solid_capstyle="butt")
+    axes.set_yticks([-row for row in range(len(names))], [short(view.labels[entry], 40) for entry in names])
+    for label, entry in zip(axes.get_yticklabels(), names, strict=True):
+        label.set_fontweight("bold" if entry == view.baseline else "normal")
+    axes.set_ylim(-len(values) + 0.4, 0.6)
+    axes.set_xlim(1, last + (0.16 + 0.035 * (max(levels, default=0) + 1)) * span)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.spines[:].set_visible(False)
+    axes.grid(axis="x", color=GRID)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
 
 
 def cliques(ranks: "pd.Series[float]", critical_difference: float) -> list[tuple[int, int]]:
@@ -99,15 +148,15 @@ def _draw(
     axes.axis("off")
 
 
-def _ruler(axes: Axes, critical_difference: float, count: int) -> None:
-    """The length of the critical difference, above the axis."""
+def _ruler(axes: Axes, critical_difference: float, count: int, height: float) -> None:
+    """The length of the critical difference, above the marks."""
     reach = min(critical_difference, count - 1)
-    axes.plot([1, 1 + reach], [2.1, 2.1], color=INK, linewidth=0.8, marker="|", markersize=4)
-    axes.text(1 + reach / 2, 2.3, f"CD = {critical_difference:.2f}", ha="center", va="bottom", fontsize=6)
+    axes.plot([1, 1 + reach], [height, height], color=INK, linewidth=0.8, marker="|", markersize=4)
+    axes.text(1 + reach / 2, height + 0.2, f"CD = {critical_difference:.2f}", ha="center", va="bottom", fontsize=6)
 
 
 def _title(tests: RankTests, tested: bool, hidden: int) -> str:
-    parts = [f"Average rank by ECE over {tests.blocks} datasets, {tests.cells} cells"]
+    parts = [f"Average rank by ECE over {counted(tests.blocks, 'dataset')}, {counted(tests.cells, 'cell')}"]
     if not tested:
         parts.append(f"not tested: {tests.reason}")
     elif tests.friedman_p == tests.friedman_p:

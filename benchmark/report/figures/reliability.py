@@ -15,6 +15,7 @@ from calbench.benchmark.report.figures.base import (
     PALETTE,
     Drawing,
     figure_kind,
+    letters,
     wrapped,
 )
 from calbench.benchmark.report.tables.cells import position
@@ -26,16 +27,20 @@ FEW = 10
 """Samples below which a bin is drawn hatched and pale: its accuracy is hardly known."""
 
 
+MOST_ROWS = 4
+"""Rows of diagrams that fit on a page."""
+
+
 class Panel(NamedTuple):
     """One diagram with its title."""
 
     title: str
     diagram: DiagramRecord
 
-    def lines(self, width: int) -> str:
-        """The title in lines of at most `width` characters, then the ECE and the number of samples."""
+    def numbers(self) -> str:
+        """The ECE and the number of samples, in two lines."""
         count = sum(each.count for each in filled(self.diagram))
-        return f"{wrapped(self.title, width)}\nECE {ece_of(self.diagram):.1f} %, n = {count:,.0f}"
+        return f"ECE {ece_of(self.diagram):.1f} %\nn = {count:,.0f}"
 
 
 def filled(diagram: DiagramRecord) -> list[BinRecord]:
@@ -132,7 +137,7 @@ def _candidates(drawing: Drawing, dataset: str, backbone: str) -> list[str]:
 
 @figure_kind("reliability-baseline", "Reliability of the baseline and of the entry with the best NLL, first seed.")
 def reliability_baseline(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
-    """For the whole suite: each dataset and backbone's baseline next to its best entry."""
+    """For the whole suite: each dataset and backbone's baseline next to its best entry, four rows a figure."""
     view = drawing.view
     panels: list[Panel] = []
     for dataset, backbone in view.pairs:
@@ -141,16 +146,19 @@ def reliability_baseline(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
             diagram = pick(view, dataset, backbone, entry)
             if diagram is not None:
                 panels.append(Panel(f"{name}\n{view.labels[entry]}", diagram))
-    if panels:
-        yield "", _grid(drawing, panels, "", len(panels), columns=2 if drawing.look.style == "column" else 4)
+    columns = 2 if drawing.look.style == "column" else 4
+    size = columns * MOST_ROWS
+    pages = [panels[start : start + size] for start in range(0, len(panels), size)]
+    for number, page in enumerate(pages, start=1):
+        yield str(number) if len(pages) > 1 else "", _grid(drawing, page, "", len(page), columns)
 
 
 def _grid(drawing: Drawing, shown: Sequence[Panel], title: str, count: int, columns: int = 3) -> Figure:
     """A grid of diagrams, each above its histogram; `count` is how many there are in all."""
     rows = math.ceil(len(shown) / columns)
     width = drawing.look.width / columns
-    letters = max(12, int(width * 17))
-    lines = max(panel.lines(letters).count("\n") + 1 for panel in shown)
+    titles = [wrapped(panel.title, letters(width - 0.25, 6)) for panel in shown]
+    lines = max(title.count("\n") + 1 for title in titles)
     figure = drawing.figure(0.55 + (0.85 * width + 0.3 + 0.1 * lines) * rows)
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[4, 1] * rows)
     for index, panel in enumerate(shown):
@@ -158,7 +166,9 @@ def _grid(drawing: Drawing, shown: Sequence[Panel], title: str, count: int, colu
         axes = figure.add_subplot(grid[2 * row, column])
         below = figure.add_subplot(grid[2 * row + 1, column])
         draw_reliability(axes, below, panel.diagram)
-        axes.set_title(panel.lines(letters), fontsize=6)
+        axes.set_title(titles[index], fontsize=6)
+        axes.text(0.04, 0.96, panel.numbers(), transform=axes.transAxes, va="top", fontsize=5, zorder=9,
+                  bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1})  # fmt: skip
         axes.tick_params(labelleft=column == 0, labelsize=5)
         below.tick_params(labelbottom=index + columns >= len(shown), labelsize=5)
         if column == 0:
@@ -166,7 +176,9 @@ def _grid(drawing: Drawing, shown: Sequence[Panel], title: str, count: int, colu
             below.set_ylabel("share", fontsize=5)
         if index + columns >= len(shown):
             below.set_xlabel("confidence")
-    part = f" ({len(shown)} of {count} entries)" if len(shown) < count else ""
-    figure.suptitle(drawing.title(title + part), fontsize=7)
+    notes = [f"{len(shown)} of {count} entries"] if len(shown) < count else []
+    notes += ["one seed"] if len(drawing.report.run.seeds) > 1 else []
+    part = f"({', '.join(notes)})" if notes else ""
+    figure.suptitle(drawing.title(f"{title} {part}".strip()), fontsize=7)
     _legend(figure)
     return figure

@@ -23,7 +23,9 @@ LINES_LIMIT = 10
 """Most entries of one figure, the title of which says how many there are."""
 BANDS_LIMIT = 4
 """Most entries whose intervals are bands; those of more are bars, since bands would cover each other."""
-DODGE = 0.06
+NEAR_ZERO = 0.4
+"""Smallest value over the largest below which an axis begins at zero."""
+DODGE = 0.05
 """Severities by which the bars of neighbouring entries are apart."""
 _ONE = re.compile(r"shift-(?!severity-)(?P<corruption>.+)-(?P<severity>\d)$")
 
@@ -99,7 +101,7 @@ def _lines(
         axes.set_ylabel(f"{info.label}{f' ({info.unit})' if info.unit else ''}")
         axes.grid(color=GRID)
         axes.set_axisbelow(True)
-        if metric != "accuracy":
+        if axes.get_ylim()[0] < NEAR_ZERO * axes.get_ylim()[1]:
             axes.set_ylim(bottom=0)
     grid[-1].set_xlabel("severity")
     grid[-1].set_xticks(severities)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from calbench.benchmark.report.figures.base import GRID, INK, Drawing, figure_kind, short, wrapped
+from calbench.benchmark.report.figures.base import GRID, INK, Drawing, figure_kind, letters, short, wrapped
 from calbench.benchmark.report.figures.metrics import looks
 from calbench.benchmark.report.figures.reliability import pick
 from calbench.benchmark.report.tables.view import View
@@ -37,13 +37,18 @@ def temperatures(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     names = [entry for entry in drawing.entries if any(entry in known for _, known in panels)]
     columns = min(len(panels), 2 if drawing.look.style == "column" else 4)
     rows = math.ceil(len(panels) / columns)
-    figure = drawing.figure(0.3 + (0.5 + 0.12 * len(names)) * rows)
+    labels = [short(view.labels[name], 34) for name in names]
+    room = letters((drawing.look.width - max(map(len, labels)) / letters(1, 6)) / columns - 0.1)
+    titles = [wrapped(drawing.title(title), room) for title, _ in panels]
+    lines = max(title.count("\n") + 1 for title in titles)
+    figure = drawing.figure(0.2 + (0.4 + 0.12 * len(names) + 0.1 * lines) * rows)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
-    for place, (axes, (title, known)) in enumerate(zip(grid.flat, panels, strict=False)):
-        axes.set_title(wrapped(drawing.title(title), 30))
+    for place, (axes, title, (_, known)) in enumerate(zip(grid.flat, titles, panels, strict=False)):
+        axes.set_title(title)
         _rows(axes, view, names, known)
+        axes.set_yticks(range(len(names)), labels)
         if place + columns >= len(panels):
             axes.set_xlabel("temperature")
             axes.tick_params(labelbottom=True)
@@ -77,7 +82,6 @@ def _rows(axes: Axes, view: View, names: Sequence[str], known: dict[str, Histogr
         axes.plot([quarter, three_quarters], [row, row], color=colour, linewidth=2.4, solid_capstyle="butt")
         axes.plot(median, row, marker=marker, color=colour, markersize=3.5, markeredgecolor="white",
                   markeredgewidth=0.4)  # fmt: skip
-    axes.set_yticks(range(len(names)), [short(view.labels[name], 30) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.grid(axis="x", color=GRID)

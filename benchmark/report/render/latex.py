@@ -143,7 +143,7 @@ def _spec(table: Table, index: int) -> str:
     column = table.columns[index]
     marks = "@{\\,}l" if _has_marks(table, index) else ""
     if not table.numeric(index):
-        return "r" + marks
+        return r"@{\hskip 6pt}r" + marks  # texts such as "1 of 4" would run into each other
     values = [row.cells[index].value for row in table.rows]
     whole = max((len(str(int(abs(v)))) for v in values if v is not None and math.isfinite(v)), default=1)
     negative = any(v is not None and v < 0 for v in values)

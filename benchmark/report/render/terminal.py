@@ -58,6 +58,8 @@ class TerminalTable:
         notes = [table.caption] if table.caption else []
         if left_out:
             notes.append(f"Columns left out at this width: {'; '.join(left_out)}.")
+        if bare := [table.columns[i].title() for i, whole in shown.items() if not whole and _has_intervals(table, i)]:
+            notes.append(f"Without their intervals at this width: {'; '.join(bare)}.")
         notes += _groups(table) + table.legend() + [f"{letter}: {note}" for note, letter in table.footnotes.items()]
         yield from (Text(note, style="dim") for note in notes)
 
@@ -99,6 +101,10 @@ def _fitting(table: Table, room: int) -> dict[int, bool]:
         if 0 < more <= spare:
             shown[index], spare = True, spare - more
     return shown
+
+
+def _has_intervals(table: Table, index: int) -> bool:
+    return table.columns[index].interval and any(row.cells[index].has_interval for row in table.rows)
 
 
 def _width(table: Table, index: int, interval: bool) -> int:

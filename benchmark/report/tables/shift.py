@@ -84,7 +84,7 @@ def _table(of: str, views: dict[int, View], metric: str) -> Table:
     with_gain = metric != "accuracy" and first.baseline is not None
     columns = [_column(info, severity) for severity in views]
     if with_gain:
-        columns.append(Column("gain_kept", (f"Gain kept at {last}",), "%", "higher", 0))
+        columns.append(Column("gain_kept", (f"Gain at {last}",), "% of that at 0", "higher", 0))
     rows = [
         _row(views, dataset, backbone, entry, metric, with_gain)
         for dataset, backbone in first.pairs
@@ -94,8 +94,8 @@ def _table(of: str, views: dict[int, View], metric: str) -> Table:
     what = f"shifted set {of}" if of else "generated corruptions"
     caption = (
         f"{info.label} by severity ({what}): mean over corruptions and seeds; severity 0 is the clean test split. "
-        + ("Gain kept: relative improvement over the baseline at the highest severity, in per cent of that at 0; blank "
-           "where nothing is gained at 0 beyond noise." if with_gain else "")
+        + (f"Gain at {last}: relative improvement over the baseline at severity {last}, in per cent of that at "
+           "severity 0 (100: all of it is kept); blank where nothing is gained at 0 beyond noise." if with_gain else "")
     )  # fmt: skip
     key = "-".join(part for part in ("shift", of, metric) if part)
     return Table(key, f"{info.label} under shift", ("dataset", "backbone", "entry"), tuple(columns), tuple(rows),
