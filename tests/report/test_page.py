@@ -240,6 +240,34 @@ def test_a_phone_sees_everything_without_scrolling_sideways(opened, results):
 
 
 @pytest.mark.browser
+@pytest.mark.slow
+def test_a_phone_searches_first_and_folds_what_is_long(opened, builder):
+    tab = opened(builder(shifts=SPLITS, oracle=False, description="what the run is about " * 30), width=390)
+    search, about = tab.locator("#search").bounding_box(), tab.locator("details.about").bounding_box()
+    assert search["y"] < 300
+    assert about["y"] > search["y"]
+    assert tab.locator("#split-table tbody tr:visible").count() == 15
+    tab.click("#more-splits")
+    assert tab.locator("#split-table tbody tr:visible").count() == tab.locator("#split-table tbody tr").count() > 15
+    assert tab.locator("details.extra").count() > 0
+    assert tab.locator("details.extra[open]").count() == 0
+    wide = opened(builder(shifts=SPLITS, oracle=False), width=800)
+    assert wide.locator("details.extra[open]").count() == wide.locator("details.extra").count()
+    assert wide.locator("#scatter").bounding_box()["y"] < 400, "the picture is in the first screen"
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_what_all_rows_share_is_named_once(opened, builder):
+    tab = opened(builder(datasets=("digits",), shifts=SPLITS, oracle=False))
+    assert "dataset: digits" in tab.locator("#cells-title").inner_text()
+    assert not tab.locator("#cells th", has_text="dataset").is_visible()
+    assert "dataset: digits" in tab.locator("details.extra h2").first.inner_text()
+    assert tab.locator("details.extra th", has_text="dataset").count() == 0
+    assert tab.locator("details.extra th", has_text="backbone").count() > 0
+
+
+@pytest.mark.browser
 def test_hostile_names_do_no_harm(opened, builder):
     tab = opened(with_evil_names(builder))
     for button in tab.locator("#cells tr[data-id]:not([hidden]) button.open").all()[:4]:

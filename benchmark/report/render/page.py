@@ -57,6 +57,12 @@ def page(report: Report) -> str:
                 block.table for block in report.overall_first if block.dataset is None and block.table is not overall
             ],
             columns=columns,
+            shared=shared_names,
+            only={
+                key: names[0]
+                for key, names in (("dataset", main.datasets), ("backbone", main.backbones))
+                if len(names) == 1
+            },
             helped=_helped(columns, overall),
             rows=rows,
             extras=report.layouts,
@@ -74,6 +80,13 @@ def page(report: Report) -> str:
             data=embedded_json(_data(report, rows, overall) | {"splits": splits}),
         )
     )
+
+
+def shared_names(table: Table) -> dict[str, str]:
+    """The heads of rows, less the last, that have one value in all rows, and that value; it is named in the title."""
+    levels = list(enumerate(table.row_heads))[:-1]
+    values = {head: {row.labels[level] for row in table.rows} for level, head in levels}
+    return {head: next(iter(labels)) for head, labels in values.items() if len(labels) == 1}
 
 
 def _helped(columns: Sequence[Column], overall: Table | None) -> list[tuple[str, str]]:
@@ -111,9 +124,11 @@ def _plain(value: Any) -> Any:
 
 def _environment() -> Environment:
     loader = PackageLoader("calbench.benchmark.report.render", "templates")
-    return Environment(
+    environment = Environment(
         loader=loader, autoescape=select_autoescape(["j2", "html"], default=True), undefined=StrictUndefined
     )
+    environment.filters["zip"] = zip
+    return environment
 
 
 def _file(name: str) -> str:

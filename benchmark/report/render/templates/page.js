@@ -109,7 +109,7 @@
   }
 
   const phone = matchMedia("(max-width: 700px)"), FEW = 15;
-  let every = false;
+  let every = false, everySplit = false;
 
   function apply() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -154,17 +154,19 @@
     const where = Object.fromEntries(filters.map((f) => [f.dataset.filter, f.value]));
     const heads = ["entry", "dataset", "backbone", ...(graded ? ["severity"] : []), ...columns.map(([c]) => c[1] ? `${c[0]} (${c[1]})` : c[0])];
     const made = element("table", { class: "sortable" }, element("thead", {}, element("tr", {}, ...heads.map((name, i) =>
-      element("th", { scope: "col", "aria-sort": "none", class: i ? (i < 3 ? "text" : "") : "name" },
+      element("th", { scope: "col", "aria-sort": "none", class: ["name", "text of-dataset", "text of-backbone"][i] ?? "" },
         element("button", { type: "button", "data-column": i }, name))))), element("tbody"));
     for (const part of seen) for (const [entry, dataset, backbone, ...values] of part.rows) {
       if ((where.dataset && where.dataset !== dataset) || (where.backbone && where.backbone !== backbone)) continue;
       const line = element("tr", { class: entry === data.baseline ? "baseline" : "entry" },
         element("td", { class: "name", "data-v": entry }, data.entries[entry]?.label ?? entry),
-        element("td", { class: "text", "data-v": dataset }, dataset), element("td", { class: "text", "data-v": backbone }, backbone));
-      if (graded) line.append(element("td", { "data-v": part.severity }, part.severity));
+        element("td", { class: "text of-dataset", "data-v": dataset }, dataset),
+        element("td", { class: "text of-backbone", "data-v": backbone }, backbone));
+      line.classList.toggle("folded", phone.matches && !everySplit && made.tBodies[0].rows.length >= FEW);
+      if (graded) line.append(element("td", { class: "p0", "data-label": "severity", "data-v": part.severity }, part.severity));
       for (const [column, i] of columns) {
         const [value, low, high] = values[i];
-        const cell = element("td", { "data-v": value ?? "" }, fixed(value, column[2]));
+        const cell = element("td", { class: "p0", "data-label": column[0], "data-v": value ?? "" }, fixed(value, column[2]));
         if (low !== null && high !== null) cell.append(element("span", { class: "interval" }, ` [${fixed(low, column[2])}, ${fixed(high, column[2])}]`));
         line.append(cell);
       }
@@ -172,6 +174,9 @@
     }
     made.querySelectorAll("th button").forEach((button) => button.addEventListener("click", () => sort(button)));
     document.getElementById("split-table").replaceChildren(made);
+    const more = document.getElementById("more-splits");
+    more.hidden = !made.querySelector(".folded");
+    more.textContent = `Show all ${made.tBodies[0].rows.length} rows`;
   }
 
   // The state of the page is in its address, so that a view can be linked to.
@@ -370,6 +375,8 @@
     apply();
   });
   document.getElementById("more").addEventListener("click", () => { every = true; apply(); });
+  document.getElementById("more-splits")?.addEventListener("click", () => { everySplit = true; splits(); });
+  if (phone.matches) document.querySelectorAll("details.extra").forEach((one) => { one.open = false; });
   document.getElementById("compare").addEventListener("click", compare);
   document.querySelectorAll("[data-download]").forEach((button) => button.addEventListener("click", () => download(button.dataset.download)));
   document.getElementById("wide").addEventListener("change", (event) => document.body.classList.toggle("wide", event.target.checked));
