@@ -9,54 +9,41 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from calbench.benchmark.cli.options import NONE, Entries, Plugins, ResultsDir, Seeds, Settings, Smoke
-from calbench.benchmark.execution.options import RunOptions
+from calbench.benchmark.cli.options import SuiteOptions, takes_suite_options
 
 app = typer.Typer()
 
 
 @app.command()
+@takes_suite_options
 def diagnose(
+    chosen: SuiteOptions,
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run with `keep: weights`.")],
-    results_dir: ResultsDir = "results",
     images: Annotated[int, typer.Option(min=2, help="Test images per network.")] = 256,
     null_images: Annotated[
         int, typer.Option("--null-images", min=1, help="How many of them are compared with null images.")
     ] = 256,
     null: Annotated[Literal["pixel", "patch", "noise"], typer.Option(help="How null images are made.")] = "pixel",
     draws: Annotated[int, typer.Option(min=20, help="Null images per image.")] = 20,
-    entry: Entries = NONE,
-    seed: Seeds = NONE,
-    set_: Settings = NONE,
-    plugin: Plugins = NONE,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    data_dir: Annotated[
-        Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", help="Folder of downloaded datasets.")
-    ] = RunOptions.data_root,
-    smoke: Smoke = False,
 ) -> int:
     """Measure attention: entropy, spikiness, significance, and how each relates to errors and temperatures."""
-    from calbench.benchmark.config.suite import load_suite
-    from calbench.benchmark.core.registry import Plugin
     from calbench.benchmark.diagnostics.cell import Options
     from calbench.benchmark.diagnostics.study import diagnose as run_diagnosis
     from calbench.benchmark.diagnostics.write import write_diagnosis
     from calbench.benchmark.execution.runner import plan_suite
     from calbench.benchmark.store.store import Store
 
-    for path in plugin:
-        Plugin.load(path)
-    loaded = load_suite(suite, settings=set_, entries=entry, seeds=seed, smoke=smoke)
-    options = RunOptions(results_dir=results_dir, data_root=data_dir, plugins=tuple(plugin), device=device)
-    store, chosen = Store(results_dir), Options(images=images, null_images=null_images, null=null, draws=draws)
+    loaded, options = chosen.load(suite), chosen.run_options(device=device)
+    store, asked = Store(chosen.results_dir), Options(images=images, null_images=null_images, null=null, draws=draws)
     messages = Console(stderr=True, highlight=False)
     cells = [work.cell for work in plan_suite(loaded, options)]
     diagnosis = run_diagnosis(
-        cells, store, data_dir.expanduser(), chosen, device,
+        cells, store, chosen.data_dir.expanduser(), asked, device,
         lambda line: messages.print(line, markup=False, soft_wrap=True),
     )  # fmt: skip
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    record = {"suite": loaded.name, "options": asdict(chosen), "command": command}
+    record = {"suite": loaded.name, "options": asdict(asked), "command": command}
     with store.folder.publishing(f"{loaded.name}/diagnostics") as folder:
         files = [path.name for path in write_diagnosis(diagnosis, record, folder)]
     Console(highlight=False).print(f"written to {loaded.name}/diagnostics: {', '.join(files)}", soft_wrap=True)

@@ -1,12 +1,20 @@
 """Options shared by several commands, and the terminal that they write to."""
 
+import functools
+import inspect
 import os
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from calbench.benchmark.core.console import Console
+from calbench.benchmark.execution.options import RunOptions
+
+if TYPE_CHECKING:  # --help should not wait for torch
+    from calbench.benchmark.config.suite import Suite
 
 ResultsDir = Annotated[
     str,
@@ -21,6 +29,66 @@ DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CALBENCH_DATA", hel
 Smoke = Annotated[bool, typer.Option("--smoke", help="Run the suite's smoke test, in seconds.")]
 NONE: list[Any] = []
 """The default of options that may be repeated; it must not be changed."""
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """The options of every command that takes a suite: which part of it, how changed, where, and under which name.
+
+    The fields are declared as options once, here; `takes_suite_options` gives them to a command.
+    """
+
+    results_dir: ResultsDir = RunOptions.results_dir
+    entry: Entries = field(default_factory=list)
+    seed: Seeds = field(default_factory=list)
+    set_: Settings = field(default_factory=list)
+    plugin: Plugins = field(default_factory=list)
+    data_dir: DataDir = RunOptions.data_root
+    smoke: Smoke = False
+    name: Name = ""
+
+    def load(self, suite: str) -> "Suite":
+        """Read a suite; a part or a variation of it has another name, so that it overwrites no other results.
+
+        Raises:
+            InputError: an unknown suite, entry, option or plug-in.
+        """
+        from calbench.benchmark.config.suite import load_suite, part_name
+        from calbench.benchmark.core.registry import Plugin
+
+        for path in self.plugin:
+            Plugin.load(path)
+        loaded = load_suite(suite, settings=self.set_, entries=self.entry, seeds=self.seed, smoke=self.smoke)
+        return loaded.called(self.name or part_name(loaded.name, self.entry, self.seed, self.set_))
+
+    def run_options(self, **more: Any) -> RunOptions:
+        """How to run it: these options' folders and plug-ins, and `more` fields."""
+        return RunOptions(self.results_dir, self.data_dir, plugins=tuple(self.plugin), **more)
+
+
+def takes_suite_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command's parameter ``chosen`` the options of `SuiteOptions`, as if the command listed each of them."""
+    mine = inspect.signature(command)
+    hints = inspect.get_annotations(SuiteOptions)
+    defaults = {one.name: NONE if one.default is MISSING else one.default for one in fields(SuiteOptions)}
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+        for name, default in defaults.items()
+    ]
+    kept = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in mine.parameters.values() if one.name != "chosen"
+    ]
+    arguments = [one for one in kept if one.name == "suite"]
+    options = [*arguments, *shared, *(one for one in kept if one.name != "suite")]
+
+    @functools.wraps(command)
+    def taking(**values: Any) -> int:
+        chosen = SuiteOptions(**{one.name: values.pop(one.name) for one in shared})
+        return command(chosen=chosen, **values)
+
+    taking.__signature__ = mine.replace(parameters=options)  # pyright: ignore[reportAttributeAccessIssue]
+    taking.__annotations__ = {one.name: one.annotation for one in options} | {"return": int}
+    return taking
 
 
 def wide_console() -> Console:

@@ -1,24 +1,12 @@
 """The commands that run suites and write their reports: run, status, cache, report, plot."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Column, Table
 
-from calbench.benchmark.cli.options import (
-    NONE,
-    DataDir,
-    Entries,
-    Name,
-    Plugins,
-    ResultsDir,
-    Seeds,
-    Settings,
-    Smoke,
-    wide_console,
-)
+from calbench.benchmark.cli.options import NONE, ResultsDir, SuiteOptions, takes_suite_options, wide_console
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import CacheMode, RunOptions
@@ -37,13 +25,10 @@ SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A name of `calb
 
 
 @app.command()
+@takes_suite_options
 def run(
+    chosen: SuiteOptions,
     suite: SuiteName = "quick",
-    results_dir: ResultsDir = RunOptions.results_dir,
-    entry: Entries = NONE,
-    seed: Seeds = NONE,
-    set_: Settings = NONE,
-    plugin: Plugins = NONE,
     jobs: Annotated[int, typer.Option(help="Worker processes; 0: one per GPU or core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cache: Annotated[
@@ -55,9 +40,6 @@ def run(
         Path | None, typer.Option("--slurm-options", help="YAML file of dask-jobqueue's SLURMCluster options.")
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")] = False,
-    data_dir: DataDir = RunOptions.data_root,
-    smoke: Smoke = False,
-    name: Name = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and its estimated cost; compute nothing.")
     ] = False,
@@ -67,10 +49,7 @@ def run(
     from calbench.benchmark.execution.produce import RANK
     from calbench.benchmark.execution.runner import run_suite
 
-    options = RunOptions(
-        results_dir=results_dir,
-        data_root=data_dir,
-        plugins=tuple(plugin),
+    options = chosen.run_options(
         jobs=jobs,
         device=device,
         cache=cache,
@@ -79,33 +58,14 @@ def run(
         scheduler_options=scheduler_options,
         tensorboard=tensorboard,
     )
-    loaded = _load(suite, plugin, set_, entry, seed, smoke, name)
+    loaded = chosen.load(suite)
     if dry_run:
         return _dry_run(loaded, options)
     results = run_suite(loaded, options)
     if RANK == 0:
-        write_and_show(results, results_dir)
+        write_and_show(results, chosen.results_dir)
         write_suite_curves(loaded, options)
     return 1 if any(cell.status != "done" for cell in results.run.cells) else 0
-
-
-def _load(
-    suite: str,
-    plugins: Sequence[Path] = (),
-    settings: Sequence[str] = (),
-    entries: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    smoke: bool = False,
-    name: str = "",
-) -> "Suite":
-    """Read a suite; a part or a variation of it gets a different name, so that it overwrites no other results."""
-    from calbench.benchmark.config.suite import load_suite, part_name
-    from calbench.benchmark.core.registry import Plugin
-
-    for plugin in plugins:
-        Plugin.load(plugin)
-    loaded = load_suite(suite, settings=settings, entries=entries, seeds=seeds, smoke=smoke)
-    return loaded.called(name or part_name(loaded.name, entries, seeds, settings))
 
 
 def _dry_run(suite: "Suite", options: RunOptions) -> int:
@@ -145,23 +105,14 @@ def write_and_show(results: "Results", results_dir: str) -> None:
 
 
 @app.command()
-def status(
-    suite: SuiteName = "quick",
-    results_dir: ResultsDir = RunOptions.results_dir,
-    entry: Entries = NONE,
-    seed: Seeds = NONE,
-    set_: Settings = NONE,
-    plugin: Plugins = NONE,
-    data_dir: DataDir = RunOptions.data_root,
-    smoke: Smoke = False,
-) -> int:
+@takes_suite_options
+def status(chosen: SuiteOptions, suite: SuiteName = "quick") -> int:
     """Show the progress of a suite, while it runs in another terminal or afterwards; with the same options as run."""
     from calbench.benchmark.execution.runner import plan_suite, status
     from calbench.benchmark.store.store import Store
 
-    options = RunOptions(results_dir, data_dir)
-    loaded = _load(suite, plugin, set_, entry, seed, smoke)
-    found = status(plan_suite(loaded, options), loaded, Store(results_dir), options)
+    options, loaded = chosen.run_options(), chosen.load(suite)
+    found = status(plan_suite(loaded, options), loaded, Store(chosen.results_dir), options)
     Console(highlight=False).print(f"{loaded.name}: {found.line()}", markup=False, soft_wrap=True)
     return 0
 
@@ -205,15 +156,10 @@ def cache_verify(results_dir: ResultsDir = RunOptions.results_dir) -> int:
 
 
 @cache.command("prune")
+@takes_suite_options
 def cache_prune(
-    results_dir: ResultsDir = RunOptions.results_dir,
+    chosen: SuiteOptions,
     keep: Annotated[list[str], typer.Option("--keep", help="Keep only the cells of this suite (repeatable).")] = NONE,
-    entry: Entries = NONE,
-    seed: Seeds = NONE,
-    set_: Settings = NONE,
-    plugin: Plugins = NONE,
-    data_dir: DataDir = RunOptions.data_root,
-    smoke: Smoke = False,
 ) -> int:
     """Remove damaged and failed cells and leftovers; with --keep, also every cell that those suites do not need.
 
@@ -224,25 +170,19 @@ def cache_prune(
 
     wanted = None
     if keep:
-        suites = [_load(name, plugin, set_, entry, seed, smoke) for name in keep]
-        plans = [plan_suite(suite, RunOptions(results_dir, data_dir)) for suite in suites]
+        plans = [plan_suite(chosen.load(name), chosen.run_options()) for name in keep]
         wanted = {work.cell.key for plan in plans for work in plan}
-    removed = Store(results_dir).prune(wanted)
+    removed = Store(chosen.results_dir).prune(wanted)
     Console(highlight=False).print(f"removed {len(removed)} cells")
     return 0
 
 
 @cache.command("accept")
+@takes_suite_options
 def cache_accept(
+    chosen: SuiteOptions,
     suite: Annotated[str, typer.Argument(help="A suite whose cells became stale by an edit of the source.")],
     reason: Annotated[str, typer.Option(help="Why the edit changes no result, for the record.")],
-    results_dir: ResultsDir = RunOptions.results_dir,
-    entry: Entries = NONE,
-    seed: Seeds = NONE,
-    set_: Settings = NONE,
-    plugin: Plugins = NONE,
-    data_dir: DataDir = RunOptions.data_root,
-    smoke: Smoke = False,
 ) -> int:
     """Declare that the edits since the stored cells of a suite were trained change no result, so that they stay valid.
 
@@ -252,8 +192,8 @@ def cache_accept(
     from calbench.benchmark.execution.runner import plan_suite
     from calbench.benchmark.store.store import Store
 
-    plan = plan_suite(_load(suite, plugin, set_, entry, seed, smoke), RunOptions(results_dir, data_dir))
-    edits = accept(plan, Store(results_dir), reason)
+    plan = plan_suite(chosen.load(suite), chosen.run_options())
+    edits = accept(plan, Store(chosen.results_dir), reason)
     console = Console(highlight=False)
     for edit in edits:
         console.print(f"{edit['part']}: {edit['new']} is declared equal to {edit['old']}", markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calbench.benchmark.cli.options import NONE, DataDir, Entries, Plugins, ResultsDir, Seeds, Settings, wide_console
+from calbench.benchmark.cli.options import SuiteOptions, takes_suite_options, wide_console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import RunOptions
 
@@ -38,7 +38,9 @@ def read_sizes(text: str) -> list[int]:
 
 
 @app.command()
+@takes_suite_options
 def sizes(
+    chosen: SuiteOptions,
     suite: Annotated[str, typer.Argument(help="A suite that was run.")],
     sizes: Sizes,
     draws: Draws = DRAWS,
@@ -46,23 +48,11 @@ def sizes(
         Path | None,
         typer.Option("--output", "-o", help="Folder of sizes.csv and figures; SUITE-sizes by default."),
     ] = None,
-    results_dir: ResultsDir = RunOptions.results_dir,
-    entry: Entries = NONE,
-    seed: Seeds = NONE,
-    set_: Settings = NONE,
-    plugin: Plugins = NONE,
-    data_dir: DataDir = RunOptions.data_root,
 ) -> int:
     """Show how large a calibration set has to be, from the stored predictions of a suite."""
-    from calbench.benchmark.config.suite import load_suite
-    from calbench.benchmark.core.registry import Plugin
-
-    for path in plugin:
-        Plugin.load(path)
-    loaded = load_suite(suite, settings=set_, entries=entry, seeds=seed)
-    options = RunOptions(results_dir, data_dir)
-    table = suite_curves(loaded, options, read_sizes(sizes), draws=draws, all_cells=True)
-    folder = output or Path(results_dir, f"{loaded.name}-sizes")
+    loaded = chosen.load(suite)
+    table = suite_curves(loaded, chosen.run_options(), read_sizes(sizes), draws=draws, all_cells=True)
+    folder = output or Path(chosen.results_dir, f"{loaded.name}-sizes")
     written = write_curves(table, folder)
     wide_console().print(f"written to {folder.name}: {', '.join(written)}", markup=False)
     return 0

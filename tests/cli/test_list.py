@@ -1,5 +1,6 @@
 """`calbench list` reads the source of what calbench ships; it says what the registries say, without importing torch."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -39,3 +40,22 @@ def test_listing_imports_neither_torch_nor_pandas(arguments):
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 2
+
+
+@pytest.mark.parametrize("command", [("status",), ("sizes",), ("diagnose",), ("cache", "prune"), ("cache", "accept")])
+def test_commands_that_take_a_suite_choose_it_with_the_options_of_run(command):
+    import typer.main
+
+    from calbench.benchmark.cli.main import app
+    from calbench.benchmark.cli.options import SuiteOptions
+
+    def options(*path):
+        found = typer.main.get_command(app)
+        for name in path:
+            found = found.commands[name]
+        return {one.name: (one.opts, one.help, one.default) for one in found.params}
+
+    shared = [field.name for field in dataclasses.fields(SuiteOptions)]
+    run, other = options("run"), options(*command)
+    assert {name: other[name] for name in shared} == {name: run[name] for name in shared}
+    assert "--name" in other["name"][0]
