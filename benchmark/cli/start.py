@@ -1,5 +1,6 @@
 """Where every way of starting the command begins: Ctrl-C is quiet before anything heavy is imported, and at the end."""
 
+import io
 import os
 import signal
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 INTERRUPTED = 130
+_ENCODING = "PYTHONIOENCODING"
 
 
 def entry_point() -> None:
@@ -22,11 +24,26 @@ def start(arguments: Sequence[str] | None = None) -> None:
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
+    _print_any_character()
     from calbench.benchmark.cli.main import main
 
     status = main(arguments)
     sys.stdout.flush()
     sys.exit(status)
+
+
+def _print_any_character() -> None:
+    """Output that Windows would encode for one language is UTF-8 in a file, and loses single characters elsewhere.
+
+    The tables have arrows and triangles, which no Western European code page knows.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper) or stream.encoding.lower().replace("-", "") == "utf8":
+            continue
+        if stream.isatty() or _ENCODING in os.environ:
+            stream.reconfigure(errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

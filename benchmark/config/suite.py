@@ -86,7 +86,7 @@ def part_name(name: str, entries: Sequence[str], seeds: Sequence[int], settings:
     changes = [*entries, *(f"seed-{seed}" for seed in seeds), *settings]
     if not changes:
         return name
-    words = ",".join(re.sub(r"[^A-Za-z0-9.=+-]+", "-", change.replace(" ", "")).strip("-") for change in changes)
+    words = ",".join(re.sub(r"[^A-Za-z0-9.=+-]+", "-", change.replace(" ", "")).strip("-.") for change in changes)
     return f"{name}@{words if len(words) <= LONGEST_PART else digest(changes)[:8]}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.core.files import is_device
 from calbench.benchmark.core.plain_yaml import children, line_of, read_nodes, read_yaml
 
 RESERVED_NAMES = ("cache", "reference", "tensorboard")
@@ -16,6 +17,14 @@ Location = Sequence[str | int]
 """The keys and indices that lead to a value."""
 Where = Callable[[Location], str]
 """From a location to what people call it: file and line."""
+
+
+def is_results_name(name: str) -> bool:
+    """Whether results may have this name, on Windows too: no folder of ours, no device, no dot at the end.
+
+    Upper and lower case are the same there and on macOS.
+    """
+    return name.casefold() not in RESERVED_NAMES and not is_device(name) and not name.endswith((".", " "))
 
 
 def suite_files() -> dict[str, Traversable]:
@@ -37,7 +46,7 @@ def read_suite(source: str) -> tuple[str, str, str]:
         check_names("suite", [source], files)
     if not path.is_file():
         raise InputError(f"suite {source}: no such file")
-    if path.stem in RESERVED_NAMES or not _NAME.fullmatch(path.stem):
+    if not is_results_name(path.stem) or not _NAME.fullmatch(path.stem):
         raise InputError(f"suite {path.name}: {path.stem!r} cannot be the name of a folder among the results")
     try:
         return path.stem, path.read_text("utf-8"), path.name

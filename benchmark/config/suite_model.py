@@ -10,7 +10,7 @@ from calbench.benchmark.backbones import Backbone
 from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.config.shift import OODOptions, ShiftOptions
-from calbench.benchmark.config.suite_file import RESERVED_NAMES
+from calbench.benchmark.config.suite_file import RESERVED_NAMES, is_results_name
 from calbench.benchmark.config.training import TrainingConfig
 from calbench.benchmark.config.validation import validated
 from calbench.benchmark.core.errors import InputError
@@ -170,9 +170,10 @@ class Suite:
         Raises:
             InputError: the name cannot be that of a folder.
         """
-        if not _NAME.fullmatch(name) or name in RESERVED_NAMES:
+        if not _NAME.fullmatch(name) or not is_results_name(name):
             raise InputError(
-                f"name {name!r}: use letters, digits and . _ - + @ =, and none of {', '.join(RESERVED_NAMES)}"
+                f"name {name!r}: use letters, digits and . _ - + @ =, no dot at the end, and none of "
+                f"{', '.join(RESERVED_NAMES)} and Windows' devices (CON, NUL ...)"
             )
         return replace(self, name=name)
 

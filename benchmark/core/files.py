@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,6 +36,33 @@ def write_atomically(path: Path, data: bytes) -> None:
     write_together(path.parent, {path.name: data})
 
 
+WINDOWS = os.name == "nt"
+ATTEMPTS, PAUSE = 20, 0.05
+"""How often, and after how many seconds, a file is renamed again that Windows refuses because a reader has it open."""
+
+
+def _replace(temporary: str, target: Path) -> None:
+    for attempt in range(ATTEMPTS):
+        try:
+            os.replace(temporary, target)
+        except PermissionError:
+            if not WINDOWS or attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows takes a file or folder of this name for a device, whatever its ending: CON, NUL, COM1 ...
+
+    Example:
+        >>> is_device("nul.csv"), is_device("console")
+        (True, False)
+    """
+    return re.fullmatch(r"con|prn|aux|nul|(com|lpt)[0-9]", name.partition(".")[0].strip().casefold()) is not None
+
+
 def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write several files of a folder: all are on the disk before the first takes its name, in the order given.
 
@@ -51,7 +80,7 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
         for temporary, name in list(written.items()):
-            os.replace(temporary, folder / name)
+            _replace(temporary, folder / name)
             del written[temporary]
     except BaseException:
         for temporary in written:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, cast
 
 AFFECTS_RESULTS = False
+WINDOWS = os.name == "nt"
 GRACE_SECONDS = 2.0
 """How long a worker that is to stop may go on, unless it is saving the state of its cell."""
 RETRY_SECONDS = 0.05
@@ -136,7 +137,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if _importing(frame):
         if _state.leave is not None:
             _state.leave(number)
-        timer = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
+        timer = threading.Timer(RETRY_SECONDS, _signal_this_process, (number,))
         timer.daemon = True
         timer.start()
         return
@@ -175,7 +176,15 @@ def _watch_parent() -> None:
         return
     wait([parent.sentinel])
     _end_soon()
-    os.kill(os.getpid(), signal.SIGTERM)
+    _signal_this_process(signal.SIGTERM)
+
+
+def _signal_this_process(number: int) -> None:
+    """Call this process's handler of a signal; Windows' `os.kill` would end the process without calling it."""
+    if WINDOWS:
+        signal.raise_signal(number)
+    else:
+        os.kill(os.getpid(), number)
 
 
 def _end_soon() -> None:

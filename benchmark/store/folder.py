@@ -146,7 +146,7 @@ class Folder:
         owner = _owner(path)
         try:
             with contextlib.suppress(OSError):
-                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
             yield True
         finally:
             with contextlib.suppress(OSError):
@@ -158,7 +158,7 @@ class Folder:
         if not self.is_local:
             return leases.holder(self._fs, self.path(name))
         try:
-            return _owner(self.local_path(name)).read_text()[:200]
+            return _owner(self.local_path(name)).read_text("utf-8")[:200]
         except (OSError, UnicodeDecodeError):
             return "another process"
 

@@ -147,7 +147,7 @@ def write(table: pd.DataFrame, study: Study, folder: Path) -> None:
         f"{versions['calbench']}, commit {commit})."
         "\n\n"
     )
-    (folder / "estimators.md").write_text(head + markdown(table) + f"\n<!-- {record} -->\n")
+    (folder / "estimators.md").write_text(head + markdown(table) + f"\n<!-- {record} -->\n", "utf-8")
     drawing = figure(table)
     drawing.savefig(folder / "estimators.png", dpi=150, metadata={"Description": record})
     drawing.savefig(folder / "estimators.pdf", metadata={"Subject": record, "CreationDate": None})

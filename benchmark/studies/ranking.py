@@ -212,7 +212,7 @@ def write(true: pd.DataFrame, correlations: pd.DataFrame, study: Study, folder: 
     table.round(4).assign(commit=commit).to_csv(folder / "ranking.csv", index=False)
     text = markdown(true, table, study)
     made = f"Made by calbench {versions['calbench']}, commit {commit}."
-    (folder / "ranking.md").write_text(f"{text}\n{made}\n\n<!-- {record} -->\n")
+    (folder / "ranking.md").write_text(f"{text}\n{made}\n\n<!-- {record} -->\n", "utf-8")
     drawing = figure(table)
     drawing.savefig(folder / "ranking.png", dpi=150, metadata={"Description": record})
     drawing.savefig(folder / "ranking.pdf", metadata={"Subject": record, "CreationDate": None})

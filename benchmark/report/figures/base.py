@@ -156,10 +156,10 @@ def draw(report: Report, names: Iterable[str] | None = None, look: Look | None =
 def _free(stem: str, taken: set[str]) -> str:
     """`stem`, with a number where two names become the same file name."""
     candidate, count = stem, 1
-    while candidate in taken:
+    while candidate.casefold() in taken:  # Windows and macOS take A.png and a.png for one file
         count += 1
         candidate = f"{stem}-{count}"
-    taken.add(candidate)
+    taken.add(candidate.casefold())
     return candidate
 
 

@@ -163,7 +163,7 @@ def write(rows: pd.DataFrame, size: Size, folder: Path, situations: Sequence[str
         f"Made by calbench {versions['calbench']}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}"
     )
     made += " (each row of the CSV files has its own).\n" if len(commits) > 1 else ".\n"
-    (folder / "coverage.md").write_text(f"{text}\n{made}\n<!-- {record} -->\n")
+    (folder / "coverage.md").write_text(f"{text}\n{made}\n<!-- {record} -->\n", "utf-8")
     drawing = figure(coverage, levels)
     drawing.savefig(folder / "coverage.png", dpi=150, metadata={"Description": record})
     drawing.savefig(folder / "coverage.pdf", metadata={"Subject": record, "CreationDate": None})
