@@ -70,6 +70,16 @@ def _esd(rows, soft):
     return _added(lambda z, t: 0.0)(rows, soft) + total / n
 
 
+def _evidential(rows, targets):
+    """In the first epoch the divergence has no weight."""
+    losses = []
+    for z, t in zip(rows, targets, strict=True):
+        alpha = [math.exp(min(10, max(-10, a))) for a in z]
+        error = sum((b - p) ** 2 + p * (1 - p) / (sum(alpha) + 1) for p, b in zip(_softmax(z), t, strict=True))
+        losses.append(error)
+    return sum(losses) / len(losses)
+
+
 @pytest.fixture(scope="session")
 def formulas_of_logits():
     """Name to a function of logits and target distributions, both lists of rows; the mean loss with default options."""
@@ -82,6 +92,7 @@ def formulas_of_logits():
         "cpc": _added(_cpc),
         "esd": _esd,
         "poly-loss": _expected(lambda p: -math.log(p) + 2 * (1 - p)),
+        "evidential": _evidential,
         "crl": _added(lambda z, t: 0.0),
         "ada-focal": _expected(lambda p: -(1 - p) * math.log(p)),
         "cals-alm": _added(_cals_alm),

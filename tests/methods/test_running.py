@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Dirichlet, kl_divergence
 
 from calbench.methods import Outputs, registry
 from calbench.methods.running import Run
@@ -14,6 +15,28 @@ RUN = Run(num_samples=6, num_classes=4, epochs=30, updates_per_epoch=1, learning
 def softmax(z):
     weights = [math.exp(a - max(z)) for a in z]
     return [w / sum(weights) for w in weights]
+
+
+def test_evidential_adds_the_divergence_of_the_evidence_for_other_classes(batch):
+    logits, labels = batch
+    state = registry.create("evidential", weight=0.8, annealing=4).start(RUN)
+    first = state.loss(Outputs(logits, logits), labels, torch.arange(6))
+    state.end_epoch(3, None)
+    again = registry.create("evidential", weight=0.8, annealing=4).start(RUN)
+    again.load(state.tensors())
+    added = float(again.loss(Outputs(logits, logits), labels, torch.arange(6)) - first)
+    uniform, divergences = Dirichlet(torch.ones(4, dtype=torch.float64)), []
+    for row, label in zip(logits.exp(), labels, strict=True):
+        alpha = row.clone()
+        alpha[label] = 1
+        divergences.append(float(kl_divergence(Dirichlet(alpha), uniform)))
+    assert added == pytest.approx(0.8 * 3 / 4 * sum(divergences) / 6, rel=1e-10)
+    state.end_epoch(30, None)
+    last = float(state.loss(Outputs(logits, logits), labels, torch.arange(6)) - first)
+    assert last == pytest.approx(0.8 * sum(divergences) / 6, rel=1e-10)
+    wild = torch.tensor([[1e4, 0, 0, -1e4]], requires_grad=True)
+    state.loss(Outputs(wild, wild), labels[:1], torch.arange(1)).backward()
+    assert wild.grad.isfinite().all()
 
 
 @pytest.fixture

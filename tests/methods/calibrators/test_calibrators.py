@@ -113,7 +113,7 @@ def test_argmax_is_kept_where_declared(name):
     assert torch.equal(result.argmax(1), other.argmax(1))
 
 
-ONLY_SOFTENS = "clipping can lower confidences and never raise them"
+ONLY_SOFTENS = "it can lower confidences and never raise them"
 UNRELATED = "its map acts through the features, which here have nothing to do with the logits"
 
 
@@ -129,6 +129,7 @@ def test_better_than_identity_on_known_miscalibration(name):
 
 NOT_FOR_UNDERCONFIDENCE = {
     "feature-clipping": UNRELATED,
+    "laplace": ONLY_SOFTENS,
     "logit-clipping": ONLY_SOFTENS,
     "tempnet-posthoc": "its loss does not look at the labels: see the next test",
     "iso-entropy": "two classes leave every sample the same confidence",
@@ -194,6 +195,7 @@ def test_identical_logits(name, logits):
 
 NOT_FOR_SEPARABLE = {
     "feature-clipping": UNRELATED,
+    "laplace": ONLY_SOFTENS,
     "logit-clipping": ONLY_SOFTENS,
     "venn-abers": "a class of n samples is given n / (n + 1) at most, however clear they are: that is its guarantee",
 }

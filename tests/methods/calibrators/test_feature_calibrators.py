@@ -98,6 +98,36 @@ def log_density(points, sample):
     return logsumexp(-squares.sum(2) / 2, axis=1) - np.log(len(sample) * 2 * np.pi * width.prod())
 
 
+def test_laplace_has_the_variance_of_the_whole_posterior():
+    logits, labels, features = planted(120)
+    f = ((features - features.mean(0)) / (features - features.mean(0)).square().mean().sqrt()).float().double().numpy()
+    f = np.pad(f, ((0, 0), (0, 1)), constant_values=1)
+    p = softmax(logits.numpy(), axis=1)
+    of_classes = sum(np.diag(row) - np.outer(row, row) for row in p)
+    precision = np.kron(f.T @ f / len(f), of_classes) + 3.0 * np.eye(16)
+    covariance = np.linalg.inv(precision)
+    expected = np.empty_like(p)
+    for i, row in enumerate(f):
+        for k in range(4):
+            jacobian = np.kron(row, np.eye(4)[k])
+            expected[i, k] = logits[i, k] / math.sqrt(1 + math.pi / 8 * jacobian @ covariance @ jacobian)
+    fitted = registry.create("laplace", prior_precision=3.0).fit(logits, labels, features=features)
+    np.testing.assert_allclose(fitted.transform(logits, features=features).numpy(), expected, rtol=1e-5)
+
+
+def test_laplace_takes_the_prior_precision_with_the_lowest_nll():
+    logits, labels, features = planted(400)
+    fitted = registry.create("laplace").fit(logits, labels, features=features)
+    best = nll(fitted.transform(logits, features=features).numpy(), labels.numpy())
+    for factor in (0.1, 0.5, 2, 10):
+        other = registry.create("laplace", prior_precision=factor * fitted.precision_)
+        other.fit(logits, labels, features=features)
+        assert best <= nll(other.transform(logits, features=features).numpy(), labels.numpy()) + 1e-5
+    assert best < nll(logits.numpy(), labels.numpy()) - 0.01
+    far = fitted.predict_proba(logits, features=100 * features).amax(1).mean()
+    assert far < fitted.predict_proba(logits, features=features).amax(1).mean() - 0.1
+
+
 @pytest.mark.parametrize("prior", [0.0, 1.0])
 def test_procal_is_the_ratio_of_two_kernel_densities(prior):
     logits, labels, features = planted()
