@@ -1,10 +1,11 @@
 """The command that compares a run with published numbers, or sums up published numbers on their own."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from calbench.benchmark.cli.options import ResultsDir
+from calbench.benchmark.cli.options import NONE, ResultsDir
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import RunOptions
@@ -32,6 +33,9 @@ def compare(
     ranks: Annotated[
         bool, typer.Option("--ranks", help="With SUITE: only the ranks by our and by the published values.")
     ] = False,
+    as_: Annotated[
+        list[str], typer.Option("--as", help="OURS=THEIRS: compare our dataset OURS with numbers published on THEIRS.")
+    ] = NONE,
     results_dir: ResultsDir = RunOptions.results_dir,
     format_: Annotated[Format, typer.Option("--format", help="How to print the table.")] = "terminal",
 ) -> int:
@@ -45,7 +49,7 @@ def compare(
     if suite and (method or drop_suspect):
         raise InputError("compare: --method and --drop-suspect sum up a reference; leave out the suite")
     if suite:
-        return _with_published(suite, reference, results_dir, format_, ranks)
+        return _with_published(suite, reference, results_dir, format_, ranks, as_)
     if ranks:
         raise InputError("compare: --ranks compares a suite with a reference; name a suite")
     if not reference:
@@ -53,10 +57,12 @@ def compare(
     return _published_only(reference, method, drop_suspect, format_)
 
 
-def _with_published(suite: str, reference: str, results_dir: str, format_: Format, ranks: bool) -> int:
+def _with_published(
+    suite: str, reference: str, results_dir: str, format_: Format, ranks: bool, renamed: Sequence[str] = ()
+) -> int:
     from calbench.benchmark.cli.reports import load_suite_results
     from calbench.benchmark.report.report import Report
-    from calbench.benchmark.report.tables.reference import reference_table
+    from calbench.benchmark.report.tables.reference import reference_table, under_other_names
     from calbench.benchmark.report.tables.reference_ranks import rank_table
     from calbench.benchmark.results.reference import describe
 
@@ -66,16 +72,17 @@ def _with_published(suite: str, reference: str, results_dir: str, format_: Forma
         raise InputError(f"compare: the suite {suite} names no published numbers; name some with --reference")
     report = Report(results)
     view = report.view if name.endswith(".csv") else report.views(describe(name).split)
-    published = report.reference(name)
+    published, notes = under_other_names(report.reference(name), renamed, view)
+    notes += _cautions(name)
     values, ranked = reference_table(view, published), rank_table(view, published)
     if ranks and ranked is None:
         raise InputError(f"compare: {suite} and {name} have no two entries of the same dataset and backbone in common")
     if ranked is None or (format_ == "csv" and not ranks):
-        _print(values, format_, _cautions(name))
+        _print(values, format_, notes)
         return 0
     if not ranks:
         _print(values, format_, [])
-    _print(ranked, format_, _cautions(name))
+    _print(ranked, format_, notes)
     return 0
 
 

@@ -8,7 +8,7 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.layout import families, layout_table
-from calbench.benchmark.report.tables.reference import reference_table
+from calbench.benchmark.report.tables.reference import reference_table, under_other_names
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.report.write import write_reports
@@ -190,8 +190,26 @@ def test_ours_against_published_says_whether_it_lies_in_our_interval(results):
 
 
 def test_a_reference_without_a_common_cell_is_refused(results):
-    with pytest.raises(InputError, match="in common"):
+    with pytest.raises(InputError, match="the reference is about cifar10, these results about digits, overlap"):
         reference_table(View(results), reference().assign(dataset="cifar10"))
+    with pytest.raises(InputError, match="in common"):
+        reference_table(View(results), reference().assign(metric="nothing"))
+
+
+def test_a_set_made_of_another_is_compared_with_its_numbers_only_if_asked(builder):
+    view = View(builder(datasets=("cifar10-jpeg",), oracle=False))
+    published = reference().assign(dataset="cifar10")
+    with pytest.raises(InputError, match="cifar10-jpeg is not cifar10 itself: --as cifar10-jpeg=cifar10 compares"):
+        reference_table(view, published)
+    renamed, notes = under_other_names(published, ["cifar10-jpeg=cifar10"], view)
+    assert {row.names[0] for row in reference_table(view, renamed).rows} == {"cifar10-jpeg"}
+    assert notes == [
+        "cifar10-jpeg is compared with published numbers on cifar10, as asked for: the data are not the same."
+    ]
+    for pair, message in (("cifar10-jpeg", "expected OURS=THEIRS"), ("cifar=cifar10", "unknown dataset of these"),
+                          ("cifar10-jpeg=cifar", "unknown dataset of the reference")):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            under_other_names(published, [pair], view)
 
 
 def test_reference_files(tmp_path):

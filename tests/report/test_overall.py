@@ -171,3 +171,15 @@ def test_a_smoke_test_says_so_in_every_table_and_figure(builder, tmp_path):
     (drawn,) = draw(report, ["reductions"])
     assert drawn.stem == "SMOKE-reductions"
     assert drawn.caption.startswith("SMOKE ")
+
+
+def test_the_terminal_names_once_what_all_rows_share_and_says_where_intervals_are_left_out(builder):
+    report = Report(builder(datasets=("digits",), shifts=("shift-severity-1", "shift-severity-5"), oracle=False))
+    (table,) = [one for one in report.layouts if one.key == "shift-ece"]
+    shown = printed(table, 80)
+    assert shown.strip().startswith("ECE under shift (dataset: digits)")
+    assert shown.count("digits") == 1
+    (cells,) = [block.table for block in report.blocks if block.backbone == "vit-micro"]
+    bare = " ".join(printed(cells, 70).partition("Without their intervals at this width:")[2].split())
+    assert bare.startswith("NLL improvement (nats)")
+    assert "Without their intervals" not in printed(cells, 250)

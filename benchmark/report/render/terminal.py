@@ -1,7 +1,7 @@
 """Tables for the terminal: the columns that the width allows, and a line that names those left out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.cells import cell_len
@@ -50,7 +50,7 @@ class TerminalTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """Choose the columns that fit, and draw them."""
-        table = self.table
+        table = _without_shared_names(self.table)
         names = _name_widths(table, options.max_width)
         shown = _fitting(table, options.max_width - sum(width + GAP for width in names))
         yield _drawn(table, names, shown)
@@ -62,6 +62,20 @@ class TerminalTable:
             notes.append(f"Without their intervals at this width: {'; '.join(bare)}.")
         notes += _groups(table) + table.legend() + [f"{letter}: {note}" for note, letter in table.footnotes.items()]
         yield from (Text(note, style="dim") for note in notes)
+
+
+def _without_shared_names(table: Table) -> Table:
+    """The table without the heads of rows that are the same in all rows; the title has them."""
+    levels = range(len(table.row_heads) - 1)
+    shared = {i: table.rows[0].labels[i] for i in levels if len({row.labels[i] for row in table.rows}) == 1}
+    if len(table.rows) < 2 or not shared:
+        return table
+    kept = [i for i in range(len(table.row_heads)) if i not in shared]
+    rows = [replace(row, labels=tuple(row.labels[i] for i in kept)) for row in table.rows]
+    said = ", ".join(f"{table.row_heads[i]}: {label}" for i, label in shared.items())
+    return replace(
+        table, title=f"{table.title} ({said})", row_heads=tuple(table.row_heads[i] for i in kept), rows=tuple(rows)
+    )
 
 
 def terminal_table(table: Table) -> RenderableType:

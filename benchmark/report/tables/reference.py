@@ -8,7 +8,7 @@ import pandas as pd
 
 from calbench.benchmark.config.entry import parse_entry
 from calbench.benchmark.config.table_layout import Mark
-from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics.base import registry as metric_registry
 from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
 from calbench.benchmark.report.tables.view import Key, View
@@ -46,7 +46,7 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
         )
         rows.append(Row(names, names, cells))
     if not rows:
-        raise InputError("the results and the reference have no dataset, backbone, entry and metric in common")
+        raise InputError(_nothing_in_common(view, reference))
     columns = (
         Column("ours", ("ours",), interval=True, help="Our mean over seeds, with its 95 % interval"),
         Column("published", ("published",), help="As printed in the source"),
@@ -56,6 +56,44 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
     sources = ", ".join(dict.fromkeys(map(str, reference["source"])))
     heads = ("dataset", "backbone", "entry", "metric")
     return Table("reference", f"Ours and published: {sources}", heads, columns, tuple(rows), _verdict(rows))
+
+
+def _nothing_in_common(view: View, reference: pd.DataFrame) -> str:
+    """Which names differ, the datasets first: a set that was made from another is not taken for it."""
+    theirs, ours = list(dict.fromkeys(reference["dataset"].astype(str))), view.datasets
+    if not set(theirs) & set(ours):
+        near = [(own, other) for own in ours for other in theirs if own.startswith(other)]
+        hint = "".join(
+            f"; {own} is not {other} itself: --as {own}={other} compares them all the same" for own, other in near[:1]
+        )
+        return f"the reference is about {', '.join(theirs)}, these results about {', '.join(ours)}{hint}"
+    return "the results and the reference have no backbone, entry and metric of the same dataset in common"
+
+
+def under_other_names(reference: pd.DataFrame, pairs: Sequence[str], view: View) -> tuple[pd.DataFrame, list[str]]:
+    """Published numbers of some datasets under the names of others that they are to be compared with.
+
+    Args:
+        reference: published numbers.
+        pairs: ``OURS=THEIRS``, names of datasets.
+        view: our results.
+
+    Returns:
+        The numbers, and a sentence for each pair, which says that the data are not the same.
+
+    Raises:
+        InputError: another form, or a name that the results or the reference do not have.
+    """
+    notes: list[str] = []
+    for pair in pairs:
+        ours, _, theirs = (part.strip() for part in pair.partition("="))
+        if not ours or not theirs:
+            raise InputError(f"--as {pair}: expected OURS=THEIRS, such as cifar10-jpeg=cifar10")
+        check_names("dataset of these results", [ours], view.datasets)
+        check_names("dataset of the reference", [theirs], list(dict.fromkeys(reference["dataset"].astype(str))))
+        reference = reference.assign(dataset=reference["dataset"].replace(theirs, ours))
+        notes.append(f"{ours} is compared with published numbers on {theirs}, as asked for: the data are not the same.")
+    return reference, notes
 
 
 def _with_backbones(view: View, reference: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Key]]:
