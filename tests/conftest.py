@@ -10,15 +10,8 @@ import signal
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from hypothesis import settings
 
-from calbench.benchmark.cli.main import main
-from calbench.benchmark.config.suite import load_suite
-from calbench.benchmark.execution.runner import RunOptions, run_suite
-
-# The same examples in every run: a failure is one of the change that it came with.
-settings.register_profile("calbench", derandomize=True, deadline=None)
-settings.load_profile("calbench")
+# Imports of what loads torch are in the fixtures: the process that hands tests to workers needs none of it.
 
 # A shell ignores signals for what it starts in the background, and processes inherit that; tests send them.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -37,6 +30,14 @@ training: {epochs: 2, batch_size: 128, lr: 0.01, augment: false}
 """
 
 
+def pytest_configure(config):
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # this process hands the tests to workers
+    from examples import load_profile
+
+    load_profile(fast="not slow" in config.getoption("markexpr"))
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """Write the tiny suite and return its path."""
@@ -50,6 +51,7 @@ def calbench(capsys, monkeypatch, tmp_path):
     """Run the command in a folder of its own; returns status, output and messages."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    from calbench.benchmark.cli.main import main
 
     def calbench(*arguments):
         status = main([str(argument) for argument in arguments])
@@ -66,6 +68,8 @@ def runs_of_tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     suite = folder / "tiny.yaml"
     suite.write_text(TINY)
+    from calbench.benchmark.cli.main import main
+
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         assert main(["run", str(suite), "--jobs", "1", "--results-dir", str(folder / "runs")]) == 0
     return folder / "runs"
@@ -87,12 +91,24 @@ def trained(tiny, run, runs_of_tiny, tmp_path):
 @pytest.fixture
 def run(tmp_path):
     """Run a suite in this process and return its results."""
+    from calbench.benchmark.config.suite import load_suite
+    from calbench.benchmark.execution.runner import RunOptions, run_suite
 
     def run(source, *, results_dir=None, settings=(), entries=(), seeds=(), **options):
         suite = load_suite(source, settings=settings, entries=entries, seeds=seeds)
         return run_suite(suite, RunOptions(results_dir=str(results_dir or tmp_path / "results"), jobs=1, **options))
 
     return run
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    """Registries that forget what the test declares."""
+    from calbench.benchmark.cli.catalogue import registries
+
+    for registry in registries().values():
+        list(registry)  # entry points are loaded before the copy
+        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import signal
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(arguments)
 
 
+@cache
+def _command() -> Any:
+    return typer.main.get_command(app)
+
+
 def _leave(number: int) -> None:
     """End the command while it loads a library, as a kill would: every file is whole."""
     os.write(2, f"{STOPPED}\n".encode())
@@ -80,7 +86,7 @@ def _leave(number: int) -> None:
 def _main(arguments: Sequence[str] | None) -> int:
     console = Console(stderr=True, highlight=False)
     try:
-        result = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        result = _command()(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         status = result if isinstance(result, int) else 0
     except typer.Exit as stop:
         status = stop.exit_code

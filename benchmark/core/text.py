@@ -93,7 +93,13 @@ def _is_number(text: str) -> bool:
 def _on_texts(frame: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataFrame":
     from pandas.api.types import is_string_dtype
 
-    texts = [name for name in frame.columns if frame[name].dtype == object or is_string_dtype(frame[name])]
-    if not texts:
-        return frame
-    return frame.assign(**{name: frame[name].map(lambda v: change(v) if isinstance(v, str) else v) for name in texts})
+    changed: dict[str, pd.Series] = {}
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype != object and not is_string_dtype(column):
+            continue
+        values: list[object] = column.tolist()
+        texts = {value: change(value) for value in {value for value in values if isinstance(value, str)}}  # few, often
+        if not texts or any(old != new for old, new in texts.items()):
+            changed[str(name)] = column.map(lambda v, new=texts: new[v] if isinstance(v, str) else v)
+    return frame.assign(**changed)

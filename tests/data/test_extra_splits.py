@@ -87,7 +87,7 @@ def test_one_patch_of_a_streamed_image_is_corrupted(streamed, tmp_path):
     assert not changed.any()
 
 
-def test_the_evaluation_keeps_nothing_of_a_split_but_its_numbers():
+def test_the_evaluation_keeps_nothing_of_a_split_but_its_numbers(request):
     generator = torch.Generator().manual_seed(0)
 
     def part(rows=80):
@@ -98,6 +98,8 @@ def test_the_evaluation_keeps_nothing_of_a_split_but_its_numbers():
     chains = {"plain": (), "scaled": (registry.create("temperature-scaling"),)}
     protocol = make_protocol({"name": "clean", "bootstrap": 20})
     evaluator, alive, values = ExtraEvaluator(base, chains, protocol, graded=True), [], []
+    request.addfinalizer(gc.unfreeze)
+    gc.freeze()  # collections look only at what this test makes
     for number in range(6):
         one = part()
         alive.append(weakref.ref(one.logits))

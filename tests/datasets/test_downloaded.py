@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets as tv
-from hypothesis import given, settings
+from examples import at_most
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
@@ -157,7 +158,7 @@ def test_idx_of_another_type_or_cut_short_is_refused(tmp_path, content):
         read_idx(tmp_path / "x.gz")
 
 
-@settings(max_examples=100, deadline=None)
+@at_most(100)
 @given(st.binary(max_size=40), st.integers(0, 60), st.integers(0, 255))
 def test_any_idx_file_gives_bytes_or_a_clear_error(tmp_path_factory, content, position, value):
     packed = bytearray(gzip.compress(b"\0\0\x08" + content))

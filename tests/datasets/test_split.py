@@ -1,6 +1,7 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from examples import at_most
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calbench.benchmark.core.errors import InputError
@@ -18,7 +19,7 @@ def test_is_deterministic_in_the_seed_and_pinned():
     assert stratified_split(labels, 0.25, seed=8)[1].tolist() != carved.tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@at_most(60)
 @given(st.lists(st.integers(0, 5), min_size=4, max_size=80), st.floats(0.05, 0.95), st.integers(0, 2**31 - 1))
 def test_every_class_gets_its_share_within_one(values, fraction, seed):
     labels = torch.tensor(values)

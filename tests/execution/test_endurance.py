@@ -130,7 +130,7 @@ def test_runs_go_on_while_their_cache_is_verified_and_pruned(tiny, run, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_dask_cluster_survives_a_killed_worker_with_the_same_results(tiny, run, tmp_path):
+def test_a_dask_cluster_survives_a_killed_worker_with_the_same_results(tiny, run, tmp_path, forgotten):
     distributed = pytest.importorskip("distributed")
     from calbench.benchmark.core.registry import Plugin
 

@@ -40,7 +40,7 @@ class Mortal(Objective):
 
 
 @pytest.fixture
-def mortal(tmp_path):
+def mortal(tmp_path, forgotten):
     """A plug-in whose cell kills its worker, and the entry that uses it."""
     from calbench.benchmark.core.registry import Plugin
 
@@ -104,7 +104,7 @@ class Stuck(Objective):
 """
 
 
-def test_workers_ended_in_the_middle_of_a_write_leave_no_half_file(tiny, tmp_path):
+def test_workers_ended_in_the_middle_of_a_write_leave_no_half_file(tiny, tmp_path, forgotten):
     from calbench.benchmark.core.registry import Plugin
 
     plugin, where = tmp_path / "stuck.py", tmp_path / "where"

@@ -9,7 +9,6 @@ from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.execution.preflight import preflight
 from calbench.benchmark.execution.runner import RunOptions, plan_suite
 from calbench.benchmark.store.store import Store
-from calbench.methods import registry
 
 HEADER = """\
 from dataclasses import dataclass
@@ -60,13 +59,6 @@ MISTAKES = {
         "^wrong: plugin.py, line 11: AttributeError: 'Wrong' object has no attribute 'scale'",
     ),
 }
-
-
-@pytest.fixture
-def forgotten(monkeypatch):
-    """A registry of methods that forgets what the test declares."""
-    list(registry)
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
 
 
 def works_of(tiny, tmp_path, entries):

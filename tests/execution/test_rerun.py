@@ -148,7 +148,7 @@ class Always(Metric):
 """
 
 
-def test_an_edited_metric_is_taken_again_and_nothing_is_trained(tiny, run, tmp_path, monkeypatch, value):
+def test_an_edited_metric_is_taken_again_and_nothing_is_trained(tiny, run, tmp_path, monkeypatch, value, forgotten):
     path, settings = tmp_path / "always.py", ["protocol.metrics=[ece, always]"]
     for number in ("1.0", "2.0"):
         path.write_text(METRIC.replace("VALUE", number))
@@ -213,7 +213,7 @@ class Flaky(Calibrator):
 """
 
 
-def test_a_failed_calibrator_says_why_and_is_tried_again_when_asked(tiny, run, tmp_path, statuses):
+def test_a_failed_calibrator_says_why_and_is_tried_again_when_asked(tiny, run, tmp_path, statuses, forgotten):
     plugin, marker = tmp_path / "flaky.py", tmp_path / "marker"
     plugin.write_text(FLAKY)
     Plugin.load(plugin)

@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_predictions(tiny, run, tmp_path):
     assert tables[0].equals(tables[1])
 
 
-def test_a_diverged_cell_is_a_failure_with_its_reason_and_the_others_go_on(tiny, run, tmp_path, statuses):
+def test_a_diverged_cell_is_a_failure_with_its_reason_and_the_others_go_on(tiny, run, tmp_path, statuses, forgotten):
     (tmp_path / "explode.py").write_text(
         "from dataclasses import dataclass\n"
         "from calbench.methods import Objective, register\n"
@@ -73,7 +73,7 @@ def test_a_diverged_cell_is_a_failure_with_its_reason_and_the_others_go_on(tiny,
     assert sorted(statuses(again)) == ["done", "failed"]
 
 
-def test_an_entry_that_cannot_be_fitted_is_a_gap_with_its_reason(tiny, run, tmp_path, statuses):
+def test_an_entry_that_cannot_be_fitted_is_a_gap_with_its_reason(tiny, run, tmp_path, statuses, forgotten):
     (tmp_path / "refuse.py").write_text(
         "from dataclasses import dataclass\n"
         "from calbench.methods import Calibrator, register\n"

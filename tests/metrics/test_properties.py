@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import at_most
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calbench.benchmark.metrics import Metric, evaluate, registry
@@ -12,7 +13,7 @@ PER_CENT = [n for n in ALL if registry[n].unit == "%" and n not in ("signed-gap"
 CALIBRATION = ["ece", "adaece", "mce", "smece", "ks", "debiased-ece", "ece-sweep", "signed-gap"]
 RANKED = ["adaece", "ece-sweep", "ks", "aurc", "misclassification-auroc"]
 
-bounded = settings(max_examples=15, deadline=None)
+bounded = at_most(25)
 
 
 @st.composite

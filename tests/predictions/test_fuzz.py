@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from examples import at_most
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from calbench.benchmark.config.entry import parse_entry
@@ -20,9 +21,7 @@ from calbench.benchmark.store.store import Store
 from calbench.benchmark.training.state import pack, unpack
 
 KEY = "0123456789abcdef01234567"
-BOUNDED = settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+BOUNDED = at_most(120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 GOOD = """\
 datasets: [digits]
 backbones: [vit-micro]

@@ -84,19 +84,22 @@ OUTPUTS = {
 }
 
 
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.__name__)
+def case(request, builder):
+    """A report with something missing, and the reason."""
+    results, reason = request.param(builder)
+    return Report(results), reason
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_the_reason_of_what_is_missing_is_in_every_output(builder, case, output):
-    results, reason = case(builder)
+def test_the_reason_of_what_is_missing_is_in_every_output(case, output):
+    report, reason = case
     render, escaped = OUTPUTS[output]
-    report = Report(results)
     assert escaped(reason) in render(report)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_every_empty_cell_of_every_table_refers_to_a_footnote(builder, case):
-    results, _ = case(builder)
-    for table in Report(results).tables.values():
+def test_every_empty_cell_of_every_table_refers_to_a_footnote(case):
+    for table in case[0].tables.values():
         for row in table.rows:
             for cell in row.cells:
                 assert not cell.missing or table.letters(cell), f"{table.key}: {row.names[0]}"

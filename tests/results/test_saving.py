@@ -124,12 +124,13 @@ def altered(run, source):
     return run
 
 
-def test_altered_records_give_a_report_or_one_line(folder):
+@pytest.mark.parametrize("rounds", [30, pytest.param(250, marks=pytest.mark.slow)])
+def test_altered_records_give_a_report_or_one_line(folder, rounds):
     """A stranger's results folder: the checksum is right, since anyone can compute it."""
     run = json.loads((folder / "run.json").read_text())
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.json"}
     source, refused, written = random.Random(0), 0, 0
-    for _ in range(50):
+    for _ in range(rounds):
         changed = altered({k: v for k, v in run.items() if k != CHECKSUMS}, source)
         (folder / "run.json").write_text(json.dumps(changed | {CHECKSUMS: checksums(changed, files)}))
         try:
@@ -140,5 +141,5 @@ def test_altered_records_give_a_report_or_one_line(folder):
         except InputError as error:
             assert "\n" not in str(error)
             refused += 1
-    assert refused > 6
+    assert refused > rounds / 8
     assert written == 3

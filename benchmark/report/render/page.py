@@ -6,6 +6,7 @@ import importlib.resources
 import json
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -122,6 +123,7 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
+@cache
 def _environment() -> Environment:
     loader = PackageLoader("calbench.benchmark.report.render", "templates")
     environment = Environment(

@@ -4,7 +4,8 @@ import tarfile
 import zipfile
 
 import pytest
-from hypothesis import given, settings
+from examples import at_most
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calbench.benchmark.core.errors import InputError
@@ -96,7 +97,7 @@ def test_a_cut_archive_leaves_nothing(tmp_path, keep):
     assert everything_below(tmp_path / "out") == []
 
 
-@settings(max_examples=80, deadline=None)
+@at_most(80)
 @given(st.data())
 def test_any_change_of_an_archive_gives_files_below_or_a_clear_error(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("fuzz")

@@ -3,7 +3,8 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import at_most
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calbench.benchmark.core.errors import InputError
@@ -48,7 +49,7 @@ def test_refuses_everything_that_runs_code(tmp_path, monkeypatch, hostile):
     assert not (tmp_path / "HACKED").exists()
 
 
-@settings(max_examples=100, deadline=None)
+@at_most(100)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_dict_or_a_clear_error(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("fuzz") / "batch"

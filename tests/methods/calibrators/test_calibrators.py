@@ -1,6 +1,7 @@
 import importlib
 import sys
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -25,7 +26,11 @@ def has_package(name="structured-vector-scaling"):
     return True
 
 
-@pytest.fixture(params=NAMES)
+TREES = ("catboost", "lightgbm", "xgboost")
+"""Half a second a fit; `test_trees` has the fast tests of them."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in TREES else []) for name in NAMES])
 def name(request):
     if request.param in NEEDS_PACKAGE and not has_package(request.param):
         pytest.skip(f"{NEEDS_PACKAGE[request.param]} is not installed")
@@ -58,6 +63,12 @@ def fitted(name, logits, labels, features, **options):
         return calibrator.fit(logits, labels, **extra(calibrator, features))
 
 
+@cache
+def shared(name, rows, classes):
+    """A calibrator fitted on `planted`, for tests that do not change it."""
+    return fitted(name, *planted(rows, classes))
+
+
 def check_output(calibrator, logits, features):
     result = calibrator.transform(logits, **extra(calibrator, features))
     assert result.shape == logits.shape
@@ -71,7 +82,7 @@ def check_output(calibrator, logits, features):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_shapes_simplex_and_kind(name, dtype):
     logits, labels, features = planted(200, 4)
-    calibrator = fitted(name, logits.to(dtype), labels, features)
+    calibrator = shared(name, 200, 4) if dtype is torch.float32 else fitted(name, logits.to(dtype), labels, features)
     result = calibrator.transform(logits.to(dtype), **extra(calibrator, features))
     assert isinstance(result, torch.Tensor)
     assert result.dtype == (torch.float64 if dtype is torch.float64 else torch.float32)
@@ -82,7 +93,7 @@ def test_shapes_simplex_and_kind(name, dtype):
 
 def test_numpy_gives_numpy_and_the_same_numbers(name):
     logits, labels, features = planted(200, 3)
-    ours = fitted(name, logits, labels, features)
+    ours = shared(name, 200, 3)
     theirs = fitted(name, logits.numpy(), labels.numpy(), features.numpy())
     result = theirs.predict_proba(logits.numpy(), **extra(theirs, features.numpy()))
     assert isinstance(result, np.ndarray)
@@ -92,7 +103,7 @@ def test_numpy_gives_numpy_and_the_same_numbers(name):
 
 def test_fits_are_deterministic_and_leave_the_global_random_state(name):
     logits, labels, features = planted(200, 4)
-    first = fitted(name, logits, labels, features)
+    first = shared(name, 200, 4)
     torch.rand(3)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
     second = fitted(name, logits, labels, features)
@@ -220,7 +231,7 @@ def test_one_row(name):
     check_output(fitted(name, logits, torch.tensor([0]), features), logits, features)
 
 
-FEW = ("bbq", "catboost", "lightgbm", "xgboost")
+FEW = ("bbq", *TREES)
 
 
 @pytest.mark.parametrize("classes", [100, pytest.param(1000, marks=pytest.mark.slow)])
@@ -245,7 +256,7 @@ def test_unfitted_and_misfitted_use_is_refused(name):
     logits, labels, features = planted(200, 3)
     with pytest.raises(NotFittedError, match="is not fitted"):
         make(name).transform(logits, **extra(make(name), features))
-    calibrator = fitted(name, logits, labels, features)
+    calibrator = shared(name, 200, 3)
     with pytest.raises(ValueError, match="fitted on 3 classes, got logits of 4"):
         calibrator.transform(torch.zeros(2, 4), **extra(calibrator, features[:2]))
     with pytest.raises(ValueError, match="row 5 holds NaN"):
