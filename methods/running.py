@@ -94,7 +94,6 @@ class StagedAugmentation(Method):
     """
 
     kind = "augmentation"
-    mixes_targets: ClassVar[bool] = False
     passes: ClassVar[int] = 1
 
     @abstractmethod
@@ -115,7 +114,6 @@ class ViewAugmentation(Method):
     """
 
     kind = "augmentation"
-    mixes_targets: ClassVar[bool] = False
     passes: ClassVar[int] = 2
 
     @abstractmethod

@@ -1,7 +1,5 @@
 """Predictions of a network: on the splits of a running cell, or on any split with stored weights."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -9,10 +7,10 @@ from calbench.benchmark.backbones import DataConfig
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.training import CheckpointRule
 from calbench.benchmark.data.batches import EvalBatches
-from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
+from calbench.benchmark.predictions.predictions import SplitPredictions
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import read_weights
-from calbench.benchmark.training.devices import Devices, make_devices
+from calbench.benchmark.training.devices import Devices
 from calbench.benchmark.training.model import Classifier, build_classifier
 from calbench.datasets import Split
 
@@ -79,33 +77,3 @@ def load_classifier(cell: Cell, store: Store, rule: CheckpointRule, devices: Dev
     if weights:
         model.load_state_dict(weights)
     return model.to(devices.device).eval()
-
-
-def predict_splits(cell: Cell, store: Store, splits: Mapping[str, Split], device: str = "auto") -> Predictions:
-    """Predict further splits with the kept weights of a finished cell, without training.
-
-    Args:
-        cell: a trained cell, whose suite has ``keep: weights``.
-        store: where it is.
-        splits: images and labels by the name of the split, such as ``shift-fog-3``.
-        device: ``auto``, ``cpu`` or ``cuda``.
-
-    Returns:
-        Predictions of every split under every checkpoint rule of the cell; on the machine that trained the cell they
-        are bit for bit those that training would have left.
-
-    Raises:
-        WeightsNotKeptError: the weights were not kept; the message says what to do.
-
-    Example:
-        >>> extra = predict_splits(cell, Store("results"), {"shift-noise": noisy})  # doctest: +SKIP
-        >>> extra["last", "shift-noise"].logits.shape  # doctest: +SKIP
-        torch.Size([1000, 10])
-    """
-    devices = make_devices(device, cell.training.precision)
-    config = cell.backbone.data_config(cell.dataset)
-    parts: dict[tuple[str, str], SplitPredictions] = {}
-    for rule in cell.checkpoints:
-        model = load_classifier(cell, store, rule, devices)
-        parts |= {(rule, name): predict(model, split, config, devices) for name, split in splits.items()}
-    return Predictions(parts)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from kept_weights import predict_splits
 
 from calbench.benchmark import metrics
 from calbench.benchmark.config.suite import load_suite
@@ -11,7 +12,6 @@ from calbench.benchmark.corruptions import corrupt
 from calbench.benchmark.data.splits import prepare_data
 from calbench.benchmark.execution.runner import RunOptions, plan_suite, run_suite
 from calbench.benchmark.store.store import Store
-from calbench.benchmark.training.prediction import predict_splits
 
 SHIFT = "shift={corruptions: [gaussian-noise, contrast], severities: [1, 5]}"
 OOD = "ood={near: [{overlap: {test: 200, train: 200}}], held-out-classes: [3, 5]}"

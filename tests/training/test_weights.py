@@ -1,5 +1,6 @@
 import pytest
 import torch
+from kept_weights import predict_splits
 
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.core.errors import InputError
@@ -9,7 +10,7 @@ from calbench.benchmark.store.names import DamagedError
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsNotKeptError, read_weights
 from calbench.benchmark.training.devices import make_devices
-from calbench.benchmark.training.prediction import load_classifier, predict_splits
+from calbench.benchmark.training.prediction import load_classifier
 
 KEEP = "keep=weights"
 TWO_RULES = "protocol.also_checkpoints=[best-nll]"
