@@ -1,14 +1,24 @@
 """Synthetic results for the report tests: every part of the results contract, from a seed."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_COLUMNS
+from calbench.benchmark.report.render.page import page
+from calbench.benchmark.report.report import Report
 from calbench.benchmark.results.base_record import parse, parse_all
 from calbench.benchmark.results.records import RunRecord
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.results.series_records import CurveRecord, DiagramRecord
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 METRICS = [
     {"name": "accuracy", "label": "Accuracy", "unit": "%", "better": "higher", "decimals": 2},
@@ -208,3 +218,36 @@ def builder():
 def results():
     """Two datasets, two backbones, five entries, two seeds, the oracle on one dataset."""
     return build()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page's test needs playwright")
+    if CHROMIUM is None:
+        pytest.skip("the page's test needs Debian's chromium, which is not installed")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """A function that opens results as a page from disk; the page must log no error."""
+    logged, pages = [], []
+
+    def open_page(results, width=1280):
+        path = tmp_path / "index.html"
+        path.write_text(page(Report(results)), "utf-8")
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        pages.append(tab)
+        tab.on("console", lambda message: logged.append(message.text))
+        tab.on("pageerror", lambda error: logged.append(str(error)))
+        tab.on("request", lambda request: None if request.url.startswith("file:") else logged.append(request.url))
+        tab.goto(path.as_uri())
+        return tab
+
+    yield open_page
+    for tab in pages:
+        tab.close()
+    assert logged == []
