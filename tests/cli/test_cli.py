@@ -36,7 +36,8 @@ def test_run_writes_tables_and_a_second_run_finds_them_cached(calbench, tiny, tm
     assert (status, out.strip()) == (0, "tiny: 2 cells: 2 done")
 
 
-@pytest.mark.parametrize("scheme", ["memory", pytest.param("file", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["memory", "file"])
 def test_every_command_reads_what_a_run_wrote_at_an_address(calbench, tiny, tmp_path, scheme):
     from calbench.benchmark.store.folder import Folder
 
@@ -126,6 +127,7 @@ def test_a_failed_cell_gives_status_1_and_stands_in_the_table(calbench, tiny, tm
     assert "2 failed before (--retry-failed tries again)" in calbench("status", tiny, "--set", "training.lr=1e30")[1]
 
 
+@pytest.mark.slow
 def test_tables_of_an_earlier_run_do_not_stay_beside_those_of_a_smaller_one(calbench, tiny, tmp_path):
     both = ["--set", "backbones=['vit-micro(width=16, heads=2, depth=1)', 'vit-micro(width=8, heads=1, depth=1)']"]
     calbench("run", tiny, "--jobs", 1, *both, "--name", "tiny")

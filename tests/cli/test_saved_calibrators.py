@@ -136,9 +136,8 @@ def test_the_exported_torch_module_gives_the_same(tmp_path, names, monkeypatch):
 FORMS = [("temperature-scaling",), ("isotonic",), ("calattn-frozen",), *CHAINS]
 
 
-@pytest.mark.parametrize(
-    "names", [pytest.param(one, marks=pytest.mark.slow if one != CHAINS[0] else [], id="+".join(one)) for one in FORMS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", FORMS, ids="+".join)
 def test_the_exported_onnx_model_gives_the_same(tmp_path, names):
     runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")

@@ -23,6 +23,7 @@ def compare(*arguments):
     return commands_compare.app(list(arguments), standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_the_smoke_form_runs_and_compare_prints_both_ranks(tmp_path, capsys):
     results = run_suite(load_suite("calarena", smoke=True), RunOptions(results_dir=str(tmp_path), jobs=1))
     assert {cell.status for cell in results.run.cells} == {"done"}

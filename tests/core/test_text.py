@@ -115,7 +115,7 @@ BOMBS = {
     "nested more than 100": "a: " + "[" * 150 + "]" * 150,
     "nested more than 100 levels": "a: " + "[" * 900_000,
     "levels deep": "- " * 400_000,
-    "101,000 values": "a: [" + "x," * 400_000 + "]",
+    "101,000 values": "a: [" + "x," * 110_000 + "]",
     "1,000,000 \\(if": "#" * 1_000_001,
     "a number of more than": "a: 0x" + "f" * 900_000,
     "line 1: a number of more than 1,000": "a: 1" + ":1" * 400_000,

@@ -110,6 +110,7 @@ def test_the_sizes_of_a_suite_are_a_table_and_a_figure(predictions, tmp_path, mo
     assert (folder / "sizes-d-b.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_suite_that_names_sizes_draws_them_after_its_tables(predictions, tmp_path, monkeypatch, capsys):
     part = predictions["last", "test"]
     np.savez(tmp_path / "preds.npz", logits=part.logits.numpy(), labels=part.labels.numpy())

@@ -16,6 +16,7 @@ from calbench.benchmark.store.store import Store
 from calbench.datasets import registry as datasets
 
 
+@pytest.mark.slow
 def test_a_probe_tells_the_bytes_and_scales_with_the_epochs(tiny, run, tmp_path):
     suite = load_suite(tiny, entries=["calattn(hidden=8)"])
     work = plan_suite(suite, RunOptions(results_dir=str(tmp_path)))[-1]

@@ -30,7 +30,7 @@ def published(tiny, run, tmp_path):
     return lambda address: (publish(suite, options, address), results)
 
 
-@pytest.mark.parametrize("kind", ["folder", "memory"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("memory", marks=pytest.mark.slow)])
 def test_a_publication_is_the_predictions_of_another_suite(published, tmp_path, kind):
     address = str(tmp_path / "public") if kind == "folder" else f"memory://{tmp_path.name}"
     manifest, before = published(address)

@@ -113,6 +113,7 @@ def test_cliques_of_ranks():
 
 
 @pytest.mark.parametrize("more", [0, pytest.param(95, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_hostile_names_a_hundred_entries_and_no_values(builder, tmp_path, more):
     names = [
         "cross-entropy",

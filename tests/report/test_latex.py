@@ -105,7 +105,8 @@ def compiled(folder):
 
 
 @pytest.mark.latex
-@pytest.mark.parametrize("case", [pytest.param("plain", marks=pytest.mark.slow), "hostile"])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["plain", "hostile"])
 def test_the_document_compiles(builder, tmp_path, case):
     if case == "plain":
         table = {"name": "rules_1", "rows": ["dataset", "entry"], "columns": ["backbone"], "metrics": ["ece", "nll"],

@@ -30,11 +30,29 @@ TREES = ("catboost", "lightgbm", "xgboost")
 """Half a second a fit; `test_trees` has the fast tests of them."""
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in TREES else []) for name in NAMES])
+NETWORKS = ("ada-ts", "calattn-frozen", "group-calibration", "h-calibration", "parameterized-ts", "sats", "smart",
+            "tempnet-posthoc")  # fmt: skip
+"""A tenth of a second a fit: the fast set has them once."""
+
+
+def swept(slow):
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in NAMES]
+
+
+def available(name):
+    if name in NEEDS_PACKAGE and not has_package(name):
+        pytest.skip(f"{NEEDS_PACKAGE[name]} is not installed")
+    return name
+
+
+@pytest.fixture(params=swept(TREES))
+def any_name(request):
+    return available(request.param)
+
+
+@pytest.fixture(params=swept((*TREES, *NETWORKS)))
 def name(request):
-    if request.param in NEEDS_PACKAGE and not has_package(request.param):
-        pytest.skip(f"{NEEDS_PACKAGE[request.param]} is not installed")
-    return request.param
+    return available(request.param)
 
 
 def make(name, steps=10, **options):
@@ -79,8 +97,12 @@ def check_output(calibrator, logits, features):
     return result
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-def test_shapes_simplex_and_kind(name, dtype):
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float16, *(pytest.param(d, marks=pytest.mark.slow) for d in (torch.float64, torch.bfloat16))],
+)
+def test_shapes_simplex_and_kind(any_name, dtype):
+    name = any_name
     logits, labels, features = planted(200, 4)
     calibrator = shared(name, 200, 4) if dtype is torch.float32 else fitted(name, logits.to(dtype), labels, features)
     result = calibrator.transform(logits.to(dtype), **extra(calibrator, features))
@@ -158,6 +180,7 @@ def test_better_than_identity_on_known_underconfidence(name):
     assert functional.cross_entropy(result, test_labels) < functional.cross_entropy(test, test_labels) - 0.01
 
 
+@pytest.mark.slow
 def test_tempnet_posthoc_warns_where_it_harms():
     logits, labels, _ = planted(1500, 2, temperature=1.0)
     with pytest.warns(UserWarning, match="the NLL of its own calibration split rose"):
@@ -176,7 +199,7 @@ def test_two_classes(name):
     check_output(fitted(name, logits, labels, features), logits, features)
 
 
-@pytest.mark.parametrize("magnitude", [1e-3, 1e4])
+@pytest.mark.parametrize("magnitude", [pytest.param(1e-3, marks=pytest.mark.slow), 1e4])
 def test_any_magnitude_of_logits(name, magnitude):
     logits, labels, features = planted(600, 4, temperature=1.0)
     calibrator = fitted(name, logits * magnitude, labels, features, steps=60)
@@ -234,7 +257,8 @@ def test_one_row(name):
 FEW = ("bbq", *TREES)
 
 
-@pytest.mark.parametrize("classes", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [100, 1000])
 def test_many_classes(name, classes):
     logits, labels, features = planted(classes + 100, classes, scale=3.0)
     labels = labels % (4 if name in FEW else 40)  # half a second and more for every class that has samples

@@ -150,7 +150,9 @@ CLASS_BY_CLASS = ("vector-scaling", "bias-corrected-ts", "matrix-scaling", "diri
 BY_NETWORK = ("sats", "parameterized-ts", "tempnet-posthoc")
 
 
-@pytest.mark.parametrize("name", [*CLASS_BY_CLASS, *BY_NETWORK])
+@pytest.mark.parametrize(
+    "name", [*CLASS_BY_CLASS, *(pytest.param(name, marks=pytest.mark.slow) for name in BY_NETWORK)]
+)
 def test_fits_are_as_good_at_any_magnitude_and_with_a_masked_class(name):
     (logits, labels), (test, test_labels) = sample(), sample(seed=1)
     options = {"steps": 60} if name in BY_NETWORK else {}

@@ -29,6 +29,7 @@ def test_the_window_error_is_its_definition():
     assert float(window_error(p, labels, window)) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_h_calibration_is_a_mixture_of_temperatures_that_calibrates():
     generator = torch.Generator().manual_seed(1)
     true = 2 * torch.randn(4000, 4, generator=generator)
@@ -41,6 +42,7 @@ def test_h_calibration_is_a_mixture_of_temperatures_that_calibrates():
     assert float(((3 * true).softmax(1) - true.softmax(1)).abs().mean()) > 0.06
 
 
+@pytest.mark.slow
 def test_ada_ts_lowers_the_confidence_where_the_features_ask_for_it():
     generator = torch.Generator().manual_seed(2)
     true = 2 * torch.randn(3000, 4, generator=generator)

@@ -85,6 +85,7 @@ def test_tva_makes_binning_work_with_many_classes():
     assert scores["tva"]["ece"] < 5
 
 
+@pytest.mark.slow
 def test_tva_saves_what_its_inner_calibrator_fitted(tmp_path):
     logits, labels = planted(100)
     for inner in ("isotonic", "temperature-scaling", "sats"):
