@@ -50,7 +50,7 @@ class LastLayerLaplace(FeatureCalibrator):
         of_classes, axes = torch.linalg.eigh(curvature)
         products = of_features.clamp_min(0)[:, None] * of_classes.clamp_min(0)
         unit = float(products.mean().clamp_min(1e-300))
-        self.basis_ = basis.to(logits.dtype)
+        self.basis_ = basis.to(logits.dtype).contiguous()  # as a file gives it back, so that products round alike
 
         def with_prior(precision: float) -> Tensor:
             return ((1 / (products + precision)) @ axes.square().T).to(logits.dtype)
