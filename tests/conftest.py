@@ -47,7 +47,7 @@ def tiny(tmp_path):
 
 
 @pytest.fixture
-def calbench(capsys, monkeypatch, tmp_path):
+def calbench(capsys, monkeypatch, tmp_path, forgotten):
     """Run the command in a folder of its own; returns status, output and messages."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

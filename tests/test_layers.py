@@ -49,6 +49,7 @@ ABOVE = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
 def test_a_module_loads_nothing_from_above_it_and_nothing_heavy_before_it_is_needed():
     """One process, as importing torch takes seconds: each step adds to what is loaded."""
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)

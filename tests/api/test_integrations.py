@@ -193,6 +193,7 @@ def trainer(package, tmp_path, *callbacks, **options):
     )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec")  # lightning's use of torch
 def test_the_lightning_callback_logs_every_epoch_of_a_training(tmp_path):
     package = lightning()
     from calbench.integrations.lightning import CalibrationCallback
@@ -246,6 +247,7 @@ def test_the_lightning_callback_logs_every_epoch_of_a_training(tmp_path):
         assert logged == {f"val/{name}": pytest.approx(value, rel=1e-5) for name, value in epoch.items()}
 
 
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec")  # lightning's use of torch
 def test_the_lightning_callback_works_in_a_trainer(tmp_path):
     package = lightning()
     from calbench.integrations.lightning import CalibrationCallback

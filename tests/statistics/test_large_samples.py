@@ -70,6 +70,7 @@ def test_many_classes_are_handled_in_blocks_of_replicates(monkeypatch):
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 3.0, 30.0])
+@pytest.mark.slow
 def test_noise_floor_by_cells(monkeypatch, sharpness):
     z, _, _ = cell(30_000)
     exact = noise_floor(logits=sharpness * z, draws=1500)

@@ -30,6 +30,7 @@ def test_levels_of_several_situations_are_pooled_by_their_tests():
     assert pooled(levels)[["tests", "seen"]].to_numpy().tolist() == [[400, pytest.approx(4.0)]]
 
 
+@pytest.mark.slow
 def test_a_partial_run_keeps_the_rows_of_the_others_with_their_commit(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study, "QUICK", TINY)
     run(monkeypatch, tmp_path, "levels-540", "coverage-540")

@@ -17,6 +17,7 @@ def found():
     return estimator_study.run(Study(population=4000, sizes=(50, 500), draws=30))
 
 
+@pytest.mark.slow
 def test_every_model_size_and_estimator_has_a_row(found):
     assert len(found) == len(TEMPERATURES) * 2 * len(ESTIMATORS)
     assert found["bias"].to_numpy() == pytest.approx((found["mean"] - found["exact"]).to_numpy())

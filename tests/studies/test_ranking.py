@@ -37,6 +37,8 @@ def test_the_summary_has_the_mean_and_its_difference_from_the_first():
     assert table.loc["ECE", "less_low"] == pytest.approx(0.5)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*separates a class")
 def test_the_files_have_every_ranking_and_name_their_commit(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ranking, "QUICK", TINY)
     kept = {name: ranking.classifiers(0)[name] for name in ("naive Bayes", "logistic regression")}

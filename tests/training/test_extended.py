@@ -33,6 +33,7 @@ def trained(trainer, epochs):
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "augmix")) for n in EXTENDED])
+@pytest.mark.slow
 def test_it_trains_and_goes_on_from_a_saved_state_bit_for_bit(name, tiny, tmp_path):
     settings = ["training.epochs=2"]
     trainer = trainer_of(tiny, tmp_path, name, *settings)

@@ -118,6 +118,9 @@ def test_seen_scores_are_those_of_the_pass_and_replaced_ones_are_used(spec):
 
 
 @pytest.mark.parametrize("spec", [*TRANSFORMERS, "timm:resnet18"])
+@pytest.mark.filterwarnings(
+    "ignore:torch.searchsorted:UserWarning", "ignore:Using a non-tuple sequence:UserWarning"
+)  # timm
 def test_resolution_interpolates_and_the_same_size_changes_nothing(spec):
     network = Net(spec)
     expected = plain(network)

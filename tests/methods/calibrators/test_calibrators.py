@@ -291,7 +291,7 @@ def test_unfitted_and_misfitted_use_is_refused(name):
 
 def test_bounded_temperature_is_warned_of():
     labels = torch.arange(80) % 4
-    logits = functional.one_hot(labels, 4).float()
+    logits = 2 * functional.one_hot(labels, 4).float()
     with pytest.warns(ConvergenceWarning, match="separates the calibration split: T is bounded"):
         sharp = registry.create("temperature-scaling").fit(logits, labels)
     assert 0 < sharp.temperature_ < 0.01

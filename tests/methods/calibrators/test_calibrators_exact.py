@@ -124,6 +124,7 @@ def test_too_many_classes_are_refused_with_the_option_that_fits_them(name):
     quiet_fit(registry.create(name, max_classes=5), logits, labels)
 
 
+@pytest.mark.filterwarnings("ignore:the model separates the calibration split")
 def test_probabilities_given_as_logits_are_warned_of():
     logits, labels = sample()
     probabilities = torch.from_numpy(logits).softmax(1).numpy()

@@ -173,8 +173,9 @@ def test_compositions_are_chains(name, second):
 def test_irm_keeps_the_argmax_of_float32_logits_that_differ_by_their_last_bit():
     logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.30000004, 0.2]]).repeat(20, 1)
     labels = torch.tensor([0, 1, 0]).repeat(20)
-    result = registry.create("irm").fit(logits, labels).transform(logits)
-    assert torch.equal(result.argmax(1), logits.argmax(1))
+    with pytest.warns(UserWarning, match="no calibration row of class 2"):
+        irm = registry.create("irm").fit(logits, labels)
+    assert torch.equal(irm.transform(logits).argmax(1), logits.argmax(1))
 
 
 def test_hts_reaches_the_optimum_of_its_two_parameters():
