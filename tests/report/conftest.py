@@ -116,7 +116,8 @@ def compared(table: pd.DataFrame, expected: int, baseline="cross-entropy") -> pd
     means = table.groupby([*keys, "entry"], sort=False)["value"].agg(["mean", "size"]).reset_index()
     rows = []
     for key, part in means.groupby(keys, sort=False):
-        values = part.set_index("entry")["mean"]
+        indexed = part.set_index("entry")
+        values, sizes = indexed["mean"], indexed["size"].to_dict()
         base = values.get(baseline, np.nan)
         ranked = values.drop("oracle", errors="ignore")
         best = (ranked.max() if key[4] == "accuracy" else ranked.min()) if len(ranked) else np.nan
@@ -126,7 +127,7 @@ def compared(table: pd.DataFrame, expected: int, baseline="cross-entropy") -> pd
             rows.append(
                 {
                     **dict(zip(keys, key, strict=True)), "entry": entry,
-                    "seeds": int(part.set_index("entry").at[entry, "size"]),
+                    "seeds": int(sizes[entry]),
                     "expected_seeds": expected, "value": value, "low": value * 0.9, "high": value * 1.1,
                     "baseline": baseline, "change": change, "change_low": change - half, "change_high": change + half,
                     "reduction": 100 * (base - value) / base, "reduction_low": 100 * (base - value) / base - 5,
