@@ -125,3 +125,10 @@ def test_one_bad_patch_is_compared_with_the_clean_image(builder):
     row = next(row for row in table.rows if row.names == ("digits", "vit-micro", "focal"))
     assert row.cells[1].value == View(results, split="shift-patch").stat(*row.names, "ece").value
     assert len(table.rows) == 10
+
+
+def test_a_bad_patch_is_no_corruption_with_a_severity(builder):
+    splits = tuple(f"shift-{name}-{s}" for s in (1, 5) for name in ("severity", "noise", "fog"))
+    results = builder(datasets=("digits",), backbones=("v",), shifts=(*splits, "shift-patch-0", "shift-patch-6"))
+    (figure,) = [each.figure for each in draw(Report(results), ["shift-boxes"])]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "5"]

@@ -27,7 +27,7 @@ NEAR_ZERO = 0.4
 """Smallest value over the largest below which an axis begins at zero."""
 DODGE = 0.05
 """Severities by which the bars of neighbouring entries are apart."""
-_ONE = re.compile(r"shift-(?!severity-)(?P<corruption>.+)-(?P<severity>\d)$")
+_ONE = re.compile(r"shift-(?!severity-|patch-)(?P<corruption>.+)-(?P<severity>\d)$")
 
 
 @figure_kind("shift", "Metrics by severity of shift, mean over corruptions, with 95 % intervals; 0: clean test split.")
