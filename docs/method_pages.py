@@ -209,8 +209,9 @@ def cost_section() -> list[str]:
         numbers, _, kept = rows[0]["note"].partition(" fitted numbers; ")
         shown = (numbers, kept.partition(" (")[0].removeprefix("prediction ")) if kept else ("–", "–")
         lines.append(f"| [{name}]({name}.md) | {' | '.join([*cells, *shown])} |")
-    first = next(iter(measured.values()))[0]
-    return [*lines, "", f"{first['machine']}; commit {first['commit']}.", ""]
+    everything = [row for rows in measured.values() for row in rows]
+    machines, commits = (", ".join(sorted({row[key] for row in everything})) for key in ("machine", "commit"))
+    return [*lines, "", f"{machines}; measured at {commits}.", ""]
 
 
 def _times(row: dict[str, str] | None) -> tuple[str, str]:

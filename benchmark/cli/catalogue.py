@@ -88,9 +88,16 @@ def costs(name: str) -> list[str]:
     return [*lines, "", f"Seconds of the processor; {rows[0]['machine']}; commit {rows[0]['commit']}.", ""]
 
 
+SHORTEST = 0.01
+"""Seconds below which a time of the processor is not told apart from none: its clock may be as coarse."""
+
+
 def seconds_shown(text: str) -> str:
     """A time of ``results/costs.csv`` with two digits, or a dash where nothing was measured."""
-    return f"{float(text):.2g}" if text else "–"
+    if not text:
+        return "–"
+    seconds = float(text)
+    return f"{seconds:.2g}" if seconds >= SHORTEST else f"< {SHORTEST:g}"
 
 
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

@@ -81,6 +81,12 @@ def test_pages_of_methods_quote_the_committed_results():
     assert "temperature-scaling" in families["calbench.methods.calibrators.temperature"]
     assert max(len(names) for names in families.values()) < 30, "a folder that can be surveyed"
     assert 0.5 < pages.training_times()["mixup"][0] < 3
+    costs = "\n".join(pages.cost_section())
+    assert costs.startswith("## What calibrators cost")
+    assert costs in index
+    row = next(line for line in costs.splitlines() if line.startswith("| [temperature-scaling]"))
+    assert row.endswith("| 1 | kept |")
+    assert "| [catboost](catboost.md) | – | – |" in costs
 
 
 def test_the_reference_pages_have_every_command_and_public_name():
