@@ -101,5 +101,10 @@ def _on_texts(frame: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataFr
         values: list[object] = column.tolist()
         texts = {value: change(value) for value in {value for value in values if isinstance(value, str)}}  # few, often
         if not texts or any(old != new for old, new in texts.items()):
-            changed[str(name)] = column.map(lambda v, new=texts: new[v] if isinstance(v, str) else v)
+            changed[str(name)] = column.map(_replacing(texts))
     return frame.assign(**changed)
+
+
+def _replacing(texts: dict[str, str]) -> Callable[[Any], Any]:
+    """A function that replaces the texts that it knows, and keeps what is not a text."""
+    return lambda value: texts[value] if isinstance(value, str) else value
