@@ -37,8 +37,8 @@ class External:
     has_posterior: ClassVar[bool] = False
 
     def spelled(self) -> str:
-        """The name."""
-        return one_name(self.name)
+        """The name, or what is said where it is empty."""
+        return one_name(self.name).strip() or "unnamed"
 
 
 class Keyed(ABC):

@@ -8,6 +8,7 @@ from calbench.benchmark.core.bins import ECE_CRITERION
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.plain_yaml import read_yaml
 from calbench.benchmark.core.registry import Component, option_fields
+from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.core.text import visible, without_paths
 from calbench.methods import registry
 
@@ -93,7 +94,8 @@ def checked_label(label: Any) -> str | None:
     """A label as text: a number is taken as it is written, and an absolute path is cut to its last part.
 
     Raises:
-        InputError: it is anything else, or has several lines or control characters.
+        InputError: it is anything else, has several lines or control characters, or is the name of the reference that
+            tables never rank.
     """
     if label is None:
         return None
@@ -102,4 +104,6 @@ def checked_label(label: Any) -> str | None:
     text = without_paths(str(label).strip())
     if "\n" in text or visible(text) != text or len(text) > 200:
         raise InputError(f"label {visible(text)[:60]!r}: expected one line of at most 200 printable characters")
+    if text == ORACLE:
+        raise InputError(f"label {text!r}: tables call the true class distribution so; choose another")
     return text

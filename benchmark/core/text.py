@@ -10,8 +10,12 @@ if TYPE_CHECKING:
 
 AFFECTS_RESULTS = False
 
-# Control characters but tab and newline; and the marks by which a text changes the direction of what follows it.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters but tab and newline; the marks by which a text changes the direction of what follows it; and
+# characters that nobody sees, apart from the two that join letters.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _ABSOLUTE_PATH = re.compile(r"""(?:(?<=[\s=('"\[:,])|^)~?/(?=[\w.])[^\s,()'"\]]*""")
 _FORMULA = re.compile(r"[=+\-@\t\r']")
 
@@ -52,6 +56,18 @@ def visible_data(value: Any) -> Any:
         items = cast("list[Any] | tuple[Any, ...]", value)
         return [visible_data(item) for item in items]
     return value
+
+
+def is_visible(value: Any) -> bool:
+    """Whether `visible_data` leaves every string in plain data as it is."""
+    if isinstance(value, str):
+        return _CONTROL.search(value) is None
+    if isinstance(value, dict):
+        fields = cast("dict[Any, Any]", value)
+        return all(is_visible(key) and is_visible(item) for key, item in fields.items())
+    if isinstance(value, list | tuple):
+        return all(is_visible(item) for item in cast("list[Any] | tuple[Any, ...]", value))
+    return True
 
 
 def without_paths(value: Any) -> Any:

@@ -1,10 +1,11 @@
 """Runs work on a Dask cluster; dask.distributed schedules it, retries and handles lost workers."""
 
+import contextlib
 import hashlib
 import logging
 import pickle
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def run_dask(
     except ImportError:
         raise InputError("--scheduler needs the extra: pip install 'calbench[dask]'") from None
     warn_of_plain_text(scheduler)
-    with _client(scheduler, options_file) as client:
+    with _quiet(), _client(scheduler, options_file) as client:
         submit = _Submitter(client, context)
         futures = {submit(work): work for work in works}
         queue = as_completed(futures)
@@ -96,6 +97,20 @@ def run_dask(
                 queue.add(again)
                 continue
             event(work, "end", outcome)
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """Keep the tracebacks that Dask's client logs of a lost scheduler from the terminal: the run says it in a line."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    try:
+        for logger in levels:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 def _outcome(future: Any, work: Work, context: Context) -> Outcome:

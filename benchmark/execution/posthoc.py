@@ -8,6 +8,7 @@ from calbench.benchmark.config.cell import ArrayCell, External
 from calbench.benchmark.config.entry import DEFAULT_OBJECTIVE, Entry, default_calibrators, parse_entry
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.config.suite import Suite, SuiteConfig
+from calbench.benchmark.config.terms import checked_label
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.collect import collect
 from calbench.benchmark.execution.evaluate import evaluate_entries
@@ -102,7 +103,7 @@ def compare_calibrators(
     started = time.perf_counter()
     recipe = parse_entry(DEFAULT_OBJECTIVE).recipe
     uncalibrated: dict[str, Chain] = {BASELINE: ()}
-    named = chains if isinstance(chains, dict) else {chain_name(chain): chain for chain in chains}
+    named = _checked(chains) if isinstance(chains, dict) else {chain_name(chain): chain for chain in chains}
     entries = [Entry(recipe, chain, label) for label, chain in (uncalibrated | named).items()]
     cell = ArrayCell(External(name), External(BACKBONE), predictions, recipe, calibration)
     store, work = MemoryStore(), Work(cell, tuple(entries))
@@ -112,6 +113,21 @@ def compare_calibrators(
     results = collect(suite, [work], store, "", command, time.perf_counter() - started)
     record = results.run.model_copy(update={"notes": (*results.run.notes, *notes)})
     return replace(results, run=record)
+
+
+def _checked(chains: dict[str, Chain]) -> dict[str, Chain]:
+    """The chains under the labels that tables can show, none of which is that of the predictions as they are.
+
+    Raises:
+        InputError: a label that is no such text, or two that become one.
+    """
+    named: dict[str, Chain] = {}
+    for label, chain in chains.items():
+        text = checked_label(label) or chain_name(chain)
+        if text in (*named, BASELINE):
+            raise InputError(f"calibrators: {text!r} is the name of another row; give each a name of its own")
+        named[text] = chain
+    return named
 
 
 def _suite(name: str, entries: Sequence[Entry], protocol: Protocol) -> Suite:

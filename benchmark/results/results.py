@@ -12,9 +12,9 @@ import pandas as pd
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import write_together
 from calbench.benchmark.core.schema import COMPARISON_SCHEMA, PAIR_COLUMNS, PAIR_SCHEMA, RESULT_SCHEMA
-from calbench.benchmark.core.text import csv_safe, visible_data, visible_frame
+from calbench.benchmark.core.text import csv_safe, is_visible, visible_data, visible_frame
 from calbench.benchmark.results import tables
-from calbench.benchmark.results.base_record import Record, parse, parse_all, plain
+from calbench.benchmark.results.base_record import R, Record, parse, parse_all, plain
 from calbench.benchmark.results.checksums import CHECKSUMS, checksums, edited
 from calbench.benchmark.results.records import FORMAT, RunRecord
 from calbench.benchmark.results.series_records import CurveRecord, DiagramRecord
@@ -46,9 +46,12 @@ class Results:
     pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PAIR_COLUMNS))
 
     def __post_init__(self) -> None:
-        """Sanitise untrusted names, once for all reports."""
+        """Sanitise untrusted names, once for all reports: of results read from files and of those made in memory."""
         self.table, self.comparisons = visible_frame(self.table), visible_frame(self.comparisons)
         self.pairs = visible_frame(self.pairs)
+        self.run = _harmless(self.run)
+        self.diagrams = [_harmless(diagram) for diagram in self.diagrams]
+        self.curves = [_harmless(curve) for curve in self.curves]
 
     def save(self, folder: Path | str) -> None:
         """Write the files of a suite's results together: after a full disk or a kill, no old and new are mixed.
@@ -136,6 +139,12 @@ _PAIRS = "pairs.csv"
 _EARLIER_FILES = ("results.csv", "comparisons.csv", "diagrams.json", "curves.json")
 """What earlier versions wrote, beside ``run.json``."""
 _CHECKED_FILES = (*_EARLIER_FILES, _PAIRS)
+
+
+def _harmless(record: R) -> R:
+    """A record with control characters of its texts shown as escapes; most have none and are returned as they are."""
+    fields = record.model_dump()
+    return record if is_visible(fields) else parse(type(record), visible_data(fields), "results")
 
 
 def _layer(module: str) -> Any:

@@ -14,6 +14,8 @@ _SCHEMA = (*RESULT_SCHEMA, *COMPARISON_SCHEMA, *PAIR_SCHEMA)
 _TEXT = {column.name: "str" for column in _SCHEMA if column.kind == "text"}
 _EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.startswith("2.") else {}
 """pandas 2 reads every sixth number off by its last bit unless told otherwise; pandas 3 does not."""
+_MISSING = ("", "nan", "NaN", "-nan", "NA", "N/A", "#N/A", "<NA>", "null", "NULL", "None")
+"""What an empty cell of a column of numbers may be. In texts it is nothing but "": an entry may be called NA."""
 _FLAGS = frozenset(("true", "false", "0", "1", "0.0", "1.0", "nan", "none", ""))
 
 
@@ -41,15 +43,18 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         InputError: the file is missing, is not a CSV, lacks a column, or has a value that is not a number.
     """
     try:
-        table = cast("pd.DataFrame", cast("Any", pd).read_csv(path, dtype=dict(_TEXT), keep_default_na=True, **_EXACT))
+        names = cast("pd.DataFrame", cast("Any", pd).read_csv(path, nrows=0)).columns
+        missing = {name: ("",) if name in _TEXT else _MISSING for name in names}
+        options = {"dtype": dict(_TEXT), "keep_default_na": False, "na_values": missing, **_EXACT}
+        table = cast("pd.DataFrame", cast("Any", pd).read_csv(path, **options))
     except FileNotFoundError:
         raise InputError(f"{shown(path)}: no such file") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{shown(path)}: not a readable CSV: {' '.join(str(error).split())}") from None
     table = from_csv(table)
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(f"{shown(path)}: the column {missing[0]!r} is missing")
+    absent = [column for column in columns if column not in table.columns]
+    if absent:
+        raise InputError(f"{shown(path)}: the column {absent[0]!r} is missing")
     return table.assign(value=as_numbers(table["value"], shown(path))) if "value" in columns else table
 
 
