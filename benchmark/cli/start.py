@@ -48,4 +48,7 @@ def _print_any_character() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     """Nothing has begun yet, or everything is done and written."""
+    stopping = sys.modules.get("calbench.benchmark.core.stopping")
+    if stopping is not None and hasattr(stopping, "remove_sockets"):
+        stopping.remove_sockets()
     os._exit(INTERRUPTED)

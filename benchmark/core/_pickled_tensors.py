@@ -1,8 +1,6 @@
 """torch's tensors in pickles: records that replace storages and tensors while reading, and the functions allowed."""
 
-import io
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +10,10 @@ import numpy as np
 from calbench.benchmark.core._pickled import Array, Class, Function
 from calbench.benchmark.core.errors import InputError
 
+LEGACY_NUMBER = 0x1950A86A20F9469CFC6C
+"""What files of torch.save began with before version 1.6."""
+_LENGTH = 8
+"""Bytes of the number that says how long a storage in such a file is."""
 _MAX_DIMENSIONS = 32
 _DTYPES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bf", "LongStorage": "i8",
@@ -82,21 +84,63 @@ def _parameter(tensor: Any, *_: Any) -> Any:
     return tensor
 
 
+class LegacyStorages:
+    """The storages of a file that ``torch.save`` wrote before version 1.6, which lie behind its pickles."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.codes: dict[str, str] = {}
+        self.places: dict[str, int] = {}
+
+    def storage(self, code: str, name: str) -> Storage:
+        """The storage of a name that the content refers to; its numbers can be read after `find`."""
+        self.codes[name] = code
+        return Storage(lambda: self._numbers(name))
+
+    def find(self, names: Any, place: int) -> None:
+        """Find the storages `names` from `place` on.
+
+        Raises:
+            InputError: they are not those of the content, or the file ends before them.
+        """
+        listed = cast("list[Any]", names) if isinstance(names, list) else []
+        for name in listed:
+            if not isinstance(name, str) or name not in self.codes or name in self.places:
+                raise InputError("damaged pickle: the names of its storages are malformed")
+            self.places[name] = place
+            place += _LENGTH + self._size(name)
+
+    def _size(self, name: str) -> int:
+        start = self.places[name]
+        count = int.from_bytes(self.data[start : start + _LENGTH], "little")
+        size = count * _item_size(self.codes[name])
+        if start + _LENGTH + size > len(self.data):
+            raise InputError("damaged: a storage lies outside of the file")
+        return size
+
+    def _numbers(self, name: str) -> np.ndarray:
+        if name not in self.places:
+            raise InputError("damaged pickle: a tensor without a storage")
+        start = self.places[name] + _LENGTH
+        return from_bytes(self.codes[name], self.data[start : start + self._size(name)])
+
+
+def _item_size(code: str) -> int:
+    return 2 if code == "bf" else np.dtype(code).itemsize
+
+
 def _load_from_bytes(raw: Any) -> Storage:
     """What pickle, rather than torch.save, calls for a storage: a file of torch.save in the middle of the pickle."""
     if not isinstance(raw, bytes):
         raise InputError("damaged pickle: a tensor without a storage")
 
     def read() -> np.ndarray:
-        import torch
+        from calbench.benchmark.core.unpickle import unpickle_legacy
 
-        storage = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
-        if not isinstance(storage, torch.storage.TypedStorage):
+        numbers = unpickle_legacy(raw)
+        if not isinstance(numbers, np.ndarray) or numbers.ndim != 1:
             raise InputError("damaged pickle: a tensor without a storage")
-        with warnings.catch_warnings():  # the type is deprecated, and pickles of tensors still contain it
-            warnings.simplefilter("ignore")
-            tensor = torch.tensor([], dtype=storage.dtype).set_(storage.untyped())
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return numbers
 
     return Storage(read)
 
@@ -123,7 +167,8 @@ def _is_pair(value: Any) -> bool:
 
 
 ALLOWED_OF_TORCH: dict[tuple[str, str], Any] = {
-    **{("torch", name): StorageType(code) for name, code in _DTYPES.items()},
+    **{(package, name): StorageType(code) for name, code in _DTYPES.items() for package in ("torch", "torch.cuda")},
+    ("torch._utils", "_rebuild_tensor"): Function(_rebuild),
     ("torch._utils", "_rebuild_tensor_v2"): Function(_rebuild),
     ("torch._utils", "_rebuild_parameter"): Function(_parameter),
     ("torch.storage", "_load_from_bytes"): Function(_load_from_bytes),

@@ -1,8 +1,10 @@
 """Atomic writing of files: a file is either complete or does not exist."""
 
 import contextlib
+import errno
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -29,6 +31,21 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: this folder cannot be made ({error.strerror}); give another") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: no permission to write to this folder; give another")
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a regular file; a folder, pipe or device, which could be read without end, is refused at once.
+
+    Raises:
+        IsADirectoryError: it is no regular file.
+        OSError: it cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise IsADirectoryError(errno.EISDIR, "not a regular file", str(path))
+    with os.fdopen(handle, "rb") as file:
+        return file.read()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

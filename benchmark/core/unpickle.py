@@ -16,7 +16,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from calbench.benchmark.core._pickled import ALLOWED, Array, Function, Type
-from calbench.benchmark.core._pickled_tensors import ALLOWED_OF_TORCH, Storage, StorageType
+from calbench.benchmark.core._pickled_tensors import (
+    ALLOWED_OF_TORCH,
+    LEGACY_NUMBER,
+    LegacyStorages,
+    Storage,
+    StorageType,
+)  # fmt: skip
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.limits import limit
 
@@ -47,10 +53,10 @@ class _ArraysOnly(pickle._Unpickler):
         append: Callable[[Any], None]
         pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, data: bytes, storages: Storages | None = None, size: int = 0) -> None:
-        super().__init__(io.BytesIO(data), encoding="latin1")
+    def __init__(self, stream: io.BytesIO, storages: Storages | None = None, size: int = 0) -> None:
+        super().__init__(stream, encoding="latin1")
         self.storages = storages
-        self.budget = limit(MAX_GROWTH * (len(data) + size) + SMALL)
+        self.budget = limit(MAX_GROWTH * size + SMALL)
 
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "pandas":
@@ -61,10 +67,10 @@ class _ArraysOnly(pickle._Unpickler):
             raise InputError(f"it asks for {module}.{name}, and only NumPy arrays are allowed") from None
 
     def load_binpersid(self) -> None:
-        """A storage in another member of torch's archive."""
+        """A storage in another member of torch's archive, or behind the pickles of an older file."""
         identity = self.stack.pop()
         parts = cast("tuple[Any, ...]", identity) if isinstance(identity, tuple) else ()
-        if self.storages is None or len(parts) != 5:
+        if self.storages is None or len(parts) not in (5, 6) or parts[5:] not in ((), (None,)):
             self.refuse()
         kind, name = parts[1:3]
         if not isinstance(kind, StorageType) or not isinstance(name, str):
@@ -202,10 +208,46 @@ def unpickle(data: bytes, storages: Storages | None = None, size: int = 0) -> An
         InputError: the pickle asks for anything else, is damaged, or expands to more than `MAX_GROWTH` times its size.
     """
     try:
-        reader = _ArraysOnly(data, storages, size)
+        reader = _ArraysOnly(io.BytesIO(data), storages, len(data) + size)
         content = reader.load()
         return _Finish(reader.budget)(content)[0]
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise InputError(f"damaged pickle: {error}") from None
+
+
+def unpickle_legacy(data: bytes) -> Any:
+    """The content of a file that ``torch.save`` wrote before version 1.6, as `unpickle` gives it.
+
+    Such a file is a row of pickles (a number, a version, facts about the machine, the content, the names of storages),
+    and behind them each storage: its length, and its numbers. ``torch.load`` is not used, not even for tensors alone:
+    it lets a file of 50 bytes call ``bytearray`` with any size.
+
+    Raises:
+        InputError: as of `unpickle`, or a storage that the file does not have.
+    """
+    stream, table = io.BytesIO(data), LegacyStorages(data)
+    try:
+        _check_number(stream, len(data))
+        for _ in range(2):
+            _ArraysOnly(stream, None, len(data)).load()
+        reader = _ArraysOnly(stream, table.storage, len(data))
+        content = reader.load()
+        table.find(_ArraysOnly(stream, None, len(data)).load(), stream.tell())
+        if isinstance(content, Storage):
+            return content.read()
+        return _Finish(reader.budget)(content)[0]
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise InputError(f"damaged pickle: {error}") from None
+
+
+def _check_number(stream: io.BytesIO, size: int) -> None:
+    try:
+        number = _ArraysOnly(stream, None, size).load()
+    except Exception:  # the first pickle of a file that is none
+        number = None
+    if number != LEGACY_NUMBER:
+        raise InputError("damaged, or not from torch.save")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import get_temp_dir
 from typing import Any, cast
 
 import joblib
@@ -173,6 +174,7 @@ def start_worker(context: Context, index: int) -> _Worker:
     for name in THREAD_VARIABLES:
         os.environ[name] = "1"
     try:
+        get_temp_dir()  # made before the process, which learns of it so
         child = methods.Process(target=start, args=(theirs, pickle.dumps(context), index))
         with stopping.blocked():
             child.start()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.files import write_together
+from calbench.benchmark.core.files import read_regular, write_together
 from calbench.benchmark.core.schema import COMPARISON_SCHEMA, PAIR_COLUMNS, PAIR_SCHEMA, RESULT_SCHEMA
 from calbench.benchmark.core.text import csv_safe, is_visible, visible_data, visible_frame
 from calbench.benchmark.results import tables
@@ -158,7 +158,7 @@ def _dumped(records: Iterable[Record]) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         raise InputError(f"{tables.shown(path)}: no such file") from None
     except OSError as error:
@@ -167,10 +167,10 @@ def _bytes(path: Path) -> bytes:
 
 def _read_json(path: Path) -> Any:
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(_bytes(path).decode("utf-8"))
         json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be written again
         return value
-    except FileNotFoundError:
-        raise InputError(f"{tables.shown(path)}: no such file") from None
+    except InputError:
+        raise
     except (ValueError, RecursionError):
         raise InputError(f"{tables.shown(path)}: truncated or not JSON") from None

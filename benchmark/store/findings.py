@@ -64,8 +64,16 @@ def _of_predictions(store: "Store", key: str) -> Iterator[Finding]:
 
 def _of_weights(store: "Store", key: str, record: dict[str, Any] | None) -> Iterator[Finding]:
     """Kept weights that are damaged; the predictions of the cell stay good without them."""
-    data = store.folder.read(f"cache/{key}/{WEIGHTS}") if WEIGHTS in store.files(key) else b""
-    if record and data and hashlib.sha256(data).hexdigest() != record.get("sha256"):
+    if not record or WEIGHTS not in store.files(key):
+        return
+    try:
+        data = store.read(key, WEIGHTS)
+    except FileNotFoundError:  # a link to nothing
+        data = b""
+    except DamagedError as error:
+        yield Finding(key, str(error).removeprefix(f"cell {key}: "), WEIGHTS)
+        return
+    if hashlib.sha256(data).hexdigest() != record.get("sha256"):
         yield Finding(key, "the weights are truncated or altered", WEIGHTS)
 
 

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.files import WRITING, write_atomically
+from calbench.benchmark.core.files import WRITING, read_regular, write_atomically
 from calbench.benchmark.store import leases
 
 
@@ -60,9 +60,9 @@ class Folder:
         return os.path.exists(self.path(name)) if self.is_local else self._fs.exists(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; `FileNotFoundError` if it does not exist."""
+        """The bytes of a file; `FileNotFoundError` if it does not exist, `IsADirectoryError` if it is no file."""
         if self.is_local:
-            return self.local_path(name).read_bytes()
+            return read_regular(self.local_path(name))
         return self._fs.cat_file(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
@@ -102,8 +102,11 @@ class Folder:
             yield Path(temporary, PurePosixPath(name).name)
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder with its content, if it exists."""
+        """Remove a file or a folder with its content, if it exists; of a link the link alone."""
         with contextlib.suppress(FileNotFoundError):
+            if self.is_local and os.path.islink(self.path(name)):
+                os.unlink(self.path(name))
+                return
             self._fs.rm(self.path(name), recursive=True)
 
     def names(self, folder: str) -> list[str]:
@@ -158,7 +161,7 @@ class Folder:
         if not self.is_local:
             return leases.holder(self._fs, self.path(name))
         try:
-            return _owner(self.local_path(name)).read_text("utf-8")[:200]
+            return read_regular(_owner(self.local_path(name))).decode()[:200]
         except (OSError, UnicodeDecodeError):
             return "another process"
 

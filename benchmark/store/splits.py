@@ -42,10 +42,12 @@ def read_split(store: "Store", key: str, split: str) -> dict[str, SplitPredictio
         DamagedError: the file is missing, truncated or altered.
     """
     try:
-        tensors, _ = unpack(without_checksum(store.folder.read(_name(key, split)), key, split))
+        tensors, _ = unpack(without_checksum(store.read(key, f"{SPLIT}{split}{SEALED}"), key, split))
         return {rule: part for (rule, _), part in Predictions.from_tensors(tensors).splits.items()}
     except FileNotFoundError:
         raise DamagedError(f"cell {key}: the predictions of a further split are missing") from None
+    except DamagedError:
+        raise
     except (ValueError, InputError) as error:
         raise DamagedError(f"cell {key}: {SPLIT}{split}{SEALED}: {error}") from None
 

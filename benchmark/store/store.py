@@ -139,7 +139,7 @@ class Store:
         """
         record = self.manifest(key)["predictions"]
         try:
-            data = self._read(key, PREDICTIONS)
+            data = self.read(key, PREDICTIONS)
         except FileNotFoundError:
             raise DamagedError(f"cell {key}: the predictions are missing") from None
         if len(data) != record.get("bytes") or hashlib.sha256(data).hexdigest() != record.get("sha256"):
@@ -166,7 +166,7 @@ class Store:
             DamagedError: it is truncated or altered, or was made from other predictions.
         """
         try:
-            data, context = self._read(key, _evaluation(name)), self._context(key, name)
+            data, context = self.read(key, _evaluation(name)), self._context(key, name)
         except FileNotFoundError:
             return None
         try:
@@ -207,7 +207,7 @@ class Store:
             DamagedError: it is truncated or altered, or of another cell.
         """
         try:
-            data = self._read(key, STATE)
+            data = self.read(key, STATE)
         except FileNotFoundError:
             return None
         try:
@@ -270,15 +270,21 @@ class Store:
     def _write_json(self, key: str, file: str, value: dict[str, Any]) -> None:
         self.folder.write(self._name(key, file), json.dumps(value, indent=1).encode())
 
-    def _read(self, key: str, file: str) -> bytes:
+    def read(self, key: str, file: str) -> bytes:
+        """The bytes of a file of a cell.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+            DamagedError: it is a folder, a pipe or a device.
+        """
         try:
             return self.folder.read(self._name(key, file))
         except IsADirectoryError:
-            raise DamagedError(f"cell {key}: {file} is a folder") from None
+            raise DamagedError(f"cell {key}: {file} is no regular file") from None
 
     def _read_json(self, key: str, file: str) -> dict[str, Any]:
         try:
-            value = json.loads(self._read(key, file))
+            value = json.loads(self.read(key, file))
         except (ValueError, RecursionError):
             raise DamagedError(f"cell {key}: {file} is truncated or altered") from None
         except FileNotFoundError:

@@ -44,7 +44,7 @@ def read_weights(store: Store, key: str, rule: str) -> dict[str, Tensor]:
     if record is None:
         raise WeightsNotKeptError(f"cell {key}: its weights were not kept; {_AGAIN}")
     try:
-        data = store.folder.read(f"cache/{key}/{WEIGHTS}")
+        data = store.read(key, WEIGHTS)
     except FileNotFoundError:
         raise WeightsNotKeptError(f"cell {key}: its file of weights was removed; {_AGAIN}") from None
     if hashlib.sha256(data).hexdigest() != record.get("sha256"):

@@ -77,14 +77,14 @@ MOMENTS = {
 def test_ctrl_c_at_any_moment_is_quiet(tiny, tmp_path, jobs):
     """Ctrl-C reaches all processes of the command, from its first import to the last table; a rerun gives the same."""
     source, counts = random.Random(jobs), dict.fromkeys((*MOMENTS, "finished"), 0)
-    assert start(tiny, tmp_path / "whole", "whole").wait(600) == 0
+    assert start(tiny, tmp_path / "whole", "whole", epochs=8).wait(600) == 0
     moments = [list(MOMENTS)[number % len(MOMENTS)] for number in range(max(KILLS, len(MOMENTS)))]
     with nothing_left() as temporary:
         for number, moment in enumerate(moments):
             mark, delay, results = f"c{jobs}-{number}", source.uniform(0, 1.5), tmp_path / f"{number}"
             where = f"at {moment}, {delay} s"
             with (tmp_path / "errors").open("wb") as errors:
-                run = start(tiny, results, mark, "--jobs", str(jobs), errors=errors, temporary=temporary)
+                run = start(tiny, results, mark, "--jobs", str(jobs), errors=errors, temporary=temporary, epochs=8)
                 wait_for(lambda run=run: run.poll() is not None or catches(run.pid, signal.SIGTERM), 60)
                 if sign := MOMENTS[moment]:
                     wait_for(lambda run=run, at=results, sign=sign: run.poll() is not None or list(at.glob(sign)), 120)
@@ -101,9 +101,10 @@ def test_ctrl_c_at_any_moment_is_quiet(tiny, tmp_path, jobs):
             assert left_in(temporary) == [], where
             locks_are_free(results)
             assert not list(results.glob("cache/.locks/*.owner")), where
-            assert start(tiny, results, "again", "--jobs", str(jobs), temporary=temporary).wait(600) == 0
+            assert start(tiny, results, "again", "--jobs", str(jobs), temporary=temporary, epochs=8).wait(600) == 0
             same_predictions(tmp_path / "whole", results)
             same_tables(tmp_path / "whole", results)
+            print(f"Ctrl-C {where}, status {status}: the same tables", flush=True)
     print(f"Ctrl-C, jobs {jobs}: {counts}, each rerun with the same tables")
 
 

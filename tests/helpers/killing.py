@@ -13,7 +13,7 @@ import torch
 
 from calbench.benchmark.store.store import Store
 
-SETTINGS = ["--set", "training.epochs=30", "--set", "training.save_seconds=0", "--set", "protocol.bootstrap=20"]
+SETTINGS = ["--set", "training.save_seconds=0", "--set", "protocol.bootstrap=20"]
 MARK = "CALBENCH_TEST_OF_KILLS"
 
 
@@ -29,9 +29,10 @@ def alive(mark):
     return found
 
 
-def start(suite, results, mark, *options, errors=subprocess.DEVNULL, temporary=None):
+def start(suite, results, mark, *options, errors=subprocess.DEVNULL, temporary=None, epochs=30):
     """``calbench run`` in a session of its own; `temporary` is its temporary folder."""
-    command = [sys.executable, "-m", "calbench", "run", suite, "--results-dir", str(results), *SETTINGS, *options]
+    options = ["--results-dir", str(results), *SETTINGS, "--set", f"training.epochs={epochs}", *options]
+    command = [sys.executable, "-m", "calbench", "run", suite, *options]
     output = {"stdout": subprocess.DEVNULL, "stderr": errors}
     return subprocess.Popen(command, env=environment(mark, temporary), start_new_session=True, **output)
 
@@ -58,14 +59,23 @@ def wait_for(condition, seconds):
 def nothing_left():
     """A temporary folder for runs; at the end nothing is in it, and nothing new of ours in shared memory."""
     with tempfile.TemporaryDirectory(prefix="k") as folder:  # short: sockets may have paths of 108 characters
-        before = ours_in_shared_memory()
+        before = left_in_shared_memory()
         yield folder
         assert left_in(folder) == []
-        assert ours_in_shared_memory() <= before
+        assert wait_for(lambda: left_in_shared_memory() <= before, 10)
 
 
-def ours_in_shared_memory():
-    return {path.name for path in Path("/dev/shm").glob("*") if path.owner() == Path.home().owner()}
+def left_in_shared_memory():
+    """What no living process has mapped; a process that uses shared memory may have another owner than this test."""
+    used = "\n".join(_maps(folder) for folder in Path("/proc").iterdir() if folder.name.isdigit())
+    return {path.name for path in Path("/dev/shm").glob("*") if str(path) not in used}
+
+
+def _maps(folder):
+    try:
+        return (folder / "maps").read_text()
+    except OSError:  # it has ended, or belongs to somebody else
+        return ""
 
 
 def catches(process, number):

@@ -107,18 +107,10 @@ def one_long_text_in_json(path):
     path.write_text(json.dumps({"labels": ["x" * 20_000] + ["a"] * 20_000, "probs": [[0.5, 0.5]] * 20_001}))
 
 
-def sparse(path):
-    import torch
-
-    logits = torch.sparse_coo_tensor([[0], [0]], [1.0], (3000, 3000), check_invariants=True)
-    torch.save({"logits": logits, "labels": torch.zeros(3000)}, path, _use_new_zipfile_serialization=False)
-
-
 BOMBS = {
     "a.npz": npz, "a.h5": hdf5, "a.csv.gz": gz, "a.parquet": parquet, "a.mat": mat, "structure.mat": structure,
     "a.feather": feather, "a.arrow": stream, "lists.parquet": lists, "text.parquet": repeated_text,
     "fixed.h5": fixed_text, "shared.h5": shared_text, "a.csv": one_long_text, "a.json": one_long_text_in_json,
-    "sparse.pt": sparse,
 }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def test_stray_files_are_left_alone_and_break_nothing(tmp_path, predictions, cal
     (tmp_path / "cache" / ("a" * 24)).write_text("a file named like a cell")
     (tmp_path / "cache" / KEY / "evaluation-x.safetensors").mkdir()
     (tmp_path / "cache" / KEY / "stray").mkdir()
-    assert [finding.problem for finding in store.verify()] == ["evaluation-x.safetensors is a folder"]
+    assert [finding.problem for finding in store.verify()] == ["evaluation-x.safetensors is no regular file"]
     assert calbench("cache", "list", "--results-dir", tmp_path)[0] == 0
     assert calbench("cache", "verify", "--results-dir", tmp_path)[0] == 1
     assert calbench("cache", "prune", "--results-dir", tmp_path)[0] == 0

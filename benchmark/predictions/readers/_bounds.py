@@ -15,6 +15,8 @@ from calbench.benchmark.predictions.contents import Contents, Leaf
 
 SMALL, GROWTH = 1 << 30, 200
 """Bytes that every file may expand to, and how many times its own size; raised by `calbench.benchmark.core.limits`."""
+COMPRESSED_SMALL, COMPRESSED_GROWTH = 100_000_000, 100
+"""The same for text and pickles in a gzip file: what is made of them takes many times their bytes."""
 _MOST_NAMES = 50_000
 _CHUNK = 1 << 22
 
@@ -44,9 +46,10 @@ def decompressed(stream: BinaryIO) -> BinaryIO:
     """The content of a gzip file, in memory.
 
     Raises:
-        InputError: it expands beyond `most_bytes`.
+        InputError: it expands to more than 100 MB, and to more than 100 times its size.
     """
-    most, parts, total = most_bytes(stream), [], 0
+    most = limit(max(COMPRESSED_SMALL, COMPRESSED_GROWTH * size_of(stream)))
+    parts, total = [], 0
     with gzip.GzipFile(fileobj=stream) as file:
         while part := file.read(_CHUNK):
             total += len(part)

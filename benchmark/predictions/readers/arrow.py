@@ -7,11 +7,10 @@ import numpy as np
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.limits import limit
-from calbench.benchmark.predictions.contents import Contents, Leaf
+from calbench.benchmark.predictions.contents import Contents, Leaf, join_path
 from calbench.benchmark.predictions.readers._arrow_sizes import expanded_bytes
 from calbench.benchmark.predictions.readers._bounds import SMALL, check_count, most_bytes, refusal, texts
 from calbench.benchmark.predictions.readers._format import Format
-from calbench.benchmark.predictions.readers._nested import flatten
 
 _PARQUET, _ARROW, _FEATHER_1, _STREAM = b"PAR1", b"ARROW1", b"FEA1", b"\xff\xff\xff\xff"
 
@@ -97,7 +96,7 @@ def _leaves(name: str, type: Any, rows: int, column: Any) -> dict[str, Leaf]:
     if types.is_list(type) or types.is_large_list(type) or types.is_fixed_size_list(type):
         return {name: _lists(name, rows, column)}
     if types.is_struct(type):
-        return flatten([{name: value} for value in column().to_pylist()])
+        return _fields(name, type, rows, column)
     return {name: Leaf.unreadable(str(type), f"{name} is of type {type}, neither numbers nor text", (rows,))}
 
 
@@ -121,6 +120,19 @@ def _texts(column: Any) -> np.ndarray:
     return texts(["" if value is None else value for value in column.to_pylist()])
 
 
+def _fields(name: str, type: Any, rows: int, column: Any) -> dict[str, Leaf]:
+    """The fields of a column of records, each a column."""
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute  # its functions are made at import
+    leaves: dict[str, Leaf] = {}
+    for number in range(type.num_fields):
+        field = type.field(number)
+        path = join_path(name, field.name)
+        leaves |= _leaves(path, field.type, rows, lambda number=number: compute.struct_field(column(), [number]))
+    return leaves
+
+
 def _lists(name: str, rows: int, column: Any) -> Leaf:
     """A column of lists of equal length is a matrix."""
     if 8 * rows > limit(SMALL):
@@ -132,6 +144,8 @@ def _lists(name: str, rows: int, column: Any) -> Leaf:
         return Leaf.unreadable("lists", f"{name} is a column of lists that differ in length", (rows,))
     if str(flat.type).startswith(("list", "large_list", "fixed")):
         return Leaf.unreadable("lists", f"{name} is a column of lists of lists", (rows,))
+    if str(flat.type) == "null":
+        return Leaf.unreadable("lists", f"{name} is a column of lists without values", (rows,))
     if str(flat.type) in ("string", "large_string"):
         return Leaf.lazy((rows, int(lengths[0])), np.dtype("U1"), lambda: _texts(flat).reshape(rows, -1))
     array = np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(rows, -1)

@@ -1,5 +1,7 @@
 """Reads HDF5, with the datasets of all groups by path, and MATLAB files of version 7.3."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -7,12 +9,14 @@ import numpy as np
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.limits import limit
-from calbench.benchmark.predictions.contents import Contents, Leaf
-from calbench.benchmark.predictions.readers._bounds import SMALL, refusal, refused, texts
+from calbench.benchmark.predictions.contents import Contents, Leaf, join_path
+from calbench.benchmark.predictions.readers._bounds import SMALL, check_count, most_bytes, refusal, refused, texts
 from calbench.benchmark.predictions.readers._format import Format
 
 _PART = 256
 """Texts that are read at once."""
+_MAX_DEPTH = 32
+"""Levels of groups inside each other."""
 _SIGNATURE, _MATLAB = b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3"
 
 
@@ -22,14 +26,55 @@ def _read(stream: BinaryIO) -> Contents:
     matlab = stream.read(len(_MATLAB)) == _MATLAB
     stream.seek(0)
     file = h5py.File(stream, "r")
+    most = most_bytes(stream)
     leaves: dict[str, Leaf] = {}
-
-    def keep(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("#"):
-            leaves.update(_leaves(name, item, matlab))
-
-    file.visititems(keep)
+    for name, item in _datasets(file):
+        if not name.startswith("#"):
+            leaves.update(_bounded(name, item, matlab, most))
     return Contents(leaves)
+
+
+def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
+    """The datasets of all groups by path, each once; links to other files and to other places are not followed.
+
+    The library's own walk calls itself for every level, and takes the square of their number in time.
+    """
+    import h5py
+
+    waiting, seen, count = [("", file, 0)], {_address(file)}, 0
+    while waiting:
+        path, group, depth = waiting.pop()
+        if depth > _MAX_DEPTH:
+            raise InputError(f"its groups are nested more than {_MAX_DEPTH} levels deep")
+        check_count(count := count + len(group))
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue
+            item = group[name]
+            where = _address(item)
+            if where in seen:
+                continue
+            seen.add(where)
+            if isinstance(item, h5py.Group):
+                waiting.append((join_path(path, name), item, depth + 1))
+            elif isinstance(item, h5py.Dataset):
+                yield join_path(path, name), item
+
+
+def _address(item: Any) -> Any:
+    import h5py
+
+    return h5py.h5o.get_info(item.id).addr
+
+
+def _bounded(name: str, item: Any, matlab: bool, most: int) -> dict[str, Leaf]:
+    """As `_leaves`; an error where a single chunk, which is read whole, is too large."""
+    leaves = _leaves(name, item, matlab)
+    size = math.prod(item.chunks) * item.dtype.itemsize if item.chunks else 0
+    if size <= most:
+        return leaves
+    reason = f"{name}: a chunk of it: {refusal(size, most)}"
+    return {key: refused(leaf, reason) for key, leaf in leaves.items()}
 
 
 def _leaves(name: str, item: Any, matlab: bool) -> dict[str, Leaf]:

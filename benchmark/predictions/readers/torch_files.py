@@ -1,13 +1,12 @@
 """Reads files of ``torch.save``: tensors in tuples, lists and dicts, from any device."""
 
 import io
-import pickle
 import zipfile
 from typing import Any, BinaryIO
 
 from calbench.benchmark.core._pickled_tensors import Storage, from_bytes
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.unpickle import unpickle
+from calbench.benchmark.core.unpickle import unpickle, unpickle_legacy
 from calbench.benchmark.predictions.contents import Contents
 from calbench.benchmark.predictions.readers._bounds import check_zip
 from calbench.benchmark.predictions.readers._format import Format
@@ -24,15 +23,7 @@ def _read(stream: BinaryIO) -> Contents:
     data = stream.read()
     if data.startswith(_ZIP):
         return Contents(flatten(_of_archive(zipfile.ZipFile(io.BytesIO(data)))))
-    import torch
-
-    try:
-        value = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("Unsupported global: GLOBAL ")[2].split(" ")[0]
-        asks = f"it asks for {reason}, and only" if reason else "it is damaged, or not from torch.save; only"
-        raise InputError(f"{asks} tensors, numbers and text in lists and dicts are read; save tensors") from None
-    return Contents(flatten(value))
+    return Contents(flatten(unpickle_legacy(data)))
 
 
 def _of_archive(archive: zipfile.ZipFile) -> Any:
@@ -49,6 +40,8 @@ def _of_archive(archive: zipfile.ZipFile) -> Any:
     members = [one for one in archive.infolist() if one.filename.startswith(f"{folder}data/")]
     if any(one.compress_type != zipfile.ZIP_STORED for one in members):
         raise InputError("damaged: its storages are compressed, which torch.save never does")
+    if archive.getinfo(member).compress_type != zipfile.ZIP_STORED:
+        raise InputError("damaged: its pickle is compressed, which torch.save never does")
     return unpickle(archive.read(member), storage, sum(one.file_size for one in members))
 
 
