@@ -14,6 +14,7 @@ from calbench.benchmark.core.errors import InputError, nearest
 from calbench.datasets._split import stratified_subset
 from calbench.datasets.base import Dataset, Split, Splits, register, registry
 from calbench.datasets.io.content import digest_of
+from calbench.datasets.io.corrupted import read_corrupted
 from calbench.datasets.io.download import RemoteFile, ensure_unpacked
 from calbench.datasets.io.pickles import load_arrays
 
@@ -112,15 +113,8 @@ class CIFAR(Dataset, ABC):
     def _shifted(self, root: Path) -> dict[str, Split]:
         found = {}
         for name, path in self._corrupted_paths(root).items():
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-            labels = np.load(path.with_name("labels.npy"), allow_pickle=False).astype(np.int64)
-            size = len(images) // _SEVERITIES
-            if images.ndim != 4 or images.shape[1:] != (32, 32, 3) or len(labels) != len(images):
-                raise InputError(f"{self.spec.name}: {self.corrupted_folder}/{path.name} has not the expected shape")
             for severity in self.severities:
-                rows = slice((severity - 1) * size, severity * size)
-                pixels = torch.from_numpy(np.ascontiguousarray(images[rows].transpose(0, 3, 1, 2)))
-                found[f"{name}-{severity}"] = Split(pixels, torch.from_numpy(labels[rows]))
+                found[f"{name}-{severity}"] = read_corrupted(self.spec.name, path, severity, self.num_classes)
         return found
 
 

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import torch
-
 from calbench.benchmark.core.errors import InputError, nearest
 from calbench.datasets.base import Dataset, Split
 from calbench.datasets.io.content import digest_of
-from calbench.datasets.shifted import SEVERITIES, CorruptedSet, register
+from calbench.datasets.io.corrupted import read_corrupted
+from calbench.datasets.shifted import CorruptedSet, register
 
 
 @dataclass
@@ -27,29 +25,7 @@ class CIFARC(CorruptedSet, ABC):
     def load(self, name: str, dataset: Dataset, root: Path) -> Split:
         """The images of one corruption at one severity; the rest of the file is not read."""
         corruption, _, severity = name.rpartition("-")
-        path = self._paths(root)[corruption]
-        try:
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-            labels = np.load(path.with_name("labels.npy"), allow_pickle=False).astype(np.int64)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.spec.name}: {self.folder}/{path.name} cannot be read: {error}") from None
-        if images.ndim != 4 or images.shape[1:] != (32, 32, 3) or images.dtype != np.uint8:
-            raise InputError(
-                f"{self.spec.name}: {self.folder}/{path.name} is no array of 32 x 32 RGB images: shape {images.shape}"
-            )
-        if len(labels) != len(images) or len(images) % SEVERITIES:
-            raise InputError(
-                f"{self.spec.name}: {self.folder}/{path.name} has {len(images)} images and labels.npy {len(labels)} "
-                f"labels; expected as many, in {SEVERITIES} severities"
-            )
-        if labels.min(initial=0) < 0 or labels.max(initial=0) >= dataset.num_classes:
-            raise InputError(
-                f"{self.spec.name}: {self.folder}/labels.npy has labels outside 0..{dataset.num_classes - 1}"
-            )
-        size = len(images) // SEVERITIES
-        rows = slice((int(severity) - 1) * size, int(severity) * size)
-        pixels = torch.from_numpy(np.ascontiguousarray(images[rows].transpose(0, 3, 1, 2)))
-        return Split(pixels, torch.from_numpy(labels[rows]))
+        return read_corrupted(self.spec.name, self._paths(root)[corruption], int(severity), dataset.num_classes)
 
     def fingerprint(self, dataset: Dataset, root: Path) -> str:
         """The hash of the files' content."""

@@ -8,6 +8,7 @@ import typer
 from calbench.benchmark.cli.options import NONE, ResultsDir
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.text import csv_safe
 from calbench.benchmark.execution.options import RunOptions
 
 if TYPE_CHECKING:
@@ -141,4 +142,4 @@ def _print(table: "Table", format_: Format, notes: list[str]) -> None:
     elif format_ == "markdown":
         print(markdown(table), "".join(f"- {escape(note)}\n" for note in notes), sep="\n", end="")
     else:
-        print(latex(table) if format_ == "latex" else table.frame().to_csv(index=False), end="")
+        print(latex(table) if format_ == "latex" else csv_safe(table.frame()).to_csv(index=False), end="")

@@ -9,6 +9,7 @@ from calbench.benchmark.config.table_layout import load_layout
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, KEY_COLUMNS, RESULT_COLUMNS, RESULT_SCHEMA, conform
+from calbench.benchmark.core.text import csv_safe
 from calbench.benchmark.report.render.latex import latex
 from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.render.terminal import render_terminal, terminal_table
@@ -34,11 +35,16 @@ if TYPE_CHECKING:
 def load_suite_results(suite: str, results_dir: str) -> Results:
     """The stored results of a suite (a name, or the path of its YAML file) in a local folder or at an fsspec address.
 
+    A line on the terminal names files that were edited, whatever is made of them.
+
     Raises:
         InputError: the suite was not run, or its files are damaged or of another version.
     """
     with Folder(results_dir, make=False).fetched(_folder_name(suite)) as folder:
-        return Results.load(folder)
+        results = Results.load(folder)
+    if results.edit_note:
+        Console(stderr=True).print(f"calbench: {results.edit_note}", style="yellow", soft_wrap=True)
+    return results
 
 
 def _folder_name(suite: str) -> str:
@@ -107,7 +113,7 @@ def report_command(
         _print((leaderboard_markdown if format_ == "markdown" else leaderboard_latex)(report))
     elif format_ == "csv":
         frames = [b.frame.assign(dataset=b.dataset or "all", backbone=b.backbone or "all") for b in report.blocks]
-        _print(pd.concat(frames).to_csv(index=False))
+        _print(csv_safe(pd.concat(frames)).to_csv(index=False))
     elif results:
         raise InputError("report: --format html needs a suite")
     else:
@@ -147,7 +153,7 @@ def _text(table: Table, report: Report, format_: str) -> object:
     forms = {
         "markdown": lambda: markdown(table),
         "latex": lambda: latex_head(report) + latex(table),
-        "csv": lambda: table.frame().to_csv(index=False),
+        "csv": lambda: csv_safe(table.frame()).to_csv(index=False),
     }
     return forms[format_]() if format_ in forms else terminal_table(table)
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import pickle
+import threading
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -23,6 +24,8 @@ from calbench.benchmark.store.store import Store
 CONNECT_SECONDS = "10s"
 LONGEST_PAUSE = 10.0
 """Seconds between two looks at a cell that another process is at."""
+_one_cell = threading.Lock()
+"""Dask's workers have several threads by default, and torch's random numbers belong to the whole process."""
 RETRIES = 3
 """How often Dask starts a cell again whose worker was lost."""
 
@@ -61,7 +64,8 @@ def work_remotely(plugins: tuple[Path, ...], payload: bytes, code: str, pause: f
     for plugin in plugins:
         Plugin.load(plugin)
     work, context = pickle.loads(payload)
-    return process(work, Store(context.results_dir), context, lambda *epoch: None)
+    with _one_cell:
+        return process(work, Store(context.results_dir), context, lambda *epoch: None)
 
 
 def run_dask(

@@ -93,8 +93,7 @@ class Results:
         fields = visible_data({name: value for name, value in run.items() if name != CHECKSUMS})
         record = parse(RunRecord, fields, tables.shown(folder / "run.json"))
         if changed:
-            note = f"{', '.join(changed)}: edited by hand, or of an interrupted write (the checksum differs)"
-            record = record.model_copy(update={"notes": (note, *record.notes)})
+            record = record.model_copy(update={"notes": (_edit_note(changed), *record.notes)})
         diagrams, curves = folder / "diagrams.json", folder / "curves.json"
         return cls(
             tables.read_with_schema(folder / "results.csv", RESULT_SCHEMA),
@@ -105,6 +104,11 @@ class Results:
             changed,
             **({"pairs": tables.read_with_schema(folder / _PAIRS, PAIR_SCHEMA)} if _PAIRS in files else {}),
         )
+
+    @property
+    def edit_note(self) -> str:
+        """One line that names the files that are not as the run wrote them; empty where all are."""
+        return _edit_note(self.edited) if self.edited else ""
 
     def leaderboard(self, metric: str = "ece", order: str = "nll") -> pd.DataFrame:
         """The table over all datasets and backbones, or of the only one, as numbers: a row per entry.
@@ -139,6 +143,10 @@ _PAIRS = "pairs.csv"
 _EARLIER_FILES = ("results.csv", "comparisons.csv", "diagrams.json", "curves.json")
 """What earlier versions wrote, beside ``run.json``."""
 _CHECKED_FILES = (*_EARLIER_FILES, _PAIRS)
+
+
+def _edit_note(files: tuple[str, ...]) -> str:
+    return f"{', '.join(files)}: edited by hand, or of an interrupted write (the checksum differs)"
 
 
 def _harmless(record: R) -> R:

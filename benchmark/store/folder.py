@@ -119,8 +119,13 @@ class Folder:
         return sorted(found)
 
     def size(self, name: str) -> int:
-        """Bytes of a file."""
-        return self._fs.size(self.path(name))
+        """Bytes of a file; of a link those of the link, and 0 where the file has gone meanwhile."""
+        if not self.is_local:
+            return self._fs.size(self.path(name))
+        try:
+            return os.lstat(self.path(name)).st_size
+        except FileNotFoundError:
+            return 0
 
     @property
     def has_locks(self) -> bool:

@@ -29,7 +29,7 @@ def decode(path: Path, size: int | None = None, *, upright: bool = True) -> Tens
     Raises:
         InputError: the file is no image of these formats, is damaged, animated, or larger than `MAX_PIXELS`.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         if not path.is_file():
@@ -45,7 +45,8 @@ def decode(path: Path, size: int | None = None, *, upright: bool = True) -> Tens
     except InputError as error:
         raise InputError(f"image {path.parent.name}/{path.name}: {error}") from None
     except Exception as error:  # a damaged file can fail in any way in Pillow's readers
-        reason = str(error).replace(str(path), path.name)
+        none = isinstance(error, UnidentifiedImageError)  # whose message has the path, with escapes of its own
+        reason = f"not an image of {', '.join(FORMATS)}" if none else str(error).replace(str(path), path.name)
         raise InputError(f"image {path.parent.name}/{path.name}: cannot be read: {reason}") from error
 
 

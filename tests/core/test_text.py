@@ -4,9 +4,12 @@ import csv
 import io
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from calbench import compare
+from calbench.benchmark.cli.compare import _print
 from calbench.benchmark.config.entry import parse_entry
 from calbench.benchmark.config.suite_file import apply_setting, parse_mapping
 from calbench.benchmark.config.table_layout import load_layout
@@ -14,12 +17,16 @@ from calbench.benchmark.config.terms import parse_term
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Spec
-from calbench.benchmark.core.text import csv_safe, from_csv, visible, visible_data
+from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_SCHEMA, conform
+from calbench.benchmark.core.text import csv_safe, from_csv, is_visible, visible, visible_data
 from calbench.benchmark.report import render_terminal, write_reports
 from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.tables.table import Row, Table
 from calbench.benchmark.results.base_record import parse
-from calbench.benchmark.results.records import RunRecord
+from calbench.benchmark.results.records import EntryRecord, RunRecord
 from calbench.benchmark.results.results import Results
+from calbench.benchmark.results.series_records import CurveRecord, DiagramRecord
+from calbench.methods.calibrators.temperature_scaling import TemperatureScaling
 
 HOSTILE = [
     "\x1b[31mred\x1b]0;title\x07", "a\u202egnp.exe", "=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)", "-2+3", "'quoted",
@@ -73,6 +80,64 @@ def test_the_terminal_obeys_no_name(results):
     assert "\\x1b]0;title\\x07" in shown
     for literal in ("model[v2]", "[bold]x[/bold]"):
         assert literal in shown
+
+
+ODD = ["NA", "nan", "None", "null", "N/A", "1.0", "007", "1e5", "inf", "true", "_under", " lead", "'q", "=1", "a\nb"]
+
+
+def named(name, runs=RunRecord):
+    """Results made in memory, none of whose parts went through a file."""
+    where = {"dataset": name, "backbone": name, "entry": name, "seed": 0, "split": "test"}
+    row = where | {"recipe": name, "calibrator": name, "checkpoint": "last", "metric": "ece", "value": 0.5}
+    run = runs(suite="s", title=name, notes=(name,), entries=(EntryRecord(entry=name, label=name, recipe=name),))
+    curve = CurveRecord(dataset=name, backbone=name, recipe=name, seed=0)
+    return Results(pd.DataFrame([row]), pd.DataFrame(), run, [DiagramRecord(**where)], [curve])
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "\ud800", "\u2028", "\u200bx", "\u061cx", "\ufeffx", "\x00"])
+def test_results_made_in_memory_have_one_harmless_name_everywhere(name):
+    made = named(name)
+    [shown] = set(made.table["entry"])
+    assert shown == visible(name)
+    texts = [made.run.title, made.run.notes[0], made.run.entries[0].label]
+    texts += [made.diagrams[0].entry, made.diagrams[0].dataset, made.curves[0].recipe]
+    assert set(texts) == {shown}
+    assert is_visible(shown)
+
+
+def test_what_is_harmless_already_is_not_copied():
+    run = RunRecord(title="x")
+    assert Results(pd.DataFrame(), pd.DataFrame(), run).run is run
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_names_that_a_csv_reader_takes_for_something_else_come_back(name, tmp_path):
+    made = named(name)
+    made.comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
+    made.table = conform(made.table.assign(low=np.nan, high=np.nan), RESULT_SCHEMA)
+    made.save(tmp_path)
+    back = Results.load(tmp_path)
+    for column in ("dataset", "backbone", "entry", "recipe", "calibrator"):
+        assert back.table[column].tolist() == [name]
+    assert np.isnan(back.table["low"]).all()
+    assert back.diagrams == made.diagrams
+
+
+def test_compare_refuses_labels_that_tables_cannot_show():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(60, 3)), rng.integers(0, 3, 60)
+    given = {"logits": logits, "labels": labels, "calibration_logits": logits, "calibration_labels": labels}
+    for name in ("uncalibrated", "oracle", "\x1b[2J", "\ud800", "a\nb", "x" * 300):
+        with pytest.raises(InputError, match="label|the name of another row"):
+            compare({name: TemperatureScaling()}, **given, bootstrap=0)
+    with pytest.raises(InputError, match="another row"):
+        compare({"a": TemperatureScaling(), " a ": TemperatureScaling()}, **given, bootstrap=0)
+    assert set(compare({"NA": TemperatureScaling()}, **given, bootstrap=0, name="\n").table["dataset"]) == {"unnamed"}
+
+
+def test_printed_csv_has_no_formulas(capsys):
+    _print(Table("t", "T", ("entry",), (), (Row(("=cmd|' /C calc'!A0",), ("x",), ()),)), "csv", [])
+    assert "\n'=cmd" in capsys.readouterr().out
 
 
 def test_names_come_back_from_csv():

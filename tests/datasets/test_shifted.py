@@ -1,5 +1,7 @@
 """Published shifted sets, read from small files in their true layout."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +138,42 @@ def test_predictions_of_a_partial_set_are_restricted_to_its_classes():
     part = _restricted(SplitPredictions(logits, torch.tensor([3, 1])), (1, 3))
     assert part.logits.tolist() == [[1.0, 2.0], [3.0, 1.0]]
     assert part.labels.tolist() == [1, 0]
+
+
+def huge(path):
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (10**11,)})
+
+
+BAD_FILES = {
+    "pickled images": ("fog", np.array([{"a": 1}], object)),
+    "pickled labels": ("labels", np.array([{}] * 10, object)),
+    "labels in two columns": ("labels", np.zeros((10, 2))),
+    "half a label": ("labels", np.full(10, 0.5)),
+    "no number": ("labels", np.full(10, np.nan)),
+    "a negative label": ("labels", np.full(10, -1)),
+    "an unknown label": ("labels", np.full(10, 99)),
+    "words": ("labels", np.array(["a"] * 10)),
+    "float images": ("fog", CORRUPTED.astype(float)),
+    "no images": ("fog", CORRUPTED[:0]),
+    "seven images": ("fog", CORRUPTED[:7]),
+    "an empty file": ("fog", lambda path: path.write_bytes(b"")),
+    "a cut file": ("fog", lambda path: path.write_bytes(path.read_bytes()[:500])),
+    "a pipe": ("fog", lambda path: (path.unlink(), os.mkfifo(path))),
+    "a device": ("labels", lambda path: (path.unlink(), path.symlink_to("/dev/zero"))),
+    "a folder": ("fog", lambda path: (path.unlink(), path.mkdir())),
+    "800 GB": ("labels", huge),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files_of_cifar_c_are_refused_in_one_line_by_both_ways_of_reading_them(cifar_c, case):
+    name, content = BAD_FILES[case]
+    path = cifar_c / "CIFAR-10-C" / f"{name}.npy"
+    content(path) if callable(content) else np.save(path, content, allow_pickle=True)
+    shifted, cifar10 = registry.create("cifar10-c", corruptions=["fog"], severities=[1]), datasets.create("cifar10")
+    option = datasets.create("cifar10", corruptions=["fog"], severities=[1])
+    for read in (lambda: shifted.load("fog-1", cifar10, cifar_c), lambda: option._shifted(cifar_c)):
+        with pytest.raises(InputError, match=rf"CIFAR-10-C/({name}|fog)\.npy") as error:
+            read()
+        assert "\n" not in str(error.value)

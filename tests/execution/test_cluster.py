@@ -1,6 +1,9 @@
 """What a Dask worker refuses and how often it looks again; the cluster itself is in test_endurance."""
 
 import logging
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -82,6 +85,24 @@ def test_a_busy_cell_is_looked_at_again_with_growing_pauses(scheduler, monkeypat
     assert waited == [0, 1, 2, 4, 8, 10, 10]
     assert submitted == [(0, 0), (1, -1), (2, -1), (4, -1), (8, -1), (10, -1), (10, -1)]
     assert events == ["busy"] * 6 + ["end"]
+
+
+def test_a_worker_of_several_threads_computes_one_cell_at_a_time(monkeypatch, tmp_path):
+    """The seed of torch's random numbers is one for all threads: two cells at once would get each other's weights."""
+    running, most = [], []
+
+    def process(*_):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.05)
+        running.pop()
+        return "done"
+
+    monkeypatch.setattr(cluster, "process", process)
+    payload = pickle.dumps((None, Context(str(tmp_path), tmp_path, None)))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: cluster.work_remotely((), payload, cluster.code_of(())), range(4)))
+    assert most == [1, 1, 1, 1]
 
 
 def test_the_code_of_a_plugin_counts(tmp_path):

@@ -58,9 +58,24 @@ def test_an_edited_file_is_named_in_every_report(folder, name):
     loaded = Results.load(folder)
     assert loaded.edited == (name,)
     assert loaded.run.notes[0].startswith(f"{name}: edited by hand")
-    write_reports(loaded, folder, ["markdown", "html"])
-    for report in ("leaderboard.md", "index.html"):
+    write_reports(loaded, folder, ["markdown", "html", "latex"])
+    for report in ("leaderboard.md", "index.html", "leaderboard.tex"):
         assert f"{name}: edited by hand" in (folder / report).read_text()
+
+
+def test_every_command_names_an_edited_file(calbench, finished, tmp_path):
+    path = finished / "tiny/results.csv"
+    path.write_text(path.read_text().replace("0.", "0.1", 1))
+    note = "results.csv: edited by hand"
+    (tmp_path / "published.csv").write_text(
+        "dataset,backbone,entry,metric,value,source\ndigits,vit-micro(width=16;heads=2),cross-entropy,ece,1.0,nobody\n"
+    )
+    for command in (
+        ["report", "tiny"], ["report", "tiny", "--format", "csv"], ["report", "tiny", "--format", "latex"],
+        ["plot", "tiny"], ["compare", "tiny", "--reference", "published.csv"],
+    ):  # fmt: skip
+        _, _, error = calbench(*command, "--results-dir", "runs")
+        assert note in " ".join(error.split()), command
 
 
 @pytest.mark.parametrize("renamed", range(5))

@@ -80,6 +80,7 @@ def comment(report: "Report") -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     lines = [
         *run.provenance,
+        *([report.results.edit_note] if report.results.edit_note else []),
         f"suite: {run.suite}; results {report.digest}; command: {run.command}",
         f"versions: {versions}",
         *report.protocol,

@@ -161,3 +161,68 @@ def test_no_mutant_ends_the_interpreter(tmp_path, monkeypatch):
     assert child.exitcode == 0
     assert sum(counts) == 1000
     assert min(counts) > 100
+
+
+DEEP = {2: 3, 4: 2, 6: 4, 0: 1}
+"""Colour types of PNG and their channels."""
+
+
+@pytest.mark.parametrize("colour", DEEP)
+def test_16_bits_of_every_colour_type_are_scaled(tmp_path, colour):
+    rows = b"".join(b"\0" + np.full((4, DEEP[colour]), 32896, ">u2").tobytes() for _ in range(4))
+    head = (4).to_bytes(4, "big") * 2 + bytes([16, colour, 0, 0, 0])
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    on_white = {2: 128, 0: 128}.get(colour, round(255 - 128 / 255 * (255 - 128)))
+    assert np.abs(pixels(tmp_path / "a.png").astype(int) - on_white).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation(tmp_path, orientation):
+    values = np.arange(60, dtype=np.uint8).reshape(4, 5, 3) * 4
+    turned = {
+        1: values, 2: values[:, ::-1], 3: values[::-1, ::-1], 4: values[::-1], 5: values.transpose(1, 0, 2),
+        6: np.rot90(values, -1), 7: np.rot90(values, 2).transpose(1, 0, 2), 8: np.rot90(values, 1),
+    }  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(values).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), turned[orientation])
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "ICO", "PCX", "SGI", "TGA", "JPEG2000", "PDF", "EPS", "ICNS"])
+def test_other_formats_under_a_name_of_png_are_refused(tmp_path, kind):
+    try:
+        Image.new("RGB", (16, 16)).save(tmp_path / "a\nb\x1b.png", format=kind)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow does not write {kind}")
+    with pytest.raises(InputError, match="cannot be read: not an image of BMP, JPEG") as error:
+        decode(tmp_path / "a\nb\x1b.png")
+    assert str(tmp_path.parent) not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_compressed_remarks_are_bounded(tmp_path, kind):
+    remark = chunk(kind, b"a\0\0" + zlib.compress(bytes(100_000_000)))
+    data = bomb(4, 4)
+    place = data.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(data[:place] + remark + data[place:])
+    with pytest.raises(InputError, match="too large"):
+        decode(tmp_path / "a.png")
+
+
+def test_what_is_behind_a_link_in_a_class_folder_is_an_image_or_refused(tmp_path):
+    from calbench.datasets import registry
+
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "pets" / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / "pets" / part / name / "1.png")
+    (tmp_path / "secret.txt").write_text("secret")
+    place = tmp_path / "pets/train/a/2.png"
+    for target in (tmp_path / "secret.txt", "/dev/zero", "/nowhere", place, "/proc/self/mem"):
+        place.symlink_to(target)
+        with pytest.raises(InputError, match=r"a/2\.png") as error:
+            registry.create("image-folder", path=str(tmp_path / "pets")).load(tmp_path / "root")
+        assert "secret" not in str(error.value)
+        place.unlink()

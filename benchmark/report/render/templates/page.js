@@ -314,7 +314,7 @@
 
   // Downloads are made of what the page holds; nothing is fetched.
   const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const safe = (text) => (/^[=+@\t\r]/.test(text) && isNaN(text) ? `'${text}` : text);
+  const safe = (text) => (/^[=+\-@\t\r']/.test(text) && isNaN(text) ? `'${text}` : text);
   function csv(which) {
     const heads = [...which.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
     const lines = [...which.tBodies[0].rows].filter((row) => !row.hidden && !row.classList.contains("detail"));
