@@ -31,7 +31,7 @@ def _read(stream: BinaryIO) -> Contents:
     for name, item in _datasets(file):
         if not name.startswith("#"):
             leaves.update(_bounded(name, item, matlab, most))
-    return Contents(leaves)
+    return Contents(dict(sorted(leaves.items())))
 
 
 def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
