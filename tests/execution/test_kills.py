@@ -100,7 +100,6 @@ def test_ctrl_c_at_any_moment_is_quiet(tiny, tmp_path, jobs):
             assert wait_for(lambda mark=mark: not alive(mark), 30), f"processes outlived Ctrl-C {where}"
             assert left_in(temporary) == [], where
             locks_are_free(results)
-            assert not list(results.glob("cache/.locks/*.owner")), where
             assert start(tiny, results, "again", "--jobs", str(jobs), temporary=temporary, epochs=8).wait(600) == 0
             same_predictions(tmp_path / "whole", results)
             same_tables(tmp_path / "whole", results)
