@@ -112,7 +112,7 @@ COMPARISON_SCHEMA = (
     Column("p", "number", "Two-sided p value of the change.", required=False),
     Column(
         "p_adjusted", "number",
-        "`p` by Holm's method over the entries of the same dataset, backbone, split, checkpoint and metric.",
+        "`p` by Hommel's method over the entries of the same dataset, backbone, split, checkpoint and metric.",
         required=False,
     ),
     Column(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from calbench.benchmark.statistics.contrast import (
     Side,
     correlations,
     difference,
-    holm,
+    hommel,
     mean_of,
     ratio_interval,
 )
+from calbench.benchmark.statistics.moderated import Priors
 
 NAN = float("nan")
 ALPHA = 0.05
@@ -59,6 +61,7 @@ class Block:
         values: by entry and seed.
         baseline: the entry that changes refer to.
         floors: for ECE, mean and 95th percentile under perfect calibration, by entry and seed.
+        priors: what other cells say of the variance over seeds of the change of an entry.
     """
 
     def __init__(
@@ -67,8 +70,9 @@ class Block:
         values: Mapping[str, Mapping[int, SeedValue]],
         baseline: str,
         floors: Mapping[tuple[str, int], tuple[float, float]],
+        priors: Priors = MappingProxyType({}),
     ) -> None:
-        self.values, self.baseline, self.floors = values, baseline, floors
+        self.values, self.baseline, self.floors, self.priors = values, baseline, floors, priors
         self.better = better_direction(metric)
         cls = metric_class(metric)
         self.sampling = cls.sampling if cls else "smooth"
@@ -78,16 +82,21 @@ class Block:
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per entry, with `COMPARISON_COLUMNS` but for what all entries of the block share."""
-        rows = [self._value_columns(entry) | self.change(entry) for entry in self.values]
-        self._mark_changes(rows)
+        rows = [self._value_columns(change["entry"]) | change for change in self.changes()]
         self._mark_best(rows)
+        return rows
+
+    def changes(self) -> list[dict[str, Any]]:
+        """A row per entry with the columns that compare it with the baseline."""
+        rows: list[dict[str, Any]] = [{"entry": entry} | self.change(entry) for entry in self.values]
+        self._mark_changes(rows)
         return rows
 
     def _mark_changes(self, rows: list[dict[str, Any]]) -> None:
         """Add the p values adjusted over the table, and the mark that follows from them."""
         ranked = np.array([row["entry"] not in (self.baseline, ORACLE) for row in rows])
         p = np.array([row["p"] for row in rows], dtype=float)
-        adjusted = np.where(ranked, holm(np.where(ranked, p, np.nan)), p)
+        adjusted = np.where(ranked, hommel(np.where(ranked, p, np.nan)), p)
         for row, value in zip(rows, adjusted.tolist(), strict=True):
             row["p_adjusted"] = value
             row["differs"] = None if np.isnan(value) else bool(value <= ALPHA)
@@ -121,7 +130,7 @@ class Block:
             "spread_over": "",
         }
         reason = next((v.reason for v in values if v.reason), self.no_interval)
-        side = None if reason else self._side(entry, tuple(by_seed), of_value=True)
+        side = None if reason else self.side(entry, tuple(by_seed), of_value=True)
         if side is None:
             return row | self._calibration_columns(entry) | {"interval_reason": reason or NO_REPLICATES}
         if len(values) == 1:
@@ -164,14 +173,17 @@ class Block:
         sides = self._sides(entry, self.baseline, shared)
         reason = "" if sides else self._untested(entry, shared)
         row["change_reason"] = reason
+        widening = 1.0
         if sides:
-            contrast = difference(*sides, pseudo_error=self._pseudo_error(entry, shared))
+            plain = difference(*sides, pseudo_error=self._pseudo_error(entry, shared))
+            contrast = plain if (prior := self.priors.get((entry, plain.seeds))) is None else prior.moderate(plain)
+            widening = contrast.seed_margin / plain.seed_margin if plain.seed_error > 0 else 1.0
             row["change_low"], row["change_high"] = contrast.interval()
             row["p"] = contrast.p_value()
-        return row | self._reduction_columns(entry, mine, base, sides, reason)
+        return row | self._reduction_columns(entry, mine, base, sides, reason, widening)
 
     def _reduction_columns(
-        self, entry: str, mine: float, base: float, sides: tuple[Side, Side] | None, reason: str
+        self, entry: str, mine: float, base: float, sides: tuple[Side, Side] | None, reason: str, widening: float
     ) -> dict[str, Any]:
         nonnegative = self.sampling == "gaps"
         if base == 0:
@@ -186,19 +198,20 @@ class Block:
             return row
         if entry == self.baseline:
             return row | {"reduction_low": 0.0, "reduction_high": 0.0}
-        low, high = self._ratio(*sides)
+        low, high = self._ratio(*sides, widening)
         if np.isnan(low):
             return row | {"reduction_reason": WIDE_BASELINE}
         ends = (100 * (low - 1), 100 * (high - 1)) if self.better == "higher" else (100 * (1 - high), 100 * (1 - low))
         return row | {"reduction_low": ends[0], "reduction_high": ends[1]}
 
-    def _ratio(self, first: Side, second: Side) -> tuple[float, float]:
+    def _ratio(self, first: Side, second: Side, widening: float) -> tuple[float, float]:
         """The interval of the ratio of the means, of their sizes where a metric is best at 0."""
         if self.better == "zero":
             first, second = (side.flipped() if side.mean < 0 else side for side in (first, second))
-            low, high = ratio_interval(first, second)
-            return low, max(high, -ratio_interval(first.flipped(), second)[0]) if np.isfinite(high) else high
-        return ratio_interval(first, second)
+            low, high = ratio_interval(first, second, widening)
+            mirrored = ratio_interval(first.flipped(), second, widening)
+            return low, max(high, -mirrored[0]) if np.isfinite(high) else high
+        return ratio_interval(first, second, widening)
 
     @staticmethod
     def _within_noise(side: Side) -> bool:
@@ -251,11 +264,11 @@ class Block:
             return None
         for entry in (first, second):
             if (entry, tuple(seeds)) not in self._known_sides:
-                self._known_sides[entry, tuple(seeds)] = self._side(entry, seeds)
+                self._known_sides[entry, tuple(seeds)] = self.side(entry, seeds)
         sides = self._known_sides[first, tuple(seeds)], self._known_sides[second, tuple(seeds)]
         return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
 
-    def _side(self, entry: str, seeds: Sequence[int], of_value: bool = False) -> Side | None:
+    def side(self, entry: str, seeds: Sequence[int], of_value: bool = False) -> Side | None:
         """An entry over seeds, or None where one of them lacks replicates; margins of the value or of differences."""
         values = [self.values[entry][seed] for seed in seeds]
         drawn = _replicates(values)

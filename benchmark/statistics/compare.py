@@ -15,6 +15,7 @@ from calbench.benchmark.core.schema import (
     conform,
 )
 from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.statistics.moderated import table_priors
 
 Replicates = Mapping[Address, Mapping[str, np.ndarray]]
 
@@ -34,9 +35,10 @@ def compare(
     A value is the mean over the seeds that are there; a change is paired, over the seeds that both entries have. A
     calibration error is compared by its debiased value, so that a calibrated model does not lose by being sharp (its
     plug-in ECE is larger only because its noise floor is). Intervals and p values allow for the test samples and, from
-    two seeds on, for the spread over seeds by Student's t (see `statistics.contrast`); p values against the baseline
-    are adjusted by Holm's method over the entries of a dataset, backbone, split, checkpoint and metric. Which entries
-    may be the best is a test of its own (see `statistics.best`).
+    two seeds on, for the spread over seeds by Student's t (see `statistics.contrast`), of changes with a variance that
+    borrows from the other datasets and backbones of the table (see `statistics.moderated`). p values against the
+    baseline are adjusted by Hommel's method over the entries of a dataset, backbone, split, checkpoint and metric.
+    Which entries may be the best is a test of its own (see `statistics.best`).
 
     Args:
         results: tidy results with `RESULT_COLUMNS`; backbone, seed, checkpoint and split may be empty.
@@ -55,13 +57,15 @@ def compare(
     """
     table = checked_results(results)
     rows: list[dict[str, Any]] = []
+    known = table_priors(table, {entry: (entry, baseline) for entry in table["entry"].unique() if entry != baseline})
     for key, group in table.groupby(GROUP, sort=False):
         where = {name: str(part) for name, part in zip(GROUP, key, strict=True)}
         loaded = group_replicates(replicates, where, group)
         floors = _floors(group)
         for metric, part in group.groupby("metric", sort=False):
             values = seed_values(part, loaded, str(metric))
-            block = Block(str(metric), values, baseline, floors if metric == "ece" else {})
+            priors = known.get((where["split"], where["checkpoint"], str(metric)), {})
+            block = Block(str(metric), values, baseline, floors if metric == "ece" else {}, priors)
             rows += [
                 where | row | {"metric": metric, "baseline": baseline, "expected_seeds": expected_seeds}
                 for row in block.rows()

@@ -8,7 +8,7 @@ the two margins add up, so that the level holds when either part dominates; with
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from scipy.stats import norm, t
@@ -53,6 +53,7 @@ class Contrast:
         upper: that above it.
         seed_error: its standard error over seeds; 0 with one seed.
         seeds: S.
+        degrees: degrees of freedom of `seed_error`; S - 1 where nothing is borrowed (see `statistics.moderated`).
     """
 
     estimate: float
@@ -60,23 +61,33 @@ class Contrast:
     upper: float
     seed_error: float
     seeds: int
+    degrees: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.degrees:
+            object.__setattr__(self, "degrees", float(self.seeds - 1))
 
     def interval(self) -> tuple[float, float]:
         """The 95 % interval."""
-        seeds = _quantiles(self.seeds, 0.05) * self.seed_error if self.seeds > 1 else 0.0
+        seeds = self.seed_margin if self.seeds > 1 else 0.0
         return self.estimate - float(np.hypot(self.lower, seeds)), self.estimate + float(np.hypot(self.upper, seeds))
+
+    @property
+    def seed_margin(self) -> float:
+        """The 95 % margin over seeds, which are more than one."""
+        return float(t.isf(0.025, self.degrees)) * self.seed_error
 
     def p_value(self) -> float:
         """The least level at which the interval of that level excludes 0."""
         if self.estimate == 0:
             return 1.0
         samples = (self.lower if self.estimate > 0 else self.upper) / Z95
-        margins = np.hypot(samples * _grid(None), (_grid(self.seeds - 1) if self.seeds > 1 else 0.0) * self.seed_error)
+        margins = np.hypot(samples * _grid(None), (_grid(self.degrees) if self.seeds > 1 else 0.0) * self.seed_error)
         return float(np.interp(-abs(self.estimate), -margins, _ALPHAS))
 
 
-@cache
-def _grid(degrees: int | None) -> np.ndarray:
+@lru_cache(maxsize=1024)
+def _grid(degrees: float | None) -> np.ndarray:
     """Two-sided quantiles at the levels of `_ALPHAS`, of the normal or of Student's distribution."""
     return norm.isf(_ALPHAS / 2) if degrees is None else t.isf(_ALPHAS / 2, degrees)
 
@@ -130,10 +141,16 @@ def _contrast(values: np.ndarray, lower: np.ndarray, upper: np.ndarray, matrix: 
     return Contrast(float(values.mean()), below, above, error, seeds)
 
 
-def ratio_interval(first: Side, second: Side) -> tuple[float, float]:
+def ratio_interval(first: Side, second: Side, widening: float = 1.0) -> tuple[float, float]:
     """The 95 % interval of the ratio of two means that cannot be negative (Donner and Zou 2012, Biometrics 68, 347).
 
     It contains every ratio r for which the interval of ``first - r second`` includes 0.
+
+    Args:
+        first: an entry.
+        second: another over the same seeds, with replicates of the same resamples.
+        widening: the margin over seeds of the difference over that of its own spread, where it is a moderated one: the
+            interval of the ratio then excludes 1 where that of the difference excludes 0.
 
     Returns:
         Its ends; (nan, nan) if the mean of `second` is within its own margin of 0, so that there is no upper end.
@@ -142,7 +159,7 @@ def ratio_interval(first: Side, second: Side) -> tuple[float, float]:
     own, cross, other = matrix[:seeds, :seeds], matrix[:seeds, seeds:], matrix[seeds:, seeds:]
     spread = np.zeros((2, 2))
     if seeds > 1:
-        spread = np.cov(np.stack([first.values, second.values])) / seeds * _quantiles(seeds, 0.05) ** 2
+        spread = np.cov(np.stack([first.values, second.values])) / seeds * (widening * _quantiles(seeds, 0.05)) ** 2
 
     def roots(mine: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
         a = second.mean**2 - (theirs @ other @ theirs) / seeds**2 - spread[1, 1]
@@ -156,6 +173,34 @@ def ratio_interval(first: Side, second: Side) -> tuple[float, float]:
     if not np.isfinite(high) or second.mean <= 0:
         return float("nan"), float("nan")
     return (max(float(low), 0.0) if first.mean > 0 and significant > 0 else 0.0), max(float(high), 0.0)
+
+
+def hommel(p_values: np.ndarray) -> np.ndarray:
+    """Hommel's adjustment of p values (M,); NaN stays NaN and is not counted. Hommel 1988, Biometrika 75, 383.
+
+    Holm's method assumes nothing of the dependence of the p values. This one assumes Simes' inequality, which two-sided
+    tests that share a baseline, networks and test samples fulfil, and is never less powerful: where most entries
+    differ, they need not be compared with the level over their number. Adjusted values by the algorithm of Wright 1992
+    (Biometrics 48, 1005).
+
+    Example:
+        >>> hommel(np.array([0.01, 0.02, 0.022])).round(4).tolist()
+        [0.022, 0.022, 0.022]
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    order = np.argsort(p_values)[: np.isfinite(p_values).sum()]
+    p, count = p_values[order], len(order)
+    if not count:
+        return adjusted
+    ranks = np.arange(1, count + 1)
+    best = np.full(count, (count * p / ranks).min())
+    for size in range(count - 1, 1, -1):
+        first = count - size + 1
+        simes = float((size * p[first:] / ranks[1:size]).min())
+        candidates = np.minimum(size * p[:first], simes)
+        best = np.maximum(best, np.concatenate([candidates, np.full(count - first, candidates[-1])]))
+    adjusted[order] = np.minimum(np.maximum(best, p), 1)
+    return adjusted
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from calbench.benchmark.core.schema import PAIR_SCHEMA, conform
 from calbench.benchmark.statistics.block import NAN, Block
 from calbench.benchmark.statistics.compare import GROUP, Replicates, checked_results, group_replicates, seed_values
 from calbench.benchmark.statistics.contrast import holm
+from calbench.benchmark.statistics.moderated import Priors, table_priors
 
 NO_SEED = "no seed has a value of both entries"
 
@@ -35,12 +36,14 @@ def compare_pairs(results: pd.DataFrame, replicates: Replicates, pairs: Sequence
     rows: list[dict[str, Any]] = []
     wanted = {entry for pair in pairs for entry in pair}
     table = checked_results(results)
+    known = table_priors(table, {_name(pair): pair for pair in pairs})
     for key, group in table[table["entry"].isin(wanted)].groupby(GROUP, sort=False):
         where = {name: str(part) for name, part in zip(GROUP, key, strict=True)}
         loaded = group_replicates(replicates, where, group)
         for metric, part in group.groupby("metric", sort=False):
             values = seed_values(part, loaded, str(metric))
-            changes = [_change(str(metric), values, *pair) for pair in pairs]
+            priors = known.get((where["split"], where["checkpoint"], str(metric)), {})
+            changes = [_change(str(metric), values, priors, *pair) for pair in pairs]
             adjusted = holm(np.array([change["p"] for change in changes], dtype=float)).tolist()
             rows += [
                 where | {"metric": metric} | change | {"p_adjusted": p}
@@ -49,13 +52,20 @@ def compare_pairs(results: pd.DataFrame, replicates: Replicates, pairs: Sequence
     return conform(pd.DataFrame(rows, columns=[column.name for column in PAIR_SCHEMA]), PAIR_SCHEMA, "pairs")
 
 
-def _change(metric: str, values: dict[str, dict[int, Any]], first: str, second: str) -> dict[str, Any]:
+def _name(pair: tuple[str, str]) -> str:
+    return " - ".join(pair)
+
+
+def _change(
+    metric: str, values: dict[str, dict[int, Any]], priors: Priors, first: str, second: str
+) -> dict[str, Any]:  # fmt: skip
     names = {"first": first, "second": second}
     shared = values.get(first, {}).keys() & values.get(second, {}).keys()
     if not shared:
         missing = dict.fromkeys(("change", "change_low", "change_high", "p"), NAN)
         return names | missing | {"seeds": 0, "change_reason": NO_SEED}
-    row = Block(metric, {first: values[first], second: values[second]}, second, {}).change(first)
+    own = {(first, seeds): prior for (name, seeds), prior in priors.items() if name == _name((first, second))}
+    row = Block(metric, {first: values[first], second: values[second]}, second, {}, own).change(first)
     return names | {"seeds": len(shared)} | {name: row[name] for name in _SHARED}
 
 

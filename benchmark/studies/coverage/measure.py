@@ -14,6 +14,7 @@ from calbench.benchmark.metrics.base import make_all
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
 from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.studies.coverage.suites import SuiteWorld, suite_rows
 from calbench.benchmark.studies.coverage.tables import EQUAL, UNEQUAL, TableWorld, table_rows
 from calbench.benchmark.studies.coverage.worlds import NetworkWorld, TemperedWorld
 
@@ -60,7 +61,7 @@ class Situation:
 
     name: str
     samples: int
-    world: TemperedWorld | NetworkWorld | TableWorld
+    world: TemperedWorld | NetworkWorld | TableWorld | SuiteWorld
     sharpness: tuple[float, ...] = ()
     times: int = 1
     one_seed: bool = False
@@ -79,9 +80,19 @@ SITUATIONS = (
     Situation("table-unequal-accuracy", 0, TableWorld("accuracy", UNEQUAL)),
     Situation("table-equal-worse", 0, TableWorld("nll", EQUAL, worse=5.0)),
     Situation("table-unequal-worse", 0, TableWorld("nll", UNEQUAL, worse=5.0)),
+    Situation("suite-1", 0, SuiteWorld(1)),
+    Situation("suite-1-differences", 0, SuiteWorld(1, effect=5.0)),
+    Situation("suite-3", 0, SuiteWorld(3)),
+    Situation("suite-4-one-large", 0, SuiteWorld(4, one_large=20.0)),
+    Situation("suite-6", 0, SuiteWorld(6)),
+    Situation("suite-6-unequal", 0, SuiteWorld(6, unequal=1.2)),
+    Situation("suite-6-extreme", 0, SuiteWorld(6, extreme=12.0)),
+    Situation("suite-6-lognormal", 0, SuiteWorld(6, lognormal=True)),
+    Situation("suite-6-differences", 0, SuiteWorld(6, effect=5.0)),
 )
 """Coverage: 91 % and 66 % accuracy, true errors from 0 to three noise floors. Levels: a spread over seeds of about
-twice the sampling error of one network. Tables: twelve entries whose spread over seeds is equal or very unequal."""
+twice the sampling error of one network. Tables: twelve entries whose spread over seeds is equal or very unequal.
+Suites: twelve entries over 1 to 6 cells whose spreads over seeds differ."""
 
 
 COLUMNS = [
@@ -120,6 +131,8 @@ def simulate(situation: Situation, size: Size, chunk: int, truth: Truth) -> pd.D
             rows += _coverage(situation, situation.world, size, truth, generator)
         elif isinstance(situation.world, TableWorld):
             rows += table_rows(situation.world, generator)
+        elif isinstance(situation.world, SuiteWorld):
+            rows += suite_rows(situation.world, generator)
         else:
             rows += _one_network(situation, situation.world, size, generator)
             if not situation.one_seed:

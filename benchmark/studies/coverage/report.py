@@ -14,6 +14,11 @@ from calbench.benchmark.metrics import registry
 from calbench.benchmark.studies.coverage.measure import Size
 
 GOAL_COVERAGE, GOAL_LEVEL = (90.0, 99.0), 7.0
+_TITLES = {
+    "level": "Level: no difference in truth",
+    "power": "Power: a difference in truth",
+    "tried": "Tried for the mark of a difference and not used: other rules on the same tables",
+}
 _KEY = ["situation", "samples", "kind", "label", "metric"]
 
 
@@ -42,7 +47,7 @@ def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def level_table(rows: pd.DataFrame) -> pd.DataFrame:
     """How often each mark appears in how many tests, per cent: its level without a true difference, else its power."""
-    part = rows[rows["kind"].isin(["level", "power"])].copy()
+    part = rows[rows["kind"].isin(["level", "power", "tried"])].copy()
     part["seen"] = 100.0 * part["seen"].astype(bool)
     part["seeds"] = part["seeds"].astype(int)
     part = part.rename(columns={"value": "detectable"})
@@ -102,7 +107,7 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
         )  # fmt: skip
         text += [f"**N = {samples:,}**", "", table.reindex(first.index).to_markdown(floatfmt=".1f"), ""]
     text += ["## How often a mark appears, %, by the number of seeds", ""]
-    for kind, title in (("level", "Level: no difference in truth"), ("power", "Power: a difference in truth")):
+    for kind, title in _TITLES.items():
         part = levels[levels["kind"] == kind]
         part = part.assign(samples=part["samples"].map(lambda size: f"{size:,}" if size else "tables"))
         wide = part.pivot_table(index=["samples", "label", "metric"], columns="seeds", values="seen", sort=False)
