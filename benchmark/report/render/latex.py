@@ -52,6 +52,7 @@ _ESCAPES = {
     "▲": r"$\blacktriangle$",
     "−": r"$-$",
     "–": "--",
+    "·": r"$\cdot$",
     "×": r"$\times$",
     "†": r"$\dagger$",
     "±": r"$\pm$",

@@ -18,7 +18,7 @@ from calbench.benchmark.report.render.page_splits import split_data
 from calbench.benchmark.report.render.papers import citations, links
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.leaderboard import pair_table
-from calbench.benchmark.report.tables.table import MARKS, Column, Table
+from calbench.benchmark.report.tables.table import DOES_NOT_APPLY, MARKS, Column, Table
 from calbench.benchmark.report.tables.view import View
 from calbench.benchmark.results.base_record import plain
 from calbench.benchmark.results.records import RunRecord
@@ -71,7 +71,10 @@ def page(report: Report) -> str:
             splits=splits,
             entries=[(entry, main.labels[entry]) for entry in main.entries],
             marks=MARKS,
-            used=[meaning for mark, meaning in MARKS.items() if mark in occurring],
+            used=[
+                *(meaning for mark, meaning in MARKS.items() if mark in occurring),
+                *([DOES_NOT_APPLY] if any(cell.does_not_apply for item in rows for cell in item.row.cells) else []),
+            ],
             wide=WIDE_PRIORITY,
             raw=RAW_FILES,
             provenance=_provenance(run),

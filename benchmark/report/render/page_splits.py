@@ -3,7 +3,9 @@
 import re
 from typing import Any, NamedTuple
 
-from calbench.benchmark.report.tables.view import View
+from calbench.benchmark.report.tables.ood import NO_SCORE
+from calbench.benchmark.report.tables.shift import NOT_EVALUATED
+from calbench.benchmark.report.tables.view import Stat, View
 from calbench.benchmark.report.tables.views import Views
 
 SHIFT, OOD = "shift-", "ood-"
@@ -65,7 +67,7 @@ def split_data(views: Views) -> dict[str, Any]:
     Returns:
         ``groups``: (heading, choices) in the order of the selector; ``parts``: one record per split with its place, its
         ``columns`` (label, unit, decimals, measure) and its ``rows`` (entry, dataset, backbone, then for each column
-        value, low and high).
+        value, low, high and the reason where it has no value).
     """
     table = views.results.table
     names = sorted({str(name) for name in table["split"].dropna().unique()}) if "split" in table else []
@@ -94,12 +96,26 @@ def _part(place: Place, view: View) -> dict[str, Any]:
         for entry in view.entries:
             stats = [view.stat(dataset, backbone, entry, metric) for metric, _ in columns]
             if any(stat.value is not None for stat in stats):
-                rows.append([entry, dataset, backbone, *([stat.value, stat.low, stat.high] for stat in stats)])
+                rows.append(
+                    [
+                        entry,
+                        dataset,
+                        backbone,
+                        *(_value(view, (dataset, backbone, entry), stat, place) for stat in stats),
+                    ]
+                )
     shown = [(view.metric(metric), measure) for metric, measure in columns]
     return {
         "group": place.group, "data": place.data, "severity": place.severity, "rows": rows,
         "columns": [[info.label, info.unit, info.decimals, measure] for info, measure in shown],
     }  # fmt: skip
+
+
+def _value(view: View, names: tuple[str, str, str], stat: Stat, place: Place) -> list[float | str | None]:
+    if stat.value is not None:
+        return [stat.value, stat.low, stat.high]
+    other = NO_SCORE if place.group.startswith("Out") else NOT_EVALUATED
+    return [None, None, None, "; ".join(view.reasons(*names)) or other]
 
 
 def _columns(view: View, outside: bool) -> list[tuple[str, str]]:

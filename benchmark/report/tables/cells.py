@@ -11,6 +11,7 @@ BASELINE = Cell(text="baseline")
 BLANK = Cell(text="")
 NO_BASELINE = "the baseline has no value to compare with"
 NO_RATIO = "no reduction: the baseline has no value, or one of 0"
+NO_POSTERIOR = "the true posterior is not known"
 NO_ESTIMATE = "no debiased estimate in the results"
 IN_NOISE = Cell(text="in noise", marks=("baseline-in-noise",))
 """A reduction whose baseline is indistinguishable from calibrated: a ratio to noise has no meaning."""
@@ -35,9 +36,9 @@ def debiased_cell(stat: Stat) -> Cell:
     )
 
 
-def known_cell(stat: Stat) -> Cell:
-    """The value, or a blank where this dataset has none, such as an error against an unknown posterior."""
-    return value_cell(stat) if stat.value is not None else BLANK
+def truth_cell(stat: Stat, known: bool) -> Cell:
+    """The value of a metric that compares with the true posterior, or that this is not known of the dataset."""
+    return value_cell(stat) if known else Cell(notes=(NO_POSTERIOR,))
 
 
 def change_cell(stat: Stat) -> Cell:

@@ -11,11 +11,14 @@ from calbench.benchmark.config.table_layout import Dimension, Layout, Mark, Quan
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.metrics.base import relative_reduction
 from calbench.benchmark.report.tables.cells import change_cell, loses, reduction_cell, worsens
-from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
+from calbench.benchmark.report.tables.table import DOES_NOT_APPLY, NOT_THERE, Cell, Column, Row, Table
 from calbench.benchmark.report.tables.view import Key, Stat, View
 from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.results.records import RunRecord
 
+NOT_IN_SUITE = "no entry of the suite has these methods"
+NOT_PUBLISHED = "no published value"
+NO_PAIR = "no entry to compare with: none differs from this one only in its pair"
 FAMILIES = ("objective", "augmentation", "head", "procedure", "calibrator")
 QUANTITY_LABELS: dict[Quantity, str] = {
     "value": "ours", "change": "Δ", "reduction": "reduction", "paired-reduction": "reduction",
@@ -60,7 +63,7 @@ def layout_table(views: Views, layout: Layout, reference: pd.DataFrame | None = 
     for key, cells in zip(wide.index, wide.to_numpy(), strict=True):
         heads = key if isinstance(key, tuple) else (key,)
         labels = tuple(_label(view, layout, name, str(v)) for name, v in zip(layout.rows, heads, strict=True))
-        filled = tuple(cell if isinstance(cell, Cell) else Cell(text="") for cell in cells)
+        filled = tuple(cell if isinstance(cell, Cell) else Cell(notes=(NOT_IN_SUITE,)) for cell in cells)
         is_baseline = "entry" in layout.rows and kinds[key] == "baseline"
         rows.append(Row(tuple(map(str, heads)), labels, filled, "baseline" if is_baseline else "entry"))
     title = layout.title or layout.name
@@ -178,10 +181,10 @@ class _Value:
 
     def cell(self, quantity: Quantity) -> Cell:
         """The cell of one quantity."""
-        stat, blank = self.view.stat(*self.key), Cell(text="")
+        stat, unpublished = self.view.stat(*self.key), Cell(notes=(NOT_PUBLISHED,))
         is_baseline = self.key[2] == self.view.baseline
         if quantity == "published":
-            return self.published.cell() if self.published else blank
+            return self.published.cell() if self.published else unpublished
         if quantity == "difference":
             return self._difference(stat)
         if quantity == "paired-reduction":
@@ -191,7 +194,7 @@ class _Value:
         if quantity == "median":
             return self._median()
         if is_baseline:
-            return blank
+            return Cell(text=DOES_NOT_APPLY[0])
         return reduction_cell(stat) if quantity == "reduction" else change_cell(stat)
 
     def _value(self, stat: Stat) -> Cell:
@@ -215,12 +218,12 @@ class _Value:
 
     def _difference(self, stat: Stat) -> Cell:
         if self.published is None or stat.value is None:
-            return Cell(text="")
+            return Cell(notes=(NOT_PUBLISHED if self.published is None else NOT_THERE,))
         return Cell(stat.value - self.published.value, marks=self.published.cell().marks)
 
     def _paired(self, stat: Stat) -> Cell:
         if not self.other or stat.value is None:
-            return Cell(text="")
+            return Cell(notes=(NO_PAIR if stat.value is not None else NOT_THERE,))
         better = self.view.metric(self.key[3]).better
         return Cell(float(relative_reduction(stat.value, self.other, better)))
 

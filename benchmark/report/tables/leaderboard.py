@@ -1,7 +1,8 @@
 """The leaderboard: a table per dataset and backbone, and two over all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 
@@ -100,7 +101,8 @@ def pair_table(
     """
     with_truth = uniform or dataset in view.truth_datasets
     base = view.stat(dataset, backbone, view.baseline or "", metric)
-    fields = _fields(view, metric, base, view.truth_metrics if with_truth else [])
+    truth = partial(make.truth_cell, known=dataset in view.truth_datasets)
+    fields = _fields(view, metric, base, dict.fromkeys(view.truth_metrics if with_truth else [], truth))
 
     def row(entry: str) -> Row:
         kind = "baseline" if entry == view.baseline else "entry"
@@ -128,10 +130,10 @@ def _with_reasons(cells: tuple[Cell, ...], reasons: tuple[str, ...]) -> tuple[Ce
     return (replace(first, notes=tuple(dict.fromkeys((*first.notes, *reasons)))), *cells[1:])
 
 
-def _fields(view: View, metric: str, base: Stat, truth: list[str]) -> list[_Field]:
+def _fields(view: View, metric: str, base: Stat, truth: Mapping[str, Callable[[Stat], Cell]]) -> list[_Field]:
     """The columns, without those of metrics that neither the run nor the table has."""
     fields = [*_accuracy_fields(view), *_score_fields(view), *_error_fields(view, metric, base)]
-    fields += [_Field(_column(view.metric(name), 4), _shower(name, make.known_cell)) for name in truth]
+    fields += [_Field(_column(view.metric(name), 4), _shower(name, show)) for name, show in truth.items()]
     fields += [_Field(_column(view.metric(name), 4), _shower(name, make.value_cell)) for name in _asked_for(view)]
     return list({field.column.key: field for field in fields}.values())
 

@@ -9,6 +9,8 @@ SCORES = ("max-softmax", "entropy", "energy", "max-logit", "kl-to-mean", "mahala
           "learned-temperature", "energy-forefront")  # fmt: skip
 BEFORE = ("max-softmax", "energy")
 """The scores that are also shown as they were before calibration."""
+NO_SCORE = "this network or split has no such score"
+"""Why a cell is empty: a score may need what a network does not have, such as the temperature of a head."""
 CALIBRATION = ("accuracy", "ece", "nll")
 
 
@@ -83,8 +85,7 @@ def _table(
             stats = [view.stat(dataset, backbone, entry, metric) for _, view, metric in columns]
             if all(stat.value is None for stat in stats):
                 continue
-            # A score that a network does not have, such as the temperature of a head, is no missing value.
-            cells = tuple(Cell(text="") if stat.value is None else Cell(stat.value) for stat in stats)
+            cells = tuple(Cell(notes=(NO_SCORE,)) if stat.value is None else Cell(stat.value) for stat in stats)
             kind = "baseline" if entry == first.baseline else "entry"
             rows.append(Row((dataset, backbone, entry), (dataset, backbone, first.labels[entry]), cells, kind))
     return Table(key, title, ("dataset", "backbone", "entry"), tuple(c for c, _, _ in columns), tuple(rows), caption)

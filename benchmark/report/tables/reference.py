@@ -10,7 +10,7 @@ from calbench.benchmark.config.entry import parse_entry
 from calbench.benchmark.config.table_layout import Mark
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.metrics.base import registry as metric_registry
-from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
+from calbench.benchmark.report.tables.table import NO_INTERVAL, Cell, Column, Row, Table
 from calbench.benchmark.report.tables.view import Key, View
 from calbench.benchmark.results.reference import ANY_BACKBONE, align, load_reference
 
@@ -36,13 +36,13 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
         if stat.value is None or pd.isna(record["value"]):
             continue
         theirs = float(record["value"])
-        inside = "" if stat.low is None or stat.high is None else "yes" if stat.low <= theirs <= stat.high else "no"
+        inside = None if stat.low is None or stat.high is None else "yes" if stat.low <= theirs <= stat.high else "no"
         marks: tuple[Mark, ...] = ("suspect",) if record["suspect"] else ()
         cells = (
             Cell(stat.value, stat.low, stat.high),
             Cell(theirs, marks=marks, notes=_notes(record)),
             Cell(stat.value - theirs),
-            Cell(text=inside),
+            Cell(text=inside, notes=() if inside else (stat.interval_reason or NO_INTERVAL,)),
         )
         rows.append(Row(names, names, cells))
     if not rows:

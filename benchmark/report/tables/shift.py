@@ -8,6 +8,8 @@ from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.results.records import MetricRecord
 
 METRICS = ("ece", "nll", "accuracy")
+NOT_EVALUATED = "not evaluated on this split"
+NO_GAIN = "nothing is gained at severity 0 beyond noise, or a reduction is not known"
 PATCH, CHANGED = "shift-patch", "changed-predictions"
 _GROUP = re.compile(r"shift-(?P<of>.*?)severity-(?P<severity>\d)$")
 
@@ -71,7 +73,8 @@ def _patch_table(clean: View, patched: View) -> Table:
 def kept_gain(clean: Stat, shifted: Stat) -> float | None:
     """The relative improvement over the baseline under shift, in per cent of that on the clean test split.
 
-    None where nothing was gained on the clean split, or where that gain is within noise.
+    100 is a reduction as large as on the clean split, more a larger one, and less than 0 an entry that is worse than
+    the baseline under shift. None where nothing was gained on the clean split, or where that gain is within noise.
     """
     if clean.reduction is None or shifted.reduction is None or clean.reduction <= 0 or clean.differs is False:
         return None
@@ -84,7 +87,10 @@ def _table(of: str, views: dict[int, View], metric: str) -> Table:
     with_gain = metric != "accuracy" and first.baseline is not None
     columns = [_column(info, severity) for severity in views]
     if with_gain:
-        columns.append(Column("gain_kept", (f"Gain at {last}",), "% of that at 0", "higher", 0))
+        columns.append(
+            Column("gain_kept", (f"Gain at {last}",), "% of that at 0", "higher", 0,
+                   help="100: all of the gain is kept; above 100 it is larger than at 0, below 0 it is a loss")
+        )  # fmt: skip
     rows = [
         _row(views, dataset, backbone, entry, metric, with_gain)
         for dataset, backbone in first.pairs
@@ -95,7 +101,7 @@ def _table(of: str, views: dict[int, View], metric: str) -> Table:
     caption = (
         f"{info.label} by severity ({what}): mean over corruptions and seeds; severity 0 is the clean test split. "
         + (f"Gain at {last}: relative improvement over the baseline at severity {last}, in per cent of that at "
-           "severity 0 (100: all of it is kept); blank where nothing is gained at 0 beyond noise." if with_gain else "")
+           "severity 0 (100: all of it is kept; above 100 it is larger, below 0 a loss)." if with_gain else "")
     )  # fmt: skip
     key = "-".join(part for part in ("shift", of, metric) if part)
     return Table(key, f"{info.label} under shift", ("dataset", "backbone", "entry"), tuple(columns), tuple(rows),
@@ -113,12 +119,15 @@ def _row(views: dict[int, View], dataset: str, backbone: str, entry: str, metric
     is_baseline = entry == first.baseline
     if with_gain:
         kept = None if is_baseline else kept_gain(stats[0], stats[max(stats)])
-        cells.append(Cell(text="baseline" if is_baseline else "") if kept is None else Cell(kept))
+        if is_baseline:
+            cells.append(Cell(text="baseline"))
+        else:
+            cells.append(Cell(notes=(NO_GAIN,)) if kept is None else Cell(kept))
     names = (dataset, backbone, entry)
     return Row(names, (dataset, backbone, first.labels[entry]), tuple(cells), "baseline" if is_baseline else "entry")
 
 
 def _cell(stat: Stat) -> Cell:
     if stat.value is None:
-        return Cell(notes=("not evaluated on this split",))
+        return Cell(notes=(NOT_EVALUATED,))
     return Cell(stat.value, stat.low, stat.high, bold=bool(stat.tied_with_best))

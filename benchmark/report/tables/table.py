@@ -11,7 +11,11 @@ from calbench.benchmark.config.table_layout import Mark
 
 MARKS: dict[Mark, tuple[str, str]] = {
     "calibrated": ("≈0", "not distinguishable from perfect calibration (within the noise floor's 95th percentile)"),
-    "same": ("~", "not significantly different from the baseline"),
+    "same": (
+        "~",
+        "not significantly different from the baseline, by a p value adjusted for the number of entries; the interval "
+        "is not adjusted, and may exclude 0",
+    ),
     "baseline-in-noise": ("in noise", "no reduction: the baseline is within its own noise"),
     "accuracy-loss": ("▼", "accuracy significantly below the baseline's"),
     "nll-loss": ("▲", "NLL significantly above the baseline's"),
@@ -19,6 +23,9 @@ MARKS: dict[Mark, tuple[str, str]] = {
     "suspect": ("?", "a published value that looks wrong in its source"),
 }
 """Each mark's sign and its meaning in the legend."""
+
+DOES_NOT_APPLY = ("·", "does not apply to this row: the baseline against itself, or the oracle")
+"""What is shown in such a cell, and its meaning in the legend."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,8 @@ class Cell:
         value: the number, in the column's unit; None for a text or a missing value.
         low: lower end of the 95 % interval, or None.
         high: upper end of the 95 % interval, or None.
-        text: shown in place of a number.
+        text: shown in place of a number; an empty one is replaced by the reason, or `DOES_NOT_APPLY` in a row that is
+            not an entry's.
         marks: remarks on the number, keys of `MARKS`.
         bold: whether the entry may be the best, by a test at 5 %.
         notes: reasons that a footnote gives; a missing value has at least one.
@@ -47,6 +55,11 @@ class Cell:
     def missing(self) -> bool:
         """Whether there is neither a number nor a text."""
         return self.value is None and self.text is None
+
+    @property
+    def does_not_apply(self) -> bool:
+        """Whether its row can have no such number."""
+        return self.text == DOES_NOT_APPLY[0]
 
     @property
     def signs(self) -> list[str]:
@@ -144,7 +157,9 @@ class Table:
     def legend(self) -> list[str]:
         """One line for each mark that occurs in the table."""
         used = {mark for row in self.rows for cell in row.cells for mark in cell.marks}
-        return [f"{sign}: {meaning}" for mark, (sign, meaning) in MARKS.items() if mark in used]
+        lines = [f"{sign}: {meaning}" for mark, (sign, meaning) in MARKS.items() if mark in used]
+        blank = any(cell.does_not_apply for row in self.rows for cell in row.cells)
+        return [*lines, ": ".join(DOES_NOT_APPLY)] if blank else lines
 
     def numeric(self, index: int) -> bool:
         """Whether a column holds numbers (and at most some words among them), not only words."""
@@ -165,7 +180,10 @@ class Table:
                 if column.interval:
                     record[f"{column.key}_low"], record[f"{column.key}_high"] = cell.low, cell.high
             record["marks"] = " ".join(dict.fromkeys(mark for cell in row.cells for mark in cell.marks))
-            record["notes"] = "; ".join(dict.fromkeys(note for cell in row.cells for note in cell.notes))
+            notes = dict.fromkeys(note for cell in row.cells for note in cell.notes)
+            if any(cell.does_not_apply for cell in row.cells):
+                notes[": ".join(DOES_NOT_APPLY)] = None
+            record["notes"] = "; ".join(notes)
             records.append(record)
         return pd.DataFrame(records)
 
@@ -181,6 +199,9 @@ def _explained(row: Row, columns: tuple[Column, ...], with_intervals: set[int]) 
     cells = []
     for index, cell in enumerate(row.cells[: len(columns)]):
         lacking = index in with_intervals and cell.value is not None and not cell.has_interval
+        if cell.text == "":
+            blank = row.kind != "entry" and not cell.notes
+            cell = replace(cell, text=DOES_NOT_APPLY[0] if blank else None)
         if cell.missing and not cell.notes:
             cell = replace(cell, notes=(NOT_THERE,))
         elif lacking and not cell.notes and row.kind != "reference":

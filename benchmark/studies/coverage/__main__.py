@@ -47,7 +47,7 @@ def rows_of(situation: Situation, size: Size, chunk: int, truth: Truth, folder: 
         part = path.with_suffix(".part")
         simulate(situation, size, chunk, truth).to_csv(part, index=False)
         part.replace(path)
-        print(f"{situation.name}: chunk {chunk + 1} of {-(-size.sets * situation.times // CHUNK)}", flush=True)
+        print(f"{situation.name}: chunk {chunk + 1} of {-(-situation.sets(size) // CHUNK)}", flush=True)
     return pd.read_csv(path)
 
 
@@ -61,7 +61,7 @@ def run(size: Size, folder: Path, jobs: int, situations: Sequence[Situation] = S
         situations: those to simulate.
     """
     models = dict.fromkeys((s.world, t) for s in situations if isinstance(s.world, TemperedWorld) for t in s.sharpness)
-    chunks = [(s, chunk) for s in situations for chunk in range(-(-size.sets * s.times // CHUNK))]
+    chunks = [(s, chunk) for s in situations for chunk in range(-(-s.sets(size) // CHUNK))]
     chunks.sort(key=lambda task: -task[0].samples)  # the slowest first
     with ProcessPoolExecutor(jobs) as pool:
         truths = {model: pool.submit(truth_at, *model, size, folder) for model in models}

@@ -165,9 +165,10 @@
       line.classList.toggle("folded", phone.matches && !everySplit && made.tBodies[0].rows.length >= FEW);
       if (graded) line.append(element("td", { class: "p0", "data-label": "severity", "data-v": part.severity }, part.severity));
       for (const [column, i] of columns) {
-        const [value, low, high] = values[i];
+        const [value, low, high, reason] = values[i];
         const cell = element("td", { class: "p0", "data-label": column[0], "data-v": value ?? "" }, fixed(value, column[2]));
         if (low !== null && high !== null) cell.append(element("span", { class: "interval" }, ` [${fixed(low, column[2])}, ${fixed(high, column[2])}]`));
+        if (reason) cell.append(element("br", {}), element("span", { class: "reason" }, reason));
         line.append(cell);
       }
       made.tBodies[0].append(line);
