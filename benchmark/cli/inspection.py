@@ -7,6 +7,7 @@ from rich.table import Table
 
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.predictions.columns import Field, fields_of
 from calbench.benchmark.predictions.convert import Numbers
 from calbench.benchmark.predictions.readers import open_contents
@@ -57,7 +58,10 @@ def _reading(split: str, numbers: Numbers) -> Table:
     rows, classes = numbers.scores.shape
     name = "" if split == "all" else f"{split}: "
     accuracy = 100 * float((numbers.scores.argmax(axis=1) == numbers.labels).mean())
-    table = Table(title=f"{name}{numbers.kind} of {rows:,} samples and {classes:,} classes, accuracy {accuracy:.2f} %")
+    table = Table(
+        title=f"{name}{numbers.kind} of {counted(rows, 'sample')} and {counted(classes, 'class', 'classes')}, "
+        f"accuracy {accuracy:.2f} %"
+    )
     shown = min(classes, _VALUES)
     for heading in ("row", "label", *(f"class {k}" for k in range(shown))):
         table.add_column(heading, justify="right")

@@ -11,6 +11,7 @@ from calbench.benchmark.cli.file_options import show_note
 from calbench.benchmark.cli.options import NONE, DataDir, Plugins, ResultsDir, Settings, Smoke
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.registry import Plugin
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.execution.options import RunOptions
 
 if TYPE_CHECKING:  # --help should not wait for torch
@@ -64,7 +65,7 @@ def predict(
         )  # fmt: skip
     seconds, predicted = time.perf_counter() - started, first[-1] - first[0]
     rate = f", {predicted / seconds:.0f} images per second" if predicted else ""
-    console.print(f"{written.name}: {first[-1]} images{rate}", markup=False)
+    console.print(f"{written.name}: {counted(first[-1], 'image')}{rate}", markup=False)
     return 0
 
 
@@ -102,5 +103,7 @@ def publish(
     loaded = load_suite(suite, settings=set_, smoke=smoke)
     manifest = write(loaded, RunOptions(results_dir=results_dir, data_root=data_dir), to)
     megabytes = sum(file.bytes for file in manifest.predictions) / 1e6
-    Console().print(f"{len(manifest.predictions)} files of predictions ({megabytes:.1f} MB) and the results of {suite}")
+    Console().print(
+        f"{counted(len(manifest.predictions), 'file')} of predictions ({megabytes:.1f} MB) and the results of {suite}"
+    )
     return 0

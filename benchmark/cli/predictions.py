@@ -15,6 +15,7 @@ from calbench.benchmark.cli.sizes import Draws, Sizes, read_sizes, show_curves
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.files import make_folder
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.predictions.source import Source
 
 if TYPE_CHECKING:  # files are read before torch is imported: an error should not wait for it
@@ -28,7 +29,9 @@ def _replicates(value: int) -> int:
     from calbench.benchmark.core.schema import FEWEST_REPLICATES  # heavy: pandas
 
     if 0 < value < FEWEST_REPLICATES:
-        raise typer.BadParameter(f"{value} replicates: at least {FEWEST_REPLICATES} make an interval, 0 none")
+        raise typer.BadParameter(
+            f"{counted(value, 'replicate')}: at least {FEWEST_REPLICATES} make an interval, 0 none"
+        )
     return value
 
 
@@ -107,8 +110,8 @@ def _metric_table(title: str, part: "SplitPredictions", names: Sequence[str], bo
     replicates = statistics.resampled(sample, made, bootstrap, seed=0) if bootstrap else {}
     floor = statistics.noise_floor(**part.scores(), seed=0, bins=bins)
     classes = part.logits.shape[1]
-    samples = f"{len(part):,} sample{'s' if len(part) > 1 else ''}"
-    table = Table(title=f"{title}: {samples}, {classes:,} classes, {bins} bins")
+    samples = counted(len(part), "sample")
+    table = Table(title=f"{title}: {samples}, {counted(classes, 'class', 'classes')}, {counted(bins, 'bin')}")
     for heading in ("metric", "value", "95 % interval", "unit"):
         table.add_column(heading, justify="left" if heading in ("metric", "unit") else "right")
     for name, one in statistics.estimates(sample, made, replicates=replicates).items():
@@ -235,7 +238,7 @@ def export(
         show_note(line)
     written = write(fitted, output)
     names = ", ".join(path.relative_to(output).as_posix() for path in written)
-    wide_console().print(f"fitted on {len(part):,} samples; written: {names}", markup=False, soft_wrap=True)
+    wide_console().print(f"fitted on {counted(len(part), 'sample')}; written: {names}", markup=False, soft_wrap=True)
     if part.probabilities is not None:
         wide_console().print("it takes logits: give it the logarithm of probabilities")
     return 0
@@ -250,7 +253,7 @@ def _how(
     seed: int | None,
 ) -> str:
     """The line above the tables on where the two splits come from."""
-    sizes = f"{len(calibration):,} samples to calibrate on, {len(test_part):,} to test on"
+    sizes = f"{counted(len(calibration), 'sample')} to calibrate on, {len(test_part):,} to test on"
     if test is not None:
         return f"{sizes}: {file.name} and {test.name}."
     if split is None:

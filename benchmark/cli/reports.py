@@ -137,7 +137,7 @@ def plot_command(suite: str, results_dir: str, figures: list[str], look: "Look |
             if figures
             else write_reports(report, folder, ["document"], look)
         )
-    Console(highlight=False).print(f"written to {name}: {len(written)} files")
+    Console(highlight=False).print(f"written to {name}: {counted(len(written), 'file')}")
     return 0
 
 

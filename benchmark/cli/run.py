@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from calbench.benchmark.cli.options import NONE, ResultsDir, SuiteOptions, takes_suite_options, wide_console
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.execution.options import CacheMode, RunOptions
 
 if TYPE_CHECKING:  # the commands import what they need: --help should not wait for torch
@@ -151,7 +152,7 @@ def cache_verify(results_dir: ResultsDir = RunOptions.results_dir) -> int:
     for finding in findings:
         console.print(f"{finding.key}: {finding.problem}", markup=False, soft_wrap=True)
     remedy = "; `calbench cache prune` removes them" if removable else ""
-    console.print(f"{len(store.cells())} cells, {len(findings)} damaged{remedy}")
+    console.print(f"{counted(len(store.cells()), 'cell')}, {len(findings)} damaged{remedy}")
     return 1 if findings else 0
 
 
@@ -173,7 +174,7 @@ def cache_prune(
         plans = [plan_suite(chosen.load(name), chosen.run_options()) for name in keep]
         wanted = {work.cell.key for plan in plans for work in plan}
     removed = Store(chosen.results_dir).prune(wanted)
-    Console(highlight=False).print(f"removed {len(removed)} cells")
+    Console(highlight=False).print(f"removed {counted(len(removed), 'cell')}")
     return 0
 
 
@@ -197,7 +198,7 @@ def cache_accept(
     console = Console(highlight=False)
     for edit in edits:
         console.print(f"{edit['part']}: {edit['new']} is declared equal to {edit['old']}", markup=False, soft_wrap=True)
-    console.print(f"{len(edits)} declarations in unchanged.yaml: review and commit them")
+    console.print(f"{counted(len(edits), 'declaration')} in unchanged.yaml: review and commit them")
     return 0
 
 

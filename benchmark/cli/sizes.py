@@ -8,6 +8,7 @@ import typer
 
 from calbench.benchmark.cli.options import SuiteOptions, takes_suite_options, wide_console
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.execution.options import RunOptions
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _cell_curves(
     possible = [number for number in numbers if number <= most]
     table = size_curves(predictions, chains, possible, draws=draws, bins=suite.protocol.bins, checkpoint=rule)
     larger = [number for number in numbers if number > most]
-    rest = without_curve(chains, larger, f"the calibration split has only {most} samples")
+    rest = without_curve(chains, larger, f"the calibration split has only {counted(most, 'sample')}")
     return pd.concat([part for part in (table, rest) if len(part)])
 
 
@@ -138,7 +139,11 @@ def show_curves(
     console.print(f"\nNLL of the test split against calibration samples, mean of {draws} random sets (95 % of them):")
     console.print(_pivot(table).to_string(), markup=False, highlight=False)
     for row in table[(table["draws"] == 0) & (table["metric"] == "nll")].itertuples():
-        console.print(f"failed: {row.entry}, {row.size} samples: {row.reason}", markup=False, highlight=False)
+        console.print(
+            f"failed: {row.entry}, {counted(row.size, 'sample')}: {row.reason}",
+            markup=False,
+            highlight=False,
+        )
     if output is not None:
         write_curves(table, output)
 
@@ -179,7 +184,7 @@ def markdown(table: "pd.DataFrame", title: str) -> str:
         "them).", "", _pivot(table).to_markdown(disable_numparse=True),
     ]  # fmt: skip
     failed = table[(table["draws"] == 0) & (table["metric"] == "nll")]
-    reasons = [f"- {row.entry}, {row.size} samples: failed: {row.reason}" for row in failed.itertuples()]
+    reasons = [f"- {row.entry}, {counted(row.size, 'sample')}: failed: {row.reason}" for row in failed.itertuples()]
     return "\n".join([*lines, *([""] if reasons else []), *reasons])
 
 

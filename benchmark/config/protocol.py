@@ -12,6 +12,7 @@ from calbench.benchmark.config.training import CheckpointRule
 from calbench.benchmark.core.bins import DEFAULT_BINS, ECE_CRITERION
 from calbench.benchmark.core.errors import check_names
 from calbench.benchmark.core.schema import FEWEST_REPLICATES
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.metrics import PANEL
 
 
@@ -92,7 +93,7 @@ class Protocol(BaseModel):
             *([f"Protocol {self.name}: {self.description}".rstrip(": ")] if trained else []),
             *filter(None, dict.fromkeys(calibration)),
             *([f"Checkpoint: {rule}, for every entry{recorded}."] if trained else []),
-            f"{_plural(seeds)}{self.bins} bins; {self.intervals_over(over)}.",
+            f"{_plural(seeds)}{counted(self.bins, 'bin')}; {self.intervals_over(over)}.",
             reduction_line(baseline),
         ]
         options = [f"{name}: {key} = {value}" for name, o in self.method_options.items() for key, value in o.items()]

@@ -35,14 +35,19 @@ def name(text: str) -> str:
     return without_paths(visible(" ".join(text.splitlines())))
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, in the plural unless the number is 1.
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number with its noun in the singular or plural.
+
+    Args:
+        number: of things.
+        one: the noun of one.
+        several: that of several; `one` with an s by default.
 
     Example:
-        >>> counted(1, "dataset"), counted(3, "cell")
-        ('1 dataset', '3 cells')
+        >>> counted(1, "dataset"), counted(1200, "class", "classes")
+        ('1 dataset', '1,200 classes')
     """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def visible_data(value: Any) -> Any:

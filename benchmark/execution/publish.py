@@ -10,6 +10,7 @@ import yaml
 from calbench.benchmark.config.publication import MANIFEST, Publication, PublishedFile
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.execution.options import RunOptions
 from calbench.benchmark.execution.plan import Work
 from calbench.benchmark.execution.runner import plan_suite
@@ -62,7 +63,9 @@ def publish(suite: Suite, options: RunOptions, address: str) -> Publication:
     plan = plan_suite(suite, options)
     missing = [work for work in plan if store.status(work.cell.key) != "done"]
     if missing:
-        raise InputError(f"publish: {len(missing)} of {len(plan)} cells of {suite.name} are not there; run it first")
+        raise InputError(
+            f"publish: {len(missing)} of {counted(len(plan), 'cell')} of {suite.name} not there; run it first"
+        )
     with store.folder.fetched(suite.name) as folder:
         results = Results.load(folder)
         if changed := results.edited:

@@ -13,6 +13,7 @@ from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import stopping
 from calbench.benchmark.core.errors import check_names
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.evaluation.tuning import stored_names
 from calbench.benchmark.execution.collect import collect, inputs_digest, standing_results
 from calbench.benchmark.execution.collector import TO_EVALUATE
@@ -41,7 +42,7 @@ class Status:
     def line(self) -> str:
         """One line for people."""
         total = sum(self.counts.values())
-        parts = [f"{total} cells: {self.counts['done']} done"]
+        parts = [f"{counted(total, 'cell')}: {self.counts['done']} done"]
         parts += [f"{self.counts[name]} {word}" for name, word in _STATUS_WORDS.items() if self.counts[name]]
         if self.cost is not None:
             low, high = (duration(self.cost.seconds * power) for power in (1 / self.cost.factor, self.cost.factor))

@@ -6,6 +6,7 @@ import numpy as np
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.labels import class_numbers
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.predictions.choice import Choice
 from calbench.benchmark.predictions.class_columns import sums_to_one
 from calbench.benchmark.predictions.source import Kind, Source
@@ -160,8 +161,8 @@ def _probabilities(values: np.ndarray, normalize: bool, tolerance: float = TOLER
     if not totals.min() > 0:
         raise InputError(f"probabilities: row {int(totals.argmin())} is zero everywhere")
     return values.astype(np.float64) / totals[:, None], [
-        f"{off.sum():,} of {len(off):,} rows did not sum to one ({totals.min():.6g} to {totals.max():.6g}) and were "
-        "divided by their sum"
+        f"{off.sum():,} of {counted(len(off), 'row')} did not sum to one ({totals.min():.6g} to {totals.max():.6g}) "
+        "and were divided by their sum"
     ]
 
 
@@ -170,7 +171,7 @@ def _zeros(probabilities: np.ndarray, labels: np.ndarray) -> list[str]:
     if not count:
         return []
     return [
-        f"{count:,} of {len(labels):,} rows give their own class a probability of 0: the NLL is infinite, and "
+        f"{count:,} of {counted(len(labels), 'row')} give their own class a probability of 0: the NLL is infinite, and "
         "calibrators take half a unit of the last decimal, or 1e-38, in its place"
     ]
 
@@ -193,7 +194,7 @@ def _class_numbers(
     classes = choice.class_names
     named = labels.dtype.kind in "USO" or bool(source.classes)
     if classes and len(classes) != num_classes and source.classes:
-        raise InputError(f"--classes has {len(classes)} names, and there are {num_classes} classes")
+        raise InputError(f"--classes has {counted(len(classes), 'name')}, and the number of classes is {num_classes}")
     if named and len(classes) == num_classes and not _are_numbers(labels, classes):
         return class_numbers(labels, rows, num_classes, classes), []
     first = source.labels_from

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.predictions.choice import choose
 from calbench.benchmark.predictions.columns import Field
 from calbench.benchmark.predictions.convert import Numbers, convert
@@ -122,14 +123,16 @@ def _two_files(path: Path, test_path: Path, source: Source, split: float | None,
 def _same_classes(calibration: Numbers, test: Numbers, first: str, second: str) -> tuple[Numbers, Numbers]:
     counts = calibration.scores.shape[1], test.scores.shape[1]
     if counts[0] != counts[1]:
-        raise InputError(f"{first} has {counts[0]} classes, {second} {counts[1]}")
+        raise InputError(f"{first} has {counted(counts[0], 'class', 'classes')}, {second} {counts[1]}")
     return calibration, test
 
 
 def _divided(numbers: Numbers, share: float, seed: int | None, where: str) -> tuple[Numbers, Numbers]:
     count = round(share * len(numbers.labels))
     if not 0 < count < len(numbers.labels):
-        raise InputError(f"{where}: a split of {share:g} leaves one side of its {len(numbers.labels)} rows empty")
+        raise InputError(
+            f"{where}: a split of {share:g} leaves one side of its {counted(len(numbers.labels), 'row')} empty"
+        )
     order = np.arange(len(numbers.labels)) if seed is None else stratified_order(numbers.labels, seed)
     first, second = (
         replace(

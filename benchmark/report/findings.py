@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.results.results import Results
 from calbench.methods import registry
 
@@ -38,7 +39,7 @@ def findings(results: Results) -> list[str]:
     clear = counts[(counts["better"] > 0) & (counts["worse"] == 0)].sort_values("better", ascending=False)
     harmful = counts[counts["worse"] > 0].sort_values("worse", ascending=False)
     noise = counts[(counts["better"] == 0) & (counts["worse"] == 0)]
-    runs = f"{seeds} seeds" if seeds > 1 else "one seed"
+    runs = counted(seeds, "seed") if seeds > 1 else "one seed"
     compared = (
         f"Compared: {_count(len(counts), 'entry', 'entries')} with {baseline} on "
         f"{_count(pairs, 'pair', 'pairs')} of dataset and backbone, {runs}, by the NLL of the test split."

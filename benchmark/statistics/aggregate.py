@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.metrics.base import better_direction, cost, metric_class, relative_reduction
 
 AGGREGATE_COLUMNS = [
@@ -29,7 +30,8 @@ reasons say why an interval or a reduction is missing.
 """
 
 NO_COMPARISONS = "no comparisons with intervals were given"
-ALL_WITHIN_NOISE = "the baseline is within noise of 0 in every cell"
+NEAR_ZERO = "the baseline is within noise of 0"
+ALL_WITHIN_NOISE = f"{NEAR_ZERO} in every cell"
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def _row(cells: pd.DataFrame, better: str | None, gaps: bool) -> dict[str, objec
     row["ratio_of_means"] = relative_reduction(float(value.mean()), float(base.mean()), better)
     reductions = relative_reduction(value[~noise], base[~noise], better)
     row |= {"mean_of_ratios": reductions.mean(), "median": np.median(reductions), "worst": reductions.min()}
-    left_out = f"{noise.sum()} of {len(cells)} cells left out of the means of ratios: the baseline is within noise of 0"
+    left_out = f"{noise.sum()} of {counted(len(cells), 'cell')} left out of the means of ratios: " + NEAR_ZERO
     return row | {"reduction_reason": left_out if noise.any() else ""}
 
 
@@ -192,7 +194,11 @@ def _change_interval(cells: pd.DataFrame, margins: dict[tuple[str, str], tuple[f
     missing = [cell for cell in cells.index if not np.isfinite(margins.get(cell, (np.nan,))).all()]
     if missing:
         where = " / ".join(missing[0])
-        return {"change_reason": f"no interval in {len(missing)} cells, such as {where}" if margins else NO_COMPARISONS}
+        return {
+            "change_reason": f"no interval in {counted(len(missing), 'cell')}, such as {where}"
+            if margins
+            else NO_COMPARISONS
+        }
     by_dataset: dict[str, np.ndarray] = {}
     for cell in cells.index:
         by_dataset[cell[0]] = by_dataset.get(cell[0], np.zeros(2)) + np.array(margins[cell])

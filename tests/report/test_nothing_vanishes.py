@@ -1,19 +1,29 @@
 """Whatever a table cannot show has a reason in every output; ranks over datasets and their adjusted p values."""
 
 import io
+import re
 from html import unescape
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 from scipy.stats import rankdata, wilcoxon
 
-from calbench.benchmark.report.render.latex import escape
+from calbench.benchmark.config.table_layout import parse_layout
+from calbench.benchmark.report.render.latex import escape, latex
 from calbench.benchmark.report.render.markdown import escape as escape_markdown
+from calbench.benchmark.report.render.markdown import markdown
+from calbench.benchmark.report.render.notebook import html_table
 from calbench.benchmark.report.render.page import page
+from calbench.benchmark.report.render.page_splits import split_data
 from calbench.benchmark.report.render.terminal import TerminalTable
 from calbench.benchmark.report.report import Report
-from calbench.benchmark.report.tables.table import Cell, Column, Row, Table
+from calbench.benchmark.report.tables.layout import layout_table
+from calbench.benchmark.report.tables.ood import ood_tables
+from calbench.benchmark.report.tables.shift import shift_tables
+from calbench.benchmark.report.tables.table import DOES_NOT_APPLY, Cell, Column, Row, Table
+from calbench.benchmark.report.tables.views import Views
 from calbench.benchmark.report.write import leaderboard_csv, leaderboard_latex, leaderboard_markdown
 
 ENTRIES = ("cross-entropy", "focal", "calattn")
@@ -105,12 +115,120 @@ def test_every_empty_cell_of_every_table_refers_to_a_footnote(case):
                 assert not cell.missing or table.letters(cell), f"{table.key}: {row.names[0]}"
 
 
+def gaps(builder):
+    """A run with every kind of gap: a failed cell, a failed seed, no truth, no published number, shifts, no score."""
+    results = builder(
+        entries=ENTRIES, seeds=(0, 1), missing=[("digits", "vit-micro", "focal")],
+        failed_seeds=[("overlap", "swin-micro", "calattn", 1)],
+        shifts=("shift-severity-1", "shift-severity-5", "ood-near", "ood-far"),
+        config={"tables": [LAYOUT]},
+    )  # fmt: skip
+    texts = ["interval_reason", "change_reason", "reduction_reason"]
+    results.comparisons[texts] = results.comparisons[texts].astype(object)
+    table = results.table
+    drop = (table["entry"] == "calattn") & (table["metric"] == "auroc-energy") & (table["dataset"] == "digits")
+    drop |= (table["entry"] == "focal") & (table["split"] == "shift-severity-5") & (table["backbone"] == "vit-micro")
+    results.table = table[~drop]
+    gone = results.comparisons
+    drop = (gone["entry"] == "calattn") & (gone["metric"] == "auroc-energy") & (gone["dataset"] == "digits")
+    drop |= (gone["entry"] == "focal") & (gone["split"] == "shift-severity-5") & (gone["backbone"] == "vit-micro")
+    results.comparisons = gone[~drop]
+    return without(results, "ece", "the replicates contain 0", "reduction", "reduction_low", "reduction_high")
+
+
+LAYOUT = {
+    "name": "own", "columns": ["dataset", "backbone"], "intervals": True,
+    "show": ["value", "change", "reduction", "paired-reduction", "published", "difference", "median"],
+    "pair": {"calibrator": "none"},
+}  # fmt: skip
+
+
+def every_table(results):
+    """The tables of the leaderboard, those of the suite's layouts, of shifts and of detection."""
+    report = Report(results)
+    views = Views(results)
+    reference = pd.DataFrame(columns=["source", "dataset", "backbone", "entry", "metric", "value", "suspect", "note"])
+    own = layout_table(views, parse_layout(LAYOUT), reference)
+    return {table.key: table for table in (*report.tables.values(), *shift_tables(views), *ood_tables(views), own)}
+
+
+def unexplained_markdown(table):
+    """The cells that are empty or a dash without a footnote, or whose sign the legend lacks."""
+    text = markdown(table)
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    cells = [cell.strip() for line in lines for cell in line.strip("|").split("|")[len(table.row_heads) :]]
+    return [cell for cell in cells if cell in ("", "–") or (cell == "·" and f"·: {DOES_NOT_APPLY[1][:20]}" not in text)]
+
+
+def unexplained_latex(table):
+    text = latex(table)
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
+    bad = [line for line in body.splitlines() if re.search(r"\{--\}(?! & \\textsuperscript)", line)]
+    return bad + ([] if r"$\cdot$" not in body or "does not apply" in text else ["no legend"])
+
+
+def unexplained_csv(table):
+    frame = table.frame()
+    keys = [column.key for column in table.columns]
+    empty = frame[keys].isna() | (frame[keys] == "")
+    return frame[empty.any(axis=1) & (frame["notes"] == "") & (frame["marks"] == "")].to_dict("records")
+
+
+def unexplained_terminal(table):
+    console = Console(file=io.StringIO(), width=2000)
+    console.print(TerminalTable(table))
+    text = console.file.getvalue()
+    return re.findall(r"│ +│|– +│", text) + [note for note in table.footnotes if note not in " ".join(text.split())]
+
+
+def unexplained_html(table):
+    """Of a notebook."""
+    return re.findall(r"<td[^>]*>(?:–|\s*)</td>", html_table(table))
+
+
+FORMATS = {
+    "markdown": unexplained_markdown, "latex": unexplained_latex, "csv": unexplained_csv,
+    "terminal": unexplained_terminal, "notebook": unexplained_html,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_cell_of_any_table_is_empty_without_a_reason(builder, name):
+    tables = every_table(gaps(builder))
+    assert {"own", "overall", "overall-ece", "shift-ece", "ood-auroc", "digits-vit-micro"} <= set(tables)
+    assert {key: found for key, table in tables.items() if (found := FORMATS[name](table))} == {}
+
+
+def test_no_cell_of_the_page_is_empty_without_a_reason(builder):
+    results = gaps(builder)
+    text = page(Report(results))
+    cells = re.findall(r'<td data-label="[^>]*>(.*?)</td>', text)
+    assert len(cells) > 100
+    for cell in cells:
+        if re.search(r'<abbr title="[^"]+">–</abbr>', cell):
+            continue
+        shown = re.sub(r"<[^>]+>", "", cell).strip()
+        assert shown not in ("", "–"), cell
+    assert "does not apply to this row" in text
+    parts = split_data(Views(results))["parts"]
+    values = [value for part in parts for row in part["rows"] for value in row[3:]]
+    gone = [value for value in values if value[0] is None]
+    assert gone
+    assert all(len(value) == 4 and value[3] for value in gone)
+
+
 def test_a_table_gives_a_reason_where_its_maker_has_none():
     columns = (Column("a", ("a",)), Column("b", ("b",), interval=True))
     full, empty = Row(("x",), ("x",), (Cell(1.0), Cell(1.0, 0.5, 1.5))), Row(("y",), ("y",), (Cell(), Cell(2.0)))
     table = Table("t", "t", ("entry",), columns, (full, empty))
     assert table.rows[0] == full
     assert [cell.notes for cell in table.rows[1].cells] == [("not in the results",), ("no interval in the results",)]
+    blank = (Cell(text=""), Cell(text=""))
+    rows = (Row(("y",), ("y",), blank), Row(("z",), ("z",), blank, "baseline"))
+    table = Table("t", "t", ("entry",), columns, rows)
+    assert [cell.notes for cell in table.rows[0].cells] == [("not in the results",)] * 2
+    assert [cell.text for cell in table.rows[1].cells] == [DOES_NOT_APPLY[0]] * 2
+    assert table.legend() == [": ".join(DOES_NOT_APPLY)]
 
 
 def ranks_of(results):
@@ -134,7 +252,7 @@ def test_ranks_over_eight_datasets_have_adjusted_p_values_in_every_output(builde
     for row in table.rows:
         assert row.cells[keys.index("average_rank")].value == pytest.approx(ranks[row.names[0]])
         found = row.cells[keys.index("rank_p")]
-        assert found.text == "" if row.kind == "baseline" else found.value == pytest.approx(adjusted[row.names[0]])
+        assert found.text == "·" if row.kind == "baseline" else found.value == pytest.approx(adjusted[row.names[0]])
     assert "over 8 datasets" in table.caption
     assert f",{adjusted['focal']!r}," in OUTPUTS["csv"][0](report)
     for output in ("terminal", "markdown", "page"):

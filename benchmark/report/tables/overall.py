@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from calbench.benchmark.config.table_layout import Mark
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.metrics.base import relative_reduction
 from calbench.benchmark.report.tables.cells import (
     BASELINE,
@@ -34,7 +35,7 @@ def overall_table(view: View, metric: str = "ece", order: str = "nll") -> Table:
     whole = Whole(view, metric, order)
     columns = _columns(whole)
     rows = [whole.row(entry, _cells(whole, entry), columns) for entry in whole.ranked]
-    title = f"All datasets and backbones ({len(view.pairs)} cells)"
+    title = f"All datasets and backbones ({counted(len(view.pairs), 'cell')})"
     caption = " ".join(part for part in (_order_line(whole), noise_line(whole), _disagreement(whole)) if part)
     return Table("overall", title, ("entry",), columns, tuple(rows), caption, smoke=view.run.smoke)
 
@@ -120,7 +121,10 @@ def _mean_cell(whole: Whole, entry: str, metric: str, notes: tuple[str, ...] = (
     mean = mean_over_cells([(d, s.value, s.low, s.high) for d, s in stats])
     if metric == whole.metric and mean.value is not None and mean.low is None and whole.view.tested:
         missing = [stat.interval_reason or "not in the results" for _, stat in stats if stat.low is None]
-        notes = (*notes, f"no interval of the mean: none in {len(missing)} of {len(stats)} cells ({missing[0]})")
+        notes = (
+            *notes,
+            f"no interval of the mean: none in {len(missing)} of {counted(len(stats), 'cell')} ({missing[0]})",
+        )
     return _shown(mean, whole.partial(len(stats)), notes)
 
 
@@ -191,4 +195,6 @@ def _disagreement(whole: Whole) -> str:
     label = view.metric(whole.metric).label
     best = [view.labels[min(complete, key=lambda entry, i=i: complete[entry][i])] for i in (0, 1)]
     tops = f"both put {best[0]} first" if best[0] == best[1] else f"NLL puts {best[0]} first, {label} {best[1]}"
-    return f"The orders by NLL and by {label} disagree on {swapped} of {len(couples)} pairs of entries: {tops}."
+    return (
+        f"The orders by NLL and by {label} disagree on {swapped} of {counted(len(couples), 'pair')} of entries: {tops}."
+    )

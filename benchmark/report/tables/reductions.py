@@ -7,6 +7,7 @@ from typing import Any, cast
 import pandas as pd
 
 from calbench.benchmark.config.table_layout import Mark
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.report.tables.cells import BASELINE, BLANK, IN_NOISE, NO_BASELINE, NO_RATIO, loses, worsens
 from calbench.benchmark.report.tables.stat import Stat
 from calbench.benchmark.report.tables.table import Cell, Column, Table
@@ -145,8 +146,8 @@ def _rank_line(tests: RankTests | None) -> str:
     if tests.reason:
         return f"Average ranks are not tested: {tests.reason}."
     nemenyi = (
-        f"Average ranks over {tests.blocks} datasets differ at the {tests.alpha:g} level if they are more than "
-        f"{tests.critical_difference:.2f} apart (Nemenyi)."
+        f"Average ranks over {counted(tests.blocks, 'dataset')} differ at the {tests.alpha:g} level if they are "
+        f"more than {tests.critical_difference:.2f} apart (Nemenyi)."
     )
     if len(tests.wilcoxon):
         nemenyi += " p against baseline: Wilcoxon's signed-rank test over datasets, adjusted for the entries (Holm)."

@@ -181,6 +181,12 @@ class Table:
                     record[f"{column.key}_low"], record[f"{column.key}_high"] = cell.low, cell.high
             record["marks"] = " ".join(dict.fromkeys(mark for cell in row.cells for mark in cell.marks))
             notes = dict.fromkeys(note for cell in row.cells for note in cell.notes)
+            words = zip(self.columns, row.cells, numeric, strict=True)
+            notes |= {
+                f"{column.key}: {cell.text}": None
+                for column, cell, is_number in words
+                if is_number and cell.text and cell.value is None and not (cell.marks or cell.does_not_apply)
+            }
             if any(cell.does_not_apply for cell in row.cells):
                 notes[": ".join(DOES_NOT_APPLY)] = None
             record["notes"] = "; ".join(notes)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calbench.benchmark.config.table_layout import Mark
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.report.tables.cells import in_noise, position
 from calbench.benchmark.report.tables.table import Cell, Column, Row
 from calbench.benchmark.report.tables.view import Stat, View
@@ -82,5 +83,7 @@ def noise_line(whole: Whole) -> str:
     """How many cells the reductions leave out."""
     skipped, count = len(whole.view.pairs) - len(whole.measurable), len(whole.view.pairs)
     return (
-        f"Reductions leave out {skipped} of {count} cells: there the baseline is within its noise." if skipped else ""
+        f"Reductions leave out {skipped} of {counted(count, 'cell')}: there the baseline is within its noise."
+        if skipped
+        else ""
     )
