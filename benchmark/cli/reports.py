@@ -9,7 +9,7 @@ from calbench.benchmark.config.table_layout import load_layout
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, KEY_COLUMNS, RESULT_COLUMNS, RESULT_SCHEMA, conform
-from calbench.benchmark.core.text import csv_safe
+from calbench.benchmark.core.text import counted, csv_safe
 from calbench.benchmark.report.render.latex import latex
 from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.render.terminal import render_terminal, terminal_table

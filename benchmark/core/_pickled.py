@@ -37,7 +37,7 @@ class Type:
         """Take the byte order; fields and sub-arrays are refused, and size and flags follow from `spec`."""
         parts = cast("tuple[Any, ...]", state) if isinstance(state, tuple) else ()
         if len(parts) < 5 or parts[1] not in ("<", ">", "=", "|") or any(part is not None for part in parts[2:5]):
-            raise InputError("it holds an array of records, and only arrays of plain numbers and text are read")
+            raise InputError("it contains an array of records, and only arrays of plain numbers and text are read")
         self.order = parts[1]
 
     @property
@@ -48,7 +48,7 @@ class Type:
     def dtype(self) -> np.dtype:
         """The dtype of NumPy, never one of objects."""
         if self.is_object:
-            raise InputError("it holds an object where a number belongs")
+            raise InputError("it contains an object where a number belongs")
         return np.dtype(self.order.replace("|", "=") + self.spec)
 
 
@@ -114,7 +114,7 @@ def _nested(items: list[Any], shape: tuple[int, ...]) -> list[Any]:
 def _make_type(spec: Any, *_: Any) -> Type:
     if isinstance(spec, str) and _SPEC.fullmatch(spec):
         return Type(spec)
-    raise InputError(f"it holds an array of dtype {str(spec)[:40]!r}, and only numbers and text are read")
+    raise InputError(f"it contains an array of dtype {str(spec)[:40]!r}, and only numbers and text are read")
 
 
 def _reconstruct(base: Any, *_: Any) -> Array:

@@ -150,7 +150,7 @@ def _ordered(items: Any = ()) -> dict[Any, Any]:
     if pairs is None or not all(_is_pair(one) for one in pairs):
         raise InputError("damaged pickle: a dict is malformed")
     if not all(isinstance(key, str | bytes | int | float) for key, _ in pairs):
-        raise InputError("it holds a dict whose keys are neither text nor numbers")
+        raise InputError("it contains a dict whose keys are neither text nor numbers")
     return dict(pairs)
 
 

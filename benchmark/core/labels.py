@@ -94,13 +94,13 @@ def _in_range(array: np.ndarray, num_classes: int) -> np.ndarray:
         whole = array == np.round(array)
         if not whole.all():
             row = int((~whole).argmax())
-            raise ValueError(f"labels: row {row} holds {array[row]:g}, not a class number")
+            raise ValueError(f"labels: row {row} is {array[row]:g}, not a class number")
     if array.dtype.kind != "b":
         bad = (array < 0) | (array >= num_classes)
         if bad.any():
             row = int(bad.argmax())
             shown = f"{array[row]:g}" if array.dtype.kind == "f" else str(array[row])
-            raise ValueError(f"labels: row {row} holds {shown}, outside 0..{num_classes - 1}")
+            raise ValueError(f"labels: row {row} is {shown}, outside 0..{num_classes - 1}")
     return array.astype(np.int64)
 
 

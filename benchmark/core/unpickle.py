@@ -60,7 +60,7 @@ class _ArraysOnly(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "pandas":
-            raise InputError("it holds an object of pandas, which is not read; save it as Parquet or CSV")
+            raise InputError("it contains an object of pandas, which is not read; save it as Parquet or CSV")
         try:
             return (ALLOWED | ALLOWED_OF_TORCH)[module, name]
         except KeyError:
@@ -120,7 +120,7 @@ class _ArraysOnly(pickle._Unpickler):
             raise InputError("damaged pickle: a dict is malformed")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, _PLAIN_KEYS):
-                raise InputError("it holds a dict whose keys are neither text nor numbers")
+                raise InputError("it contains a dict whose keys are neither text nor numbers")
             target[key] = value
 
     def refuse(self) -> NoReturn:
@@ -165,7 +165,7 @@ class _Finish:
         if id(value) in self.done:
             return self.done[id(value)]
         if id(value) in self.open:
-            raise InputError("it holds a list or dict that contains itself")
+            raise InputError("it contains a list or dict that contains itself")
         if depth > MAX_DEPTH:
             raise InputError(f"its lists and dicts are nested more than {MAX_DEPTH} levels deep")
         self.open.add(id(value))

@@ -87,7 +87,7 @@ def check_finite(logits: Tensor, offset: int = 0) -> None:
         return
     bad = (~torch.isfinite(logits).all(dim=1)).nonzero().flatten()
     if len(bad):
-        raise ValueError(f"logits: row {offset + int(bad[0])} holds NaN or infinite values")
+        raise ValueError(f"logits: row {offset + int(bad[0])} contains NaN or infinite values")
 
 
 def check_probabilities(probabilities: Tensor, offset: int = 0, what: str = "probabilities") -> None:
@@ -109,7 +109,7 @@ def check_probabilities(probabilities: Tensor, offset: int = 0, what: str = "pro
     low = probabilities.amin(dim=1)
     if (low < -tolerance).any():
         row = int((low < -tolerance).nonzero()[0])
-        raise ValueError(f"{what}: row {offset + row} holds {low[row].item():.6g}, below 0")
+        raise ValueError(f"{what}: row {offset + row} contains {low[row].item():.6g}, below 0")
 
 
 def _as_tensor(values: Any, what: str) -> Tensor:

@@ -111,7 +111,7 @@ def _logits(values: np.ndarray, choice: Choice, source: Source) -> np.ndarray:
         row = int((~finite).any(axis=1).argmax())
         masked = not np.isnan(values).any() and not (values == np.inf).any()
         hint = "; for classes that are masked, write a finite number such as -1e4" if masked else ""
-        raise InputError(f"logits: row {row} holds NaN or infinite values{hint}")
+        raise InputError(f"logits: row {row} contains NaN or infinite values{hint}")
     return narrowed(values)
 
 
@@ -150,7 +150,7 @@ def _probabilities(values: np.ndarray, normalize: bool, tolerance: float = TOLER
         bad = ~(values.min(axis=1) >= -TOLERANCE) | ~np.isfinite(values).all(axis=1)
         row = int(bad.argmax())
         low = values[row].min()
-        what = f"holds {low:.6g}, below 0" if np.isfinite(values[row]).all() else "holds NaN or infinite values"
+        what = f"contains {low:.6g}, below 0" if np.isfinite(values[row]).all() else "contains NaN or infinite values"
         raise InputError(f"probabilities: row {row} {what}")
     totals = values.sum(axis=1, dtype=np.float64)
     off = np.abs(totals - 1) > TOLERANCE
@@ -207,7 +207,7 @@ def _class_numbers(
     numbers = class_numbers(labels, rows, num_classes + first)
     if numbers.min(initial=first) < first:
         row = int((numbers < first).argmax())
-        raise InputError(f"labels: row {row} holds {numbers[row]}, outside {first}..{num_classes + first - 1}")
+        raise InputError(f"labels: row {row} is {numbers[row]}, outside {first}..{num_classes + first - 1}")
     return numbers - first, note
 
 

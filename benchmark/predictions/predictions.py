@@ -104,7 +104,7 @@ class Predictions:
         """Raise a ValueError that names the split whose logits contain NaN or infinite values."""
         for key, part in self.splits.items():
             if not torch.isfinite(part.logits).all():
-                raise ValueError(f"logits of {'/'.join(key)} hold NaN or infinite values")
+                raise ValueError(f"logits of {'/'.join(key)} contain NaN or infinite values")
 
 
 _MOST_DECIMALS = 6

@@ -17,6 +17,7 @@ from calbench.benchmark.metrics.intervals import folded_normal
 
 _POINTS = 129
 _CELLS_AT_ONCE = 2**21
+_NEARLY_NO_VARIANCE = 1e-12
 _FLAT_SHARE = 0.5
 """The upper end's shape is half the observed one and half flat. Noise makes observed gaps more uneven than true ones,
 and for uneven gaps the plug-in error is larger: with only the observed shape the upper end is too low (coverage 90 to
@@ -90,6 +91,9 @@ class _Family:
             variance += variances.sum(axis=1)
         growth = errors / error if error > 0 else np.zeros(len(errors))
         variance = (variance + gaps.between * growth**2) * gaps.inflation
+        # of one sample, or of samples whose classes all move together, nothing varies: then nearly a point
+        self.mean = np.maximum(self.mean, np.finfo(float).tiny)
+        variance = np.maximum(variance, _NEARLY_NO_VARIANCE * self.mean**2)
         self.rate = variance / self.mean
         self.power = self.mean / self.rate
 

@@ -149,6 +149,8 @@ def _estimate(metric: Metric, value: float, sample: Sample, replicates: np.ndarr
             ends = min(max(found.low, 0.0), found.high), found.high
             low, high = _within(metric, 100 * ends[0], 100 * ends[1])
             return Estimate(value, low, high, 100 * found.debiased, 100 * found.low)
+        case "mean" if len(sample) < 2:
+            return Estimate(value, reason="of one sample the spread is not known")
         case "mean":
             low, high = _mean_interval(metric.scores(sample), level)
         case "share":
@@ -165,7 +167,7 @@ def _estimate(metric: Metric, value: float, sample: Sample, replicates: np.ndarr
                 return Estimate(value, reason="some bootstrap resamples have no value")
             if metric.sampling == "excess":
                 # Quadratic near 0, an excess grows with the noise of a resample: its percentiles would never reach 0.
-                low = max(2 * value - high, 0.0)
+                low = min(max(2 * value - high, 0.0), high)
     low, high = _within(metric, low, high)
     return Estimate(value, low, high, low_signed=low)
 
@@ -183,8 +185,6 @@ def _within(metric: Metric, low: float, high: float) -> tuple[float, float]:
 def _mean_interval(scores: np.ndarray, level: float) -> tuple[float, float]:
     """Johnson's interval of a mean: normal, moved for skewness (N. J. Johnson 1978, JASA 73, 536)."""
     size, mean = len(scores), float(scores.mean(dtype=np.float64))
-    if size < 2:
-        return -np.inf, np.inf
     centred = scores - mean
     spread = float(np.sqrt((centred**2).sum() / (size - 1)))
     z = float(norm.ppf((1 + level) / 2))

@@ -290,7 +290,7 @@ class Store:
         except FileNotFoundError:
             raise DamagedError(f"cell {key}: {file} is missing") from None
         if not isinstance(value, dict):
-            raise DamagedError(f"cell {key}: {file} holds no record")
+            raise DamagedError(f"cell {key}: {file} has no record")
         return value
 
 

@@ -46,7 +46,7 @@ def predict_extra(
         for rule, model in models.items():
             part = predict(model, split, config, devices)
             if not torch.isfinite(part.logits).all():
-                raise ValueError(f"logits of {rule}/{extra.name} hold NaN or infinite values")
+                raise ValueError(f"logits of {rule}/{extra.name} contain NaN or infinite values")
             parts[rule] = part if extra.features else replace(part, features=None)
         write(extra, parts)
 

@@ -82,11 +82,11 @@ def with_value(array, row, column, value):
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
-        ({"logits": with_value(Z, 7, 1, np.nan)}, Y, "row 7 holds NaN"),
+        ({"logits": with_value(Z, 7, 1, np.nan)}, Y, "row 7 contains NaN"),
         ({"probabilities": with_value(P, 5, 0, -0.3)}, Y, "row 5"),
         ({"probabilities": 2 * P}, Y, "row 0 sums to 2"),
-        ({"logits": Z}, np.where(np.arange(240) == 9, 4, Y), "labels: row 9 holds 4, outside 0..3"),
-        ({"logits": Z}, np.where(np.arange(240) == 9, 0.5, Y), "labels: row 9 holds 0.5, not a class number"),
+        ({"logits": Z}, np.where(np.arange(240) == 9, 4, Y), "labels: row 9 is 4, outside 0..3"),
+        ({"logits": Z}, np.where(np.arange(240) == 9, 0.5, Y), "labels: row 9 is 0.5, not a class number"),
         ({"logits": Z}, np.ones((240, 4)), "several labels per row are not supported"),
         ({"logits": Z}, Y[:200], "does not match 240 rows"),
     ],

@@ -96,10 +96,10 @@ def test_confidence_on_an_edge_belongs_to_the_bin_below():
         ({"logits": np.zeros((0, 2))}, "at least one row"),
         ({"logits": [[1.0]]}, "two classes"),
         ({"logits": [["a", "b"]]}, "logits: expected numbers"),
-        ({"logits": [[0.0, np.nan]]}, "logits: row 0 holds NaN"),
-        ({"logits": [[0.0, -np.inf]]}, "logits: row 0 holds NaN or infinite"),
+        ({"logits": [[0.0, np.nan]]}, "logits: row 0 contains NaN"),
+        ({"logits": [[0.0, -np.inf]]}, "logits: row 0 contains NaN or infinite"),
         ({"probabilities": [[0.7, 0.7]]}, "probabilities: row 0 sums to 1.4, not to 1"),
-        ({"probabilities": [[1.2, -0.2]]}, "probabilities: row 0 holds -0.2, below 0"),
+        ({"probabilities": [[1.2, -0.2]]}, "probabilities: row 0 contains -0.2, below 0"),
         ({"probabilities": [[np.nan, 0.5]]}, "probabilities: row 0 sums to nan"),
     ],
 )
@@ -122,8 +122,8 @@ def test_bad_row_is_named_in_a_later_block():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 5], "labels: row 1 holds 5, outside 0..1"),
-        ([-1, 0], "labels: row 0 holds -1"),
+        ([0, 5], "labels: row 1 is 5, outside 0..1"),
+        ([-1, 0], "labels: row 0 is -1"),
         ([0], r"labels: shape \(1,\) does not match 2 rows"),
         ([[[0]], [[1]]], r"labels: shape \(2, 1, 1\)"),
         ([[1, 1], [0, 1]], "row 0 has 2 classes; several labels per row are not supported"),
@@ -131,9 +131,9 @@ def test_bad_row_is_named_in_a_later_block():
         ([[0.3, 0.7], [0, 1]], "row 0 is neither one class nor one-hot; soft labels"),
         ([[1, 0, 0], [0, 1, 0]], "one-hot labels need a column for each of the 2 classes"),
         ([None, 1], "row 0 has no label"),
-        (["0.5", "1"], "row 0 holds 0.5"),
-        ([0, 0.5], "labels: row 1 holds 0.5, not a class number"),
-        ([0, np.nan], "labels: row 1 holds nan"),
+        (["0.5", "1"], "row 0 is 0.5"),
+        ([0, 0.5], "labels: row 1 is 0.5, not a class number"),
+        ([0, np.nan], "labels: row 1 is nan"),
         (["cat", "dog"], r"labels: expected numbers, got names \(cat, dog\)"),
     ],
 )
@@ -212,7 +212,7 @@ def test_wilson_interval_is_statsmodels():
 
 @pytest.mark.parametrize(
     ("label", "message"),
-    [(np.inf, "holds inf, outside 0..1"), (2**63, "outside 0..1"), (np.nan, "not a class number"), (-1, "holds -1")],
+    [(np.inf, "is inf, outside 0..1"), (2**63, "outside 0..1"), (np.nan, "not a class number"), (-1, "is -1")],
 )
 def test_labels_that_are_none(label, message):
     with pytest.raises(ValueError, match=message):

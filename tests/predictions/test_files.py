@@ -169,7 +169,7 @@ def test_the_kind_is_asked_for_never_guessed(tmp_path):
     ("arrays", "message"),
     [
         ({"logits": Z, "labels": Y[:-1]}, "does not match 40 rows"),
-        ({"logits": np.where(Z[7, 1] == Z, np.nan, Z), "labels": Y}, "row 7 holds NaN"),
+        ({"logits": np.where(Z[7, 1] == Z, np.nan, Z), "labels": Y}, "row 7 contains NaN"),
         ({"logits": Z, "labels": Y + 1}, "outside 0..2"),
         ({"logits": Z[None], "labels": Y}, r"shape \(1, 40, 3\), expected \(rows, classes\)"),
         ({"logits": Z, "probs": P[::-1], "labels": Y}, "both 'logits' and 'probs'"),

@@ -267,8 +267,8 @@ def test_both_splits_in_one_file(tmp_path, prefix):
     [
         (PROBS.assign(label=np.where(np.arange(60) % 9, Y, -1)), "if -1 marks rows without a label, leave these rows"),
         (PROBS.assign(label=np.where(np.arange(60) % 9, Y, 255)), "if 255 marks rows without a label, leave these"),
-        (PROBS.assign(label=np.where(np.arange(60) == 3, np.nan, Y)), "labels: row 3 holds nan"),
-        (LOGITS.assign(logit_1=np.where(np.arange(60) == 7, np.nan, Z[:, 1])), "logits: row 7 holds NaN"),
+        (PROBS.assign(label=np.where(np.arange(60) == 3, np.nan, Y)), "labels: row 3 is nan"),
+        (LOGITS.assign(logit_1=np.where(np.arange(60) == 7, np.nan, Z[:, 1])), "logits: row 7 contains NaN"),
         (
             pd.DataFrame({"label": Y, "pred": 1, "prob": P.max(1) / 2}),
             "prob has one column, which is read as the score",

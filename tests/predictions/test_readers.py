@@ -188,7 +188,7 @@ def test_damaged_files(tmp_path, name, content, message):
 
 def test_objects_of_other_libraries_are_named(tmp_path):
     FRAME.to_pickle(tmp_path / "frame.pkl")
-    with pytest.raises(InputError, match=r"frame\.pkl: it holds an object of pandas, .* Parquet or CSV"):
+    with pytest.raises(InputError, match=r"frame\.pkl: it contains an object of pandas, .* Parquet or CSV"):
         read(tmp_path / "frame.pkl")
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "model.pt")
     with pytest.raises(InputError, match="asks for torch.nn.modules.linear.Linear"):

@@ -70,10 +70,10 @@ class TestLabels:
 
     def test_that_count_from_one(self, tmp_path):
         save(tmp_path / "a.npz", logits=Z, labels=Y + 1)
-        with pytest.raises(InputError, match="holds 4, outside 0..3; classes are counted from 0.*--labels-from 1"):
+        with pytest.raises(InputError, match="is 4, outside 0..3; classes are counted from 0.*--labels-from 1"):
             one(tmp_path / "a.npz")
         assert is_right(one(tmp_path / "a.npz", labels_from=1))
-        with pytest.raises(InputError, match="row 0 holds 0, outside 1..4"):
+        with pytest.raises(InputError, match="row 0 is 0, outside 1..4"):
             one(save(tmp_path / "b.npz", logits=Z, labels=Y), labels_from=1)
 
     def test_in_a_file_of_their_own(self, tmp_path):
@@ -147,7 +147,7 @@ class TestTwoClasses:
     def test_what_is_no_probability_of_class_1(self, tmp_path):
         with pytest.raises(InputError, match="one column, which is read as P.class 1. of two classes, but not all"):
             one(save(tmp_path / "a.npz", probs=Z[:, 0], labels=Y % 2))
-        with pytest.raises(InputError, match=r"labels: row \d+ holds [23], outside 0..1"):
+        with pytest.raises(InputError, match=r"labels: row \d+ is [23], outside 0..1"):
             one(save(tmp_path / "a.npz", probs=P[:, 0], labels=Y))
         with pytest.raises(InputError, match="--classes=-1,1"):
             one(save(tmp_path / "a.npz", probs=P[:, 0], labels=2 * (Y % 2) - 1))

@@ -31,7 +31,7 @@ class TestProbabilities:
 
     @pytest.mark.parametrize("values", [np.log(P), np.where(P[3, 1] == P, np.nan, P), Z])
     def test_that_are_none(self, tmp_path, values):
-        with pytest.raises(InputError, match=r"probabilities: row \d+ (holds .*below 0|holds NaN)"):
+        with pytest.raises(InputError, match=r"probabilities: row \d+ (contains .*below 0|contains NaN)"):
             one(save(tmp_path / "a.npz", probs=values, labels=Y), normalize=True)
 
     def test_zeros_are_counted(self, tmp_path):
@@ -56,7 +56,7 @@ class TestLogits:
         np.testing.assert_allclose(numbers.scores, Z - Z.max(1, keepdims=True), atol=1e-6)
 
     def test_with_a_row_of_nan(self, tmp_path):
-        with pytest.raises(InputError, match="logits: row 7 holds NaN or infinite values"):
+        with pytest.raises(InputError, match="logits: row 7 contains NaN or infinite values"):
             one(save(tmp_path / "a.npz", logits=np.where(np.arange(60)[:, None] == 7, -np.inf, Z), labels=Y))
 
 

@@ -283,9 +283,9 @@ def test_unfitted_and_misfitted_use_is_refused(name):
     calibrator = shared(name, 200, 3)
     with pytest.raises(ValueError, match="fitted on 3 classes, got logits of 4"):
         calibrator.transform(torch.zeros(2, 4), **extra(calibrator, features[:2]))
-    with pytest.raises(ValueError, match="row 5 holds NaN"):
+    with pytest.raises(ValueError, match="row 5 contains NaN"):
         fitted(name, logits.index_fill(0, torch.tensor([5]), float("nan")), labels, features)
-    with pytest.raises(ValueError, match=r"row 0 holds 3, outside 0\.\.2"):
+    with pytest.raises(ValueError, match=r"row 0 is 3, outside 0\.\.2"):
         fitted(name, logits, labels.index_fill(0, torch.tensor([0]), 3), features)
 
 
