@@ -34,7 +34,7 @@ class TestClasses:
         assert is_right(one(tmp_path / "b.npz", classes=tuple(NAMES)))
         with pytest.raises(InputError, match=r"got names \(.*in the order of the columns \(--classes A,B,C\)$"):
             one(tmp_path / "b.npz")
-        with pytest.raises(InputError, match="--classes has 3 names, and there are 4 classes"):
+        with pytest.raises(InputError, match="--classes has 3 names, and the number of classes is 4"):
             one(tmp_path / "b.npz", classes=("VF", "F", "M"))
         with pytest.raises(InputError, match="row 1 is 'F', no class"):
             one(tmp_path / "b.npz", classes=("VF", "G", "M", "L"))
