@@ -35,11 +35,17 @@ class Leaf:
         """An array that has been read already."""
         return cls.lazy(array.shape, array.dtype, lambda: array)
 
+    @staticmethod
+    def _text(array: np.ndarray) -> np.ndarray:
+        """Byte strings as text."""
+        return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+
     @classmethod
     def lazy(cls, shape: tuple[int, ...], dtype: np.dtype, load: Callable[[], np.ndarray]) -> "Leaf":
         """An array of known shape and type."""
-        text = dtype.kind in "SUT"
-        return cls(tuple(shape), "U" if text else dtype.kind, "text" if text else str(dtype.newbyteorder("=")), load)
+        if dtype.kind in "SUT":
+            return cls(tuple(shape), "U", "text", lambda: cls._text(load()))
+        return cls(tuple(shape), dtype.kind, str(dtype.newbyteorder("=")), load)
 
     @classmethod
     def unreadable(cls, what: str, reason: str, shape: tuple[int, ...] = ()) -> "Leaf":

@@ -28,6 +28,12 @@ class TestClasses:
         assert numbers.scores.shape == (rows.sum(), 4)
         np.testing.assert_array_equal(numbers.labels, Y[rows])
 
+    def test_names_as_bytes(self, tmp_path):
+        names = np.array(["café", "dog", "emu", "fox"])
+        encoded = np.char.encode(names, "utf-8")
+        assert is_right(one(save(tmp_path / "a.npz", logits=Z, labels=encoded[Y], class_names=encoded)))
+        assert is_right(one(save(tmp_path / "b.npz", logits=Z, labels=encoded[Y]), classes=tuple(names)))
+
     def test_names_in_the_file_or_in_an_option(self, tmp_path):
         assert is_right(one(save(tmp_path / "a.npz", logits=Z, labels=NAMES[Y], class_names=NAMES)))
         save(tmp_path / "b.npz", logits=Z, labels=NAMES[Y])
