@@ -20,7 +20,9 @@ NEEDS_PACKAGE = {name: registry[name].package for name in NAMES if hasattr(regis
 
 def has_package(name="structured-vector-scaling"):
     try:
-        importlib.import_module(NEEDS_PACKAGE[name])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # probmetrics' use of torch.jit
+            importlib.import_module(NEEDS_PACKAGE[name])
     except ImportError:
         return False
     return True
