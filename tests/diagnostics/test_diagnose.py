@@ -18,7 +18,9 @@ def arguments():
 @pytest.mark.slow
 def test_diagnose_writes_tables_figures_and_a_page(tiny, run, calbench, arguments, tmp_path):
     run(tiny, settings=SETTINGS, entries=ENTRIES)
-    status, out, err = calbench("diagnose", tiny, *arguments, "--images", 40, "--null-images", 20)
+    status, out, err = calbench(
+        "diagnose", tiny, "--results-dir", "results", *arguments, "--images", 40, "--null-images", 20
+    )
     assert status == 0, err
     folder = tmp_path / "results" / "tiny" / "diagnostics"
     names = {path.name for path in folder.iterdir()}
@@ -54,6 +56,6 @@ def test_diagnose_writes_tables_figures_and_a_page(tiny, run, calbench, argument
 
 def test_without_kept_weights_the_message_says_what_to_do(tiny, run, calbench):
     run(tiny, entries=["cross-entropy"])
-    status, _, err = calbench("diagnose", tiny, "--entry", "cross-entropy")
+    status, _, err = calbench("diagnose", tiny, "--results-dir", "results", "--entry", "cross-entropy")
     assert status == 2
     assert "keep: weights" in err
