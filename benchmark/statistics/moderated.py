@@ -10,7 +10,7 @@ differ by more than chance.
 Entries of one cell share its networks, so that their variances are no independent evidence: a prior over the entries
 does not keep its level. Here the prior is over cells, one for each entry. Its d0 is the smaller one of two estimates,
 of the entry's own variances and of those of all entries, and at most a quarter of the degrees of freedom of the other
-cells; with fewer than 3 of these nothing is borrowed. The coverage study has the levels, of what was tried too.
+cells; with fewer than 4 of these nothing is borrowed. The coverage study has the levels, of what was tried too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ from calbench.benchmark.statistics.contrast import Contrast
 LARGEST_SHARE = 0.25
 """The degrees of freedom of a prior over those of the other cells, at most."""
 
-FEWEST_DEGREES = 3
+FEWEST_DEGREES = 4
 """With fewer degrees of freedom in the other cells nothing is borrowed."""
 
 _SIZES = np.geomspace(1e-3, 1e6, 4000)
