@@ -140,7 +140,7 @@ def show_curves(
     console.print(_pivot(table).to_string(), markup=False, highlight=False)
     for row in table[(table["draws"] == 0) & (table["metric"] == "nll")].itertuples():
         console.print(
-            f"failed: {row.entry}, {counted(row.size, 'sample')}: {row.reason}",
+            f"failed: {row.entry}, {counted(int(str(row.size)), 'sample')}: {row.reason}",
             markup=False,
             highlight=False,
         )
@@ -184,7 +184,9 @@ def markdown(table: "pd.DataFrame", title: str) -> str:
         "them).", "", _pivot(table).to_markdown(disable_numparse=True),
     ]  # fmt: skip
     failed = table[(table["draws"] == 0) & (table["metric"] == "nll")]
-    reasons = [f"- {row.entry}, {counted(row.size, 'sample')}: failed: {row.reason}" for row in failed.itertuples()]
+    reasons = [
+        f"- {row.entry}, {counted(int(str(row.size)), 'sample')}: failed: {row.reason}" for row in failed.itertuples()
+    ]
     return "\n".join([*lines, *([""] if reasons else []), *reasons])
 
 

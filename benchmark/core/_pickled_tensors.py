@@ -137,10 +137,10 @@ def _load_from_bytes(raw: Any) -> Storage:
     def read() -> np.ndarray:
         from calbench.benchmark.core.unpickle import unpickle_legacy
 
-        numbers = unpickle_legacy(raw)
+        numbers: object = unpickle_legacy(raw)
         if not isinstance(numbers, np.ndarray) or numbers.ndim != 1:
             raise InputError("damaged pickle: a tensor without a storage")
-        return numbers
+        return cast("np.ndarray[Any, Any]", numbers)
 
     return Storage(read)
 

@@ -69,10 +69,10 @@ class _ArraysOnly(pickle._Unpickler):
     def load_binpersid(self) -> None:
         """A storage in another member of torch's archive, or behind the pickles of an older file."""
         identity = self.stack.pop()
-        parts = cast("tuple[Any, ...]", identity) if isinstance(identity, tuple) else ()
-        if self.storages is None or len(parts) not in (5, 6) or parts[5:] not in ((), (None,)):
+        parts: list[Any] = list(cast("tuple[Any, ...]", identity)) if isinstance(identity, tuple) else []
+        if self.storages is None or len(parts) not in (5, 6) or parts[5:] not in ([], [None]):
             self.refuse()
-        kind, name = parts[1:3]
+        kind, name = parts[1], parts[2]
         if not isinstance(kind, StorageType) or not isinstance(name, str):
             self.refuse()
         self.stack.append(self.storages(kind.code, name))

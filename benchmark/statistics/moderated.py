@@ -125,9 +125,10 @@ def table_priors(
     by_cell = pd.DataFrame(pairs, index=wide.index).groupby(level=cell, sort=False)
     variances, seeds = by_cell.var().stack(), by_cell.count().stack()
     spreads: dict[tuple[str, ...], list[Spread]] = {}
-    for (*place, name), variance in variances.items():
-        count = int(seeds[(*place, name)])
-        spreads.setdefault(tuple(place[: len(shared)]), []).append(Spread(str(name), count, float(variance)))
+    counts = seeds.reindex(variances.index).to_numpy()
+    for key, variance, count in zip(variances.index.to_list(), variances.to_numpy(), counts, strict=True):
+        *place, name = key
+        spreads.setdefault(tuple(place[: len(shared)]), []).append(Spread(str(name), int(count), float(variance)))
     return {key: priors(found) for key, found in spreads.items()}
 
 

@@ -43,7 +43,7 @@ class _Budget:
     def __init__(self, most: int) -> None:
         self.most, self.expanded, self.declared = most, 0, 0
 
-    def decompress(self, part: bytes) -> bytes:
+    def decompress(self, part: bytes | memoryview) -> bytes:
         reader, parts = zlib.decompressobj(), []
         while part and not reader.eof:
             parts.append(reader.decompress(part, _CHUNK))
@@ -52,7 +52,7 @@ class _Budget:
                 raise InputError(refusal(self.expanded, self.most))
         return b"".join(parts)
 
-    def declare(self, kind: int, part: bytes, order: str) -> None:
+    def declare(self, kind: int, part: bytes | memoryview, order: str) -> None:
         """Count the containers of a matrix and of those inside of it."""
         inside = [(kind, memoryview(part), 1)]
         while inside:

@@ -62,9 +62,9 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _address(item: Any) -> Any:
-    import h5py
+    from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]  # compiled, and without stubs
 
-    return h5py.h5o.get_info(item.id).addr
+    return h5o.get_info(item.id).addr
 
 
 def _bounded(name: str, item: Any, matlab: bool, most: int) -> dict[str, Leaf]:

@@ -82,7 +82,7 @@ class SuiteWorld:
         nan = float("nan")
         for level, truth, error in zip(levels, values, noise, strict=True):
             sampling = _SAMPLING * level / 100
-            drawn = sampling * _correlated(1, *truth.shape, _REPLICATES, generator)[0]
+            drawn = sampling * _correlated(1, truth.shape[0], truth.shape[1], _REPLICATES, generator)[0]
             seen, margin = level + truth + error, Z95 * sampling
             found.append({
                 _entry(place): {
@@ -159,8 +159,9 @@ def _others(values: Values) -> dict[str, list[np.ndarray]]:
     for entries in values:
         block = Block("nll", entries, BASELINE, {})
         seeds = tuple(entries[BASELINE])
-        sides = {entry: block.side(entry, seeds) for entry in entries}
-        contrasts = {e: difference(side, sides[BASELINE]) for e, side in sides.items() if side and e != BASELINE}
+        known = {entry: side for entry in entries if (side := block.side(entry, seeds)) is not None}
+        base = known.pop(BASELINE)
+        contrasts = {entry: difference(side, base) for entry, side in known.items()}
         own = np.array([contrast.p_value() for contrast in contrasts.values()])
         borrowed = np.array([one.p_value() for one in _over_entries(contrasts).values()])
         satterthwaite = np.array([_satterthwaite(contrast) for contrast in contrasts.values()])
