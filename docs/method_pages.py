@@ -39,10 +39,12 @@ def described(package: str) -> Group:
 def groups(registry: Registry) -> dict[str, list[str]]:
     """The names of the methods by package: losses first, and calibrators that keep accuracy before those that may not.
 
-    Those that read features come last.
+    Those that read features come last. Plug-ins have no page.
     """
     members: dict[str, list[str]] = {}
     for name in registry:
+        if not registry[name].__module__.startswith("calbench."):
+            continue
         members.setdefault(group_of(registry[name]), []).append(name)
 
     def place(package: str) -> tuple[int, bool, bool, str]:

@@ -196,7 +196,7 @@ def test_cache_commands_find_and_mend_damage(calbench, tiny, tmp_path, finished)
     status, out, _ = calbench("cache", "verify")
     assert status == 1
     assert f"{file.parent.name}: the predictions are truncated or altered" in out
-    assert calbench("cache", "prune") == (0, "removed 1 cells\n", "")
+    assert calbench("cache", "prune") == (0, "removed 1 cell\n", "")
     assert calbench("cache", "verify")[0] == 0
     assert calbench("run", tiny, "--jobs", 1)[0] == 0
     assert calbench("cache", "prune", "--keep", tiny)[1] == "removed 0 cells\n"

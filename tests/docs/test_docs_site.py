@@ -71,8 +71,10 @@ def test_pages_of_methods_quote_the_committed_results():
     assert f"{row.nll_improvement:+.3f}" in section
     assert f"{row.dataset} / {row.backbone}" in section
     index = pages.index_page(registries()["methods"])
-    for name in registries()["methods"]:
-        assert f"[{name}]({name}.md)" in index, name
+    methods = registries()["methods"]
+    for name in methods:
+        if methods[name].__module__.startswith("calbench."):  # not a plug-in of another test
+            assert f"[{name}]({name}.md)" in index, name
         assert "## When to take it" in pages.study_section(name, registries()["methods"][name])
     families = pages.groups(registries()["methods"])
     described = [pages.described(package) for package in families]

@@ -103,7 +103,7 @@ def test_a_manifest_that_is_missing_or_damaged_is_refused_with_the_line(tmp_path
 
 
 def test_a_suite_that_was_not_run_is_not_published(tiny, tmp_path):
-    with pytest.raises(InputError, match="cells of tiny are not there"):
+    with pytest.raises(InputError, match="2 of 2 cells of tiny not there"):
         publish(load_suite(tiny), RunOptions(results_dir=str(tmp_path / "r")), str(tmp_path / "public"))
 
 

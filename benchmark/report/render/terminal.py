@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.tables.pairs import pair_tables
 from calbench.benchmark.report.tables.table import Cell, Column, Table
 
 LONG = 250
@@ -23,7 +24,7 @@ GAP = 1
 
 
 def render_terminal(report: Report) -> RenderableType:
-    """The protocol and the leaderboard, the part over all cells and the run's notes last, next to the prompt.
+    """The protocol, the pairs of entries by NLL and the leaderboard, what is over all cells last, next to the prompt.
 
     Of a long leaderboard only the parts over all cells are shown.
     """
@@ -33,7 +34,7 @@ def render_terminal(report: Report) -> RenderableType:
     if sum(len(block.table.rows) for block in shown) > LONG:
         protocol.append(Text("Too long for the terminal: leaderboard.md and index.html have all tables."))
         shown = [block for block in shown if block.dataset is None] or shown
-    tables = [TerminalTable(block.table) for block in shown]
+    tables = [TerminalTable(table) for table in [*pair_tables(report.views)[:1], *(block.table for block in shown)]]
     return Group(Text(run.shown_title, style="bold"), *protocol, *tables, *_run_notes(run.notes))
 
 

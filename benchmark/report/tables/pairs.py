@@ -1,4 +1,4 @@
-"""The table of the pairs of entries that a suite compares with each other."""
+"""Tables of the pairs of entries that a suite compares with each other."""
 
 import pandas as pd
 
@@ -9,14 +9,14 @@ from calbench.benchmark.report.tables.views import Views
 
 ALPHA = 0.05
 CAPTION = (
-    "Change of each metric from the second to the first entry of a pair, paired over test samples and seeds, with its "
+    "Change of the metric from the second to the first entry of a pair, paired over test samples and seeds, with its "
     "95 % interval (not adjusted for multiplicity). p: two-sided, adjusted by Holm's method over the pairs of the same "
     "dataset, backbone and metric; bold where it is at most 0.05. Of the ECE, debiased values are compared."
 )
 
 
 def pair_tables(views: Views, metric: str = "ece") -> list[Table]:
-    """One table of all pairs on the test split: their changes of NLL, Brier score, calibration error and accuracy.
+    """The changes of NLL, Brier score, calibration error and accuracy between pairs, on the test split: a table each.
 
     Args:
         views: of the results.
@@ -27,41 +27,32 @@ def pair_tables(views: Views, metric: str = "ece") -> list[Table]:
     """
     view = views.main
     frame = view.pair_changes
-    if frame.empty:
-        return []
     metrics = [name for name in dict.fromkeys(("nll", "brier", metric, "accuracy")) if name in set(frame["metric"])]
-    changes = _changes(frame)
-    places = frame[["dataset", "backbone"]].drop_duplicates().itertuples(index=False)
+    return [_table(view, frame, name) for name in metrics]
+
+
+def _table(view: View, frame: pd.DataFrame, metric: str) -> Table:
+    changes = _changes(frame[frame["metric"] == metric])
     rows = []
-    for dataset, backbone in places:
+    for dataset, backbone in frame[["dataset", "backbone"]].drop_duplicates().itertuples(index=False):
         for first, second in frame[["first", "second"]].drop_duplicates().itertuples(index=False):
-            keys = [(dataset, backbone, first, second, name) for name in metrics]
-            cells = tuple(cell for key in keys for cell in changes.get(key, (Cell(), Cell())))
-            labels = (view.short(dataset), view.short(backbone), _pair(view, first, second))
+            cells = changes.get((dataset, backbone, first, second), (Cell(), Cell()))
+            pair = f"{view.labels.get(first, first)} − {view.labels.get(second, second)}"
+            labels = (view.short(dataset), view.short(backbone), pair)
             rows.append(Row((dataset, backbone, f"{first} - {second}"), labels, cells))
-    columns = tuple(column for name in metrics for column in _columns(view, name))
-    return [Table("pairs", "Pairs of entries", ("dataset", "backbone", "pair"), columns, tuple(rows), CAPTION)]
-
-
-def _pair(view: View, first: str, second: str) -> str:
-    return f"{view.labels.get(first, first)} − {view.labels.get(second, second)}"
-
-
-def _columns(view: View, metric: str) -> tuple[Column, Column]:
     info = view.metric(metric)
-    priority = 0 if metric == "nll" else 1
-    unit = "points" if info.unit == "%" else info.unit
-    return (
-        Column(f"{metric}_change", (f"Δ {info.label}", "change"), unit, info.better, info.decimals, signed=True,
-               interval=True, priority=priority, help=f"{info.label} of the first entry minus that of the second"),
-        Column(f"{metric}_p", (f"Δ {info.label}", "p"), decimals=3, priority=priority,
-               help="p value of the change, adjusted over the pairs"),
+    columns = (
+        Column("change", ("change",), "points" if info.unit == "%" else info.unit, info.better, info.decimals,
+               signed=True, interval=True, help=f"{info.label} of the first entry minus that of the second"),
+        Column("p", ("p",), decimals=3, help="p value of the change, adjusted over the pairs"),
     )  # fmt: skip
+    title = f"Pairs of entries: {info.label}"
+    return Table(f"pairs-{metric}", title, ("dataset", "backbone", "pair"), columns, tuple(rows), CAPTION)
 
 
 def _changes(frame: pd.DataFrame) -> dict[tuple[str, ...], tuple[Cell, Cell]]:
-    """The change and its p value by dataset, backbone, first and second entry and metric."""
-    names = frame[["dataset", "backbone", "first", "second", "metric"]].astype(str).itertuples(index=False, name=None)
+    """The change of a metric and its p value by dataset, backbone, first and second entry."""
+    names = frame[["dataset", "backbone", "first", "second"]].astype(str).itertuples(index=False, name=None)
     numbers = [known_numbers(frame[name]) for name in ("change", "change_low", "change_high", "p_adjusted")]
     reasons = ["" if pd.isna(reason) else str(reason) for reason in frame["change_reason"].tolist()]
     cells = {}
