@@ -11,12 +11,11 @@ from rich.table import Table
 
 from calbench.benchmark.cli.catalogue import REGISTRIES, card, registries, registry_of, summary
 from calbench.benchmark.cli.declared import Declared, declared
-from calbench.benchmark.cli.options import NONE, Plugins
+from calbench.benchmark.cli.options import NONE, Plugins, load_plugins
 from calbench.benchmark.config.references import reference_files
 from calbench.benchmark.config.suite_file import suite_files
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import check_names
-from calbench.benchmark.core.registry import Plugin
 
 app = typer.Typer()
 OTHERS = ("suites", "protocols", "references")
@@ -29,8 +28,7 @@ def list_(
     plugin: Plugins = NONE,
 ) -> int:
     """List what is declared: methods, datasets, backbones, metrics, suites, protocols, references and the like."""
-    for path in plugin:
-        Plugin.load(path)
+    load_plugins(plugin)
     if what not in OTHERS:
         check_names("list", [what], [*REGISTRIES, *OTHERS])
     table = Table(box=None, pad_edge=False)
@@ -69,8 +67,7 @@ def show(
 
     A suite, protocol or reference is printed as YAML, which a file can take as it is.
     """
-    for path in plugin:
-        Plugin.load(path)
+    load_plugins(plugin)
     texts = _texts()
     if name in texts:
         print(texts[name], end="")  # as it is: a terminal's width must not break the lines of a file

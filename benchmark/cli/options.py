@@ -3,7 +3,7 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,18 @@ NONE: list[Any] = []
 """The default of options that may be repeated; it must not be changed."""
 
 
+def load_plugins(paths: Iterable[Path]) -> None:
+    """Import the files of `Plugins`; what they declare is known afterwards.
+
+    Raises:
+        InputError: a file is missing or fails to import.
+    """
+    from calbench.benchmark.core.registry import Plugin
+
+    for path in paths:
+        Plugin.load(path)
+
+
 @dataclass(frozen=True)
 class SuiteOptions:
     """The options of every command that takes a suite: which part of it, how changed, where, and under which name.
@@ -54,10 +66,8 @@ class SuiteOptions:
             InputError: an unknown suite, entry, option or plug-in.
         """
         from calbench.benchmark.config.suite import load_suite, part_name
-        from calbench.benchmark.core.registry import Plugin
 
-        for path in self.plugin:
-            Plugin.load(path)
+        load_plugins(self.plugin)
         loaded = load_suite(suite, settings=self.set_, entries=self.entry, seeds=self.seed, smoke=self.smoke)
         return loaded.called(self.name or part_name(loaded.name, self.entry, self.seed, self.set_))
 

@@ -8,9 +8,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from calbench.benchmark.cli.file_options import show_note
-from calbench.benchmark.cli.options import NONE, DataDir, Plugins, ResultsDir, Settings, Smoke
+from calbench.benchmark.cli.options import NONE, DataDir, Plugins, ResultsDir, Settings, Smoke, load_plugins
 from calbench.benchmark.core.console import Console
-from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.core.text import counted
 from calbench.benchmark.execution.options import RunOptions
 
@@ -46,8 +45,7 @@ def predict(
     from calbench.benchmark.execution.predict import predict_network
     from calbench.datasets import registry as datasets
 
-    for path in plugin:
-        Plugin.load(path)
+    load_plugins(plugin)
     network, images = _network(backbone, checkpoint), make_component(dataset, datasets.create)
     console, started = Console(stderr=True, highlight=False), time.perf_counter()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
@@ -98,8 +96,7 @@ def publish(
     from calbench.benchmark.config.suite import load_suite
     from calbench.benchmark.execution.publish import publish as write
 
-    for path in plugin:
-        Plugin.load(path)
+    load_plugins(plugin)
     loaded = load_suite(suite, settings=set_, smoke=smoke)
     manifest = write(loaded, RunOptions(results_dir=results_dir, data_root=data_dir), to)
     megabytes = sum(file.bytes for file in manifest.predictions) / 1e6

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from calbench.benchmark.cli.file_options import KNOWN_NAMES, PredictionsFile, command_line, show_note, with_source
 from calbench.benchmark.cli.fit_progress import FitProgress
-from calbench.benchmark.cli.options import wide_console
+from calbench.benchmark.cli.options import NONE, Plugins, load_plugins, wide_console
 from calbench.benchmark.cli.sizes import Draws, Sizes, read_sizes, show_curves
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError, check_names
@@ -78,10 +78,12 @@ def evaluate(
     bootstrap: Bootstrap = 1000,
     bins: Bins = DEFAULT_BINS,
     metrics: Metrics = "",
+    plugin: Plugins = NONE,
     *,
     source: Source,
 ) -> int:
     """Print the metrics of predictions in a file, each with its 95 % interval, or the reason why it has none."""
+    load_plugins(plugin)
     from calbench.benchmark.predictions.files import read_splits
 
     for split, part in read_splits(file, source, show_note).items():
@@ -95,7 +97,7 @@ def _panel(further: str) -> tuple[str, ...]:
     from calbench.benchmark.metrics import PANEL, registry
 
     names = [name.strip() for name in further.split(",") if name.strip()]
-    check_names("metric", names, registry)
+    check_names("metric", names, registry, registry.listing)
     return tuple(dict.fromkeys((*PANEL, *names)))
 
 
@@ -138,6 +140,7 @@ def calibrate(
     metrics: Metrics = "",
     sizes: Sizes = "",
     draws: Draws = 10,
+    plugin: Plugins = NONE,
     *,
     source: Source,
 ) -> int:
@@ -149,6 +152,7 @@ def calibrate(
 
     if in_order and split is None:
         raise InputError("--in-order has no effect without --split: give --split too")
+    load_plugins(plugin)
     order_seed = None if in_order else seed
     pair = read_pair(file, test, source=source, split=split, seed=order_seed, note=show_note)
 
@@ -183,16 +187,19 @@ def calibrate(
             progress=progress,
             notes=[left_out] if left_out else (),
         )
-    _show(results, output)
+    written = _show(results, output)
     if numbers:
         named = {chain_name(chain): chain for chain in ((), *chains)}
-        show_curves(pair, named, numbers, draws, bins, output)
+        written += show_curves(pair, named, numbers, draws, bins, output)
+    if output is not None:
+        console = wide_console()
+        console.print(f"written to {output}: {', '.join(written)}", markup=False, soft_wrap=not console.is_terminal)
     compared = set(results.table["entry"])
     return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 
 
-def _show(results: "Results", output: Path | None) -> None:
-    """Print tables and advice; write them if there is a folder for them."""
+def _show(results: "Results", output: Path | None) -> list[str]:
+    """Print tables and advice; write them if there is a folder for them, and return the names of the files."""
     from calbench.benchmark.report import Report, render_terminal, write_reports
     from calbench.benchmark.report.findings import advice
 
@@ -200,9 +207,10 @@ def _show(results: "Results", output: Path | None) -> None:
     console.print(render_terminal(report))
     for line in advice(results):
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
-    if output is not None:
-        results.save(output)
-        console.print(f"written: {', '.join(path.name for path in write_reports(report, output))}", markup=False)
+    if output is None:
+        return []
+    saved = results.save(output)
+    return [*(path.relative_to(output).as_posix() for path in write_reports(report, output)), *saved]
 
 
 @app.command(epilog=KNOWN_NAMES)
@@ -213,10 +221,13 @@ def export(
         str, typer.Option("--method", "-m", help="A calibrator, with options: name(option=value), or a chain a + b.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fitted calibrator.")],
+    plugin: Plugins = NONE,
     *,
     source: Source,
 ) -> int:
     """Fit a calibrator, or a chain, on predictions in a file and write it: JSON and safetensors, torch.export, ONNX."""
+    load_plugins(plugin)
+
     from calbench.benchmark.predictions.files import read_splits
 
     splits = read_splits(file, source, show_note)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from calbench.benchmark.config.table_layout import load_layout
 from calbench.benchmark.core.console import Console
-from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.core.errors import InputError, check_names, nearest
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, KEY_COLUMNS, RESULT_COLUMNS, RESULT_SCHEMA, conform
 from calbench.benchmark.core.text import counted, csv_safe
 from calbench.benchmark.report.render.latex import latex
@@ -40,7 +40,11 @@ def load_suite_results(suite: str, results_dir: str) -> Results:
     Raises:
         InputError: the suite was not run, or its files are damaged or of another version.
     """
-    with Folder(results_dir, make=False).fetched(_folder_name(suite)) as folder:
+    store, name = Folder(results_dir, make=False), _folder_name(suite)
+    with store.fetched(name) as folder:
+        if not (folder / "run.json").is_file():
+            known = [other for other in store.names("") if store.exists(f"{other}/run.json")]
+            raise InputError(f"no results in {folder.name}{nearest(name, known)}: run the suite first")
         results = Results.load(folder)
     if results.edit_note:
         Console(stderr=True).print(f"calbench: {results.edit_note}", style="yellow", soft_wrap=True)
@@ -57,6 +61,10 @@ def external_results(path: Path, baseline: str) -> Results:
     Raises:
         InputError: a column is missing, a value is not a number or is listed twice, or the baseline is not an entry.
     """
+    if path.is_dir():
+        run = f"calbench report {path.name} --results-dir {path.parent}"
+        remedy = f"for this one use `{run}`" if (path / "run.json").is_file() else "give a CSV file"
+        raise InputError(f"report: --results {path} is a folder, and a CSV file is expected; {remedy}")
     table = read_table(path, ["dataset", "backbone", "entry", "metric", "value"])
     if baseline:
         check_names("baseline", [baseline], dict.fromkeys(table["entry"]))

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Column, Table
 
-from calbench.benchmark.cli.options import NONE, ResultsDir, SuiteOptions, takes_suite_options, wide_console
+from calbench.benchmark.cli.options import (
+    NONE,
+    Plugins,
+    ResultsDir,
+    SuiteOptions,
+    load_plugins,
+    takes_suite_options,
+    wide_console,
+)
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.text import counted
@@ -219,8 +227,11 @@ def report(
     entry: Annotated[
         list[str], typer.Option("--entry", help="Show only this entry (repeatable) and the baseline.")
     ] = NONE,
+    plugin: Plugins = NONE,
 ) -> int:
     """Write the tables again from the results; nothing is trained or evaluated."""
+    load_plugins(plugin)
+
     from calbench.benchmark.cli.reports import report_command
 
     if bool(suite) == bool(results):

@@ -130,13 +130,18 @@ def _cell_curves(
 def show_curves(
     predictions: "Predictions", chains: "dict[str, tuple[Calibrator, ...]]", numbers: Sequence[int], draws: int,
     bins: int, output: Path | None,
-) -> None:  # fmt: skip
-    """Print the NLL against the number of calibration samples; write the curves if there is a folder for them."""
+) -> list[str]:  # fmt: skip
+    """Print the NLL against the number of calibration samples; write the curves if there is a folder for them.
+
+    Returns:
+        The names of the files that were written.
+    """
     from calbench.benchmark.evaluation.sizes import size_curves
 
     table = size_curves(predictions, chains, numbers, draws=draws, bins=bins)
     console = wide_console()
-    console.print(f"\nNLL of the test split against calibration samples, mean of {draws} random sets (95 % of them):")
+    sets = f"{counted(draws, 'random set')} ({spread_words(draws)})"
+    console.print(f"\nNLL of the test split against calibration samples, mean of {sets}:")
     console.print(_pivot(table).to_string(), markup=False, highlight=False)
     for row in table[(table["draws"] == 0) & (table["metric"] == "nll")].itertuples():
         console.print(
@@ -144,8 +149,14 @@ def show_curves(
             markup=False,
             highlight=False,
         )
-    if output is not None:
-        write_curves(table, output)
+    return write_curves(table, output) if output is not None else []
+
+
+def spread_words(draws: int) -> str:
+    """What the range in brackets after a mean over so many random calibration sets is."""
+    from calbench.benchmark.evaluation.sizes import FEWEST_FOR_QUANTILES
+
+    return "smallest to largest" if draws < FEWEST_FOR_QUANTILES else "95 % of them"
 
 
 def _pivot(table: "pd.DataFrame") -> "pd.DataFrame":
@@ -180,8 +191,8 @@ def markdown(table: "pd.DataFrame", title: str) -> str:
     """The NLL against the number of calibration samples in Markdown, with the reasons of what failed below."""
     lines = [f"## {title}", ""] if title else []
     lines += [
-        "NLL of the test split by the number of calibration samples: the mean over random calibration sets (95 % of "
-        "them).", "", _pivot(table).to_markdown(disable_numparse=True),
+        "NLL of the test split by the number of calibration samples: the mean over random calibration sets "
+        f"({spread_words(int(table['draws'].max()))}).", "", _pivot(table).to_markdown(disable_numparse=True),
     ]  # fmt: skip
     failed = table[(table["draws"] == 0) & (table["metric"] == "nll")]
     reasons = [

@@ -237,7 +237,7 @@ def _create(name: str, **options: Any) -> Method | Variant:
     """Make a method or a variant; an unknown name is looked for among both."""
     known = variants if name in variants else registry
     if name not in known:
-        check_names("method", [name], [*registry, *variants])
+        check_names("method", [name], [*registry, *variants], registry.listing)
     return known.create(name, **options)
 
 

@@ -20,9 +20,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 
-def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise an `InputError` that names the first of `given` that is not among `known`, with the nearest match."""
+def check_names(what: str, given: Iterable[str], known: Iterable[str], listing: str = "") -> None:
+    """Raise an `InputError` that names the first of `given` that is not among `known`, with the nearest match.
+
+    Args:
+        what: the noun of a name.
+        given: names to check.
+        known: the names that there are.
+        listing: the command that lists `known`; it replaces the whole list where there is a near match.
+    """
     known = list(known)
     for name in given:
         if name not in known:
-            raise InputError(f"unknown {what} {name!r}{nearest(name, known)}; known: {', '.join(known) or 'none'}")
+            near = nearest(name, known)
+            rest = f"`{listing}` lists all" if near and listing else f"known: {', '.join(known) or 'none'}"
+            raise InputError(f"unknown {what} {name!r}{near}; {rest}")

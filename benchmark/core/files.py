@@ -4,8 +4,8 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 import stat
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,6 +80,12 @@ def is_device(name: str) -> bool:
     return re.fullmatch(r"con|prn|aux|nul|(com|lpt)[0-9]", name.partition(".")[0].strip().casefold()) is not None
 
 
+def _new_file(folder: Path) -> tuple[int, str]:
+    """Open a new file of an unused name, with the mode that the umask gives any file (`tempfile` makes it 0600)."""
+    path = os.path.join(folder, f"{WRITING}{secrets.token_hex(8)}")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), path
+
+
 def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write several files of a folder: all are on the disk before the first takes its name, in the order given.
 
@@ -89,13 +95,12 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     written: dict[str, str] = {}
     try:
         for name, data in files.items():
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=WRITING)
+            handle, temporary = _new_file(folder)
             written[temporary] = name
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
         for temporary, name in list(written.items()):
             _replace(temporary, folder / name)
             del written[temporary]

@@ -117,6 +117,10 @@ C = TypeVar("C", bound=type)
 D = TypeVar("D", bound=type)
 
 
+_NOT_LISTED = ("corruption", "shifted-set")
+"""The nouns that the command ``list`` does not have."""
+
+
 class Registry(Generic[C]):
     """Declared classes by name, with plug-ins from the entry-point group ``calbench.<plural>``.
 
@@ -127,6 +131,7 @@ class Registry(Generic[C]):
     def __init__(self, noun: str) -> None:
         self.noun = noun
         self.group = f"calbench.{noun}s"
+        self.listing = "" if noun in _NOT_LISTED else f"calbench list {noun}s"
         self._classes: dict[str, C] = {}
         self._entry_points_loaded = False
 
@@ -163,7 +168,7 @@ class Registry(Generic[C]):
     def __getitem__(self, name: str) -> C:
         """The class declared as `name`; an `InputError` with the nearest name if there is none."""
         self._load_entry_points()
-        check_names(self.noun, [name], sorted(self._classes))
+        check_names(self.noun, [name], sorted(self._classes), self.listing)
         return self._classes[name]
 
     def create(self, name: str, **options: Any) -> Any:

@@ -18,7 +18,9 @@ from calbench.methods import Calibrator
 
 METRICS = ("nll", "debiased-ece", "accuracy")
 COLUMNS = ["entry", "size", "metric", "draws", "value", "low", "high", "reason"]
-"""Columns of a size curve: the mean over random calibration sets of one size, and the range of 95 % of them."""
+"""Columns of a size curve: the mean over random calibration sets of one size, and their `spread`."""
+FEWEST_FOR_QUANTILES = 20
+"""Draws below which a range is that of all draws."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -112,11 +114,24 @@ def _evaluated(
     return values, reason
 
 
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """The range of 95 % of the values; of fewer than `FEWEST_FOR_QUANTILES` that of all, which have no such quantiles.
+
+    Example:
+        >>> spread([3.0, 1.0, 2.0])
+        (1.0, 3.0)
+    """
+    if len(values) < FEWEST_FOR_QUANTILES:
+        return min(values), max(values)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def _summary(values: Mapping[str, list[float]]) -> list[dict[str, object]]:
-    """Mean and range of 95 % of the draws per metric; NaN where there is none."""
+    """Mean and `spread` of the draws per metric; NaN where there is none."""
     rows = []
     for name, draws in values.items():
-        low, high = np.quantile(draws, [0.025, 0.975]) if draws else (np.nan, np.nan)
+        low, high = spread(draws) if draws else (np.nan, np.nan)
         mean = float(np.mean(draws)) if draws else np.nan
         rows.append({"metric": name, "draws": len(draws), "value": mean, "low": float(low), "high": float(high)})
     return rows

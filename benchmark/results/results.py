@@ -53,10 +53,13 @@ class Results:
         self.diagrams = [_harmless(diagram) for diagram in self.diagrams]
         self.curves = [_harmless(curve) for curve in self.curves]
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str) -> list[str]:
         """Write the files of a suite's results together: after a full disk or a kill, no old and new are mixed.
 
         ``run.json`` comes last and has the checksums of all, by which a mixture or an edit shows.
+
+        Returns:
+            The names of the files.
         """
         files = {
             "results.csv": csv_safe(self.table).to_csv(index=False).encode(),
@@ -67,7 +70,9 @@ class Results:
         }
         run = plain(self.run)
         run |= {CHECKSUMS: checksums(run, files)}
-        write_together(Path(folder), files | {"run.json": json.dumps(run, indent=1).encode()})
+        files |= {"run.json": json.dumps(run, indent=1).encode()}
+        write_together(Path(folder), files)
+        return list(files)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Results":

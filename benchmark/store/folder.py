@@ -110,8 +110,8 @@ class Folder:
             self._fs.rm(self.path(name), recursive=True)
 
     def names(self, folder: str) -> list[str]:
-        """The names in a sub-folder, sorted; empty if it does not exist."""
-        path = self.path(folder)
+        """The names in a sub-folder (in the folder itself for ``""``), sorted; empty if it does not exist."""
+        path = self.path(folder) if folder else self.root
         try:
             found = os.listdir(path) if self.is_local else [Path(p).name for p in self._fs.ls(path, detail=False)]
         except (FileNotFoundError, NotADirectoryError):

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load
+from safetensors.torch import save as to_bytes
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.files import write_together
 from calbench.methods.base import registry
 
 if TYPE_CHECKING:  # the base of calibrators saves and loads them with this module
@@ -45,7 +47,6 @@ def save(calibrator: "Calibrator", folder: Path) -> None:
             arrays[name] = value.contiguous().cpu()
         else:
             numbers[name] = value
-    folder.mkdir(parents=True, exist_ok=True)
     record = {
         "format": FORMAT,
         "calibrator": {"name": calibrator.spec.name, "options": calibrator.options()},
@@ -56,8 +57,8 @@ def save(calibrator: "Calibrator", folder: Path) -> None:
         "modules": modules,
         "arrays": {name: list(array.shape) for name, array in arrays.items()},
     }
-    save_file(arrays, folder / ARRAYS_NAME)
-    (folder / JSON_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=2) + "\n"
+    write_together(folder, {ARRAYS_NAME: to_bytes(arrays), JSON_NAME: text.encode()})
 
 
 def load_calibrator(folder: Path) -> "Calibrator":

@@ -107,6 +107,7 @@ def test_no_artefact_holds_a_path_or_a_name_of_this_machine(runs_of_tiny):
         (["show", "calatn"], "did you mean 'calattn'"),
         (["list", "method"], "methods"),
         (["report", "tiny"], "run the suite first"),
+        (["report", "--results", "."], "is a folder, and a CSV file is expected; give a CSV file"),
         (["nonsense"], "nonsense"),
     ],
 )
@@ -115,6 +116,14 @@ def test_bad_input_is_one_clear_message_and_status_2(calbench, tmp_path, argumen
     status, out, err = calbench(*arguments)
     assert status == 2
     assert message in re.sub(r"\s+", " ", err + out)
+
+
+def test_a_mistyped_name_of_results_gets_the_nearest_of_the_folder(calbench, finished):
+    assert "no results in tinny (did you mean 'tiny'?): run the suite first" in calbench("report", "tinny")[2]
+    assert "did you mean" not in calbench("report", "cache")[2]
+    message = calbench("report", "--results", "runs/tiny")[2]
+    assert "runs/tiny is a folder" in message
+    assert "`calbench report tiny --results-dir runs`" in message
 
 
 def test_a_failed_cell_gives_status_1_and_stands_in_the_table(calbench, tiny, tmp_path):

@@ -59,3 +59,12 @@ def test_commands_that_take_a_suite_choose_it_with_the_options_of_run(command):
     run, other = options("run"), options(*command)
     assert {name: other[name] for name in shared} == {name: run[name] for name in shared}
     assert "--name" in other["name"][0]
+
+
+def test_the_list_that_messages_refer_to_exists():
+    from calbench.benchmark.corruptions.base import registry as corruptions
+    from calbench.datasets.shifted import registry as shifted
+
+    for what in REGISTRIES:
+        assert registry_of(what).listing == f"calbench list {what}"
+    assert corruptions.listing == shifted.listing == ""

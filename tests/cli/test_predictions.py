@@ -1,6 +1,7 @@
 """Commands on files of predictions: calibrate, evaluate, export, sizes."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -165,7 +166,8 @@ def test_sizes_are_a_table_and_files(predictions, tmp_path, capsys):
     arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "temperature-scaling", "--bootstrap", "0"]
     assert main([*arguments, "--sizes", "20,100", "--draws", "3", "--output", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    assert "mean of 3 random sets" in shown
+    assert "mean of 3 random sets (smallest to largest)" in shown
+    assert "(smallest to largest)" in (tmp_path / "out" / "sizes.md").read_text()
     table = pd.read_csv(tmp_path / "out" / "sizes.csv")
     assert set(table["size"]) == {20, 100}
     assert set(table["entry"]) == {"uncalibrated", "temperature-scaling"}
@@ -196,3 +198,62 @@ def test_evaluate_has_the_intervals_of_the_library_and_reasons_where_there_is_no
     expected = evaluate(logits=arrays["logits"], labels=arrays["labels"], metrics=["ece"], interval=0.95)["ece"]
     assert f"{expected.low:.2f} to {expected.high:.2f}" in shown
     assert "isotonic regression fits noise" in shown
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from calbench.methods import Calibrator, register
+
+@register("half-logits")
+@dataclass
+class HalfLogits(Calibrator):
+    '''Divide logits by two.'''
+    keeps_accuracy = True
+    def fit(self, logits, labels):
+        return self
+    def transform(self, logits):
+        return logits / 2
+"""
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_calibrate_and_export_take_methods_of_a_plugin(predictions, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    mine = ["preds.npz", "--plugin", "mine.py", "-m", "half-logits", "-o", "out"]
+    assert main(["calibrate", *mine, "--split", "0.5", "--bootstrap", "0"]) == 0
+    assert "half-logits" in set(Results.load("out").table["entry"])
+    assert "--plugin mine.py" in Results.load("out").run.command
+    assert main(["export", *mine]) == 0
+    assert main(["evaluate", "preds.npz", "--plugin", "none.py"]) == 2
+    assert main(["report", "out", "--results-dir", ".", "--plugin", "mine.py", "--format", "csv"]) == 0
+    assert "half-logits" in capsys.readouterr().out
+
+
+def test_the_line_of_written_files_names_the_folder_and_all_files(predictions, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["calibrate", "preds.npz", "--split", "0.5", "-m", "temperature-scaling", "--bootstrap", "0"]
+    assert main([*arguments, "--sizes", "20,100", "--draws", "3", "-o", "out"]) == 0
+    line = capsys.readouterr().out.split("written to out: ")[1].strip()
+    assert sorted(line.split(", ")) == sorted(path.name for path in (tmp_path / "out").iterdir())
+
+
+def test_a_misspelt_method_gets_its_suggestion_without_all_the_others(predictions, capsys):
+    assert main(["calibrate", str(predictions), "--split", "0.5", "-m", "temprature-scaling"]) == 2
+    message = capsys.readouterr().err
+    assert "unknown method 'temprature-scaling' (did you mean 'temperature-scaling'?)" in message
+    assert "`calbench list methods` lists all" in message
+    assert "vector-scaling" not in message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of files")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_all_exported_files_have_the_mode_of_the_umask(predictions, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        assert main(["export", str(predictions), "-m", "temperature-scaling", "-o", str(tmp_path / "ts")]) == 0
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "ts").iterdir()} == dict.fromkeys(
+        [path.name for path in (tmp_path / "ts").iterdir()], mode
+    )

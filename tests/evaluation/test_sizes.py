@@ -10,7 +10,7 @@ from calbench.benchmark.cli.sizes import markdown
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
-from calbench.benchmark.evaluation.sizes import COLUMNS, size_curves
+from calbench.benchmark.evaluation.sizes import COLUMNS, size_curves, spread
 from calbench.benchmark.execution.options import RunOptions
 from calbench.benchmark.execution.runner import plan_suite
 from calbench.benchmark.metrics import evaluate
@@ -152,3 +152,8 @@ def test_what_failed_is_in_the_table_with_its_reason():
     shown = markdown(pd.DataFrame(rows, columns=COLUMNS), "")
     assert "0.5000 (0.4000 to 0.6000)" in shown
     assert "- ms, 100 samples: failed: too few rows" in shown
+
+
+def test_fewer_than_twenty_draws_have_the_range_of_all_and_more_their_quantiles():
+    assert spread([float(n) for n in range(19)]) == (0, 18)
+    assert spread([float(n) for n in range(41)]) == (1, 39)

@@ -16,7 +16,7 @@ MOST = 8
 
 
 def draw_sizes(table: pd.DataFrame, metric: str, title: str = "") -> Figure:
-    """A line per entry, with the range of 95 % of the draws; the entry that does not depend on the size is dashed.
+    """A line per entry, with the range of the draws; the entry that does not depend on the size is dashed.
 
     Args:
         table: of one set of predictions.
