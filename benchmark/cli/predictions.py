@@ -86,7 +86,13 @@ def evaluate(
     load_plugins(plugin)
     from calbench.benchmark.predictions.files import read_splits
 
-    for split, part in read_splits(file, source, show_note).items():
+    splits = read_splits(file, source, show_note)
+
+    from calbench.benchmark.predictions.chance import chance_note
+
+    if note := chance_note(splits):
+        show_note(note)
+    for split, part in splits.items():
         title = f"{file.name}, {split}" if split != "all" else file.name
         wide_console().print(_metric_table(title, part, _panel(metrics), bootstrap, bins))
     return 0
@@ -165,8 +171,11 @@ def calibrate(
         parse_chain,
         too_large,
     )
+    from calbench.benchmark.predictions.chance import chance_note
 
     calibration, test_part = pair["last", "calibration"], pair["last", "test"]
+    if note := chance_note({"test": test_part, "calibration": calibration}):
+        show_note(note)
     numbers = read_sizes(sizes) if sizes else []
     check_sizes(numbers, calibration)
     chains, left_out = [parse_chain(text) for text in methods or ()], ""

@@ -46,8 +46,10 @@ def findings(results: Results) -> list[str]:
     )
     better = _named((f"{name} (on {row.better} of {row.cells})" for name, row in clear.iterrows()), 4)
     worse = _named((f"{name} (on {row.worse} of {row.cells})" for name, row in harmful.iterrows()), 4)
+    one_seed = "the noise of the test samples (with one seed, that of training is not covered)"
     found = (
-        f"Beyond noise: better without being worse anywhere: {better or 'none'}; worse somewhere: {worse or 'none'}."
+        f"Beyond {'noise' if seeds > 1 else one_seed}: better without being worse anywhere: {better or 'none'}; "
+        f"worse somewhere: {worse or 'none'}."
     )
     within = f"Within noise of {baseline} everywhere: {_named(noise.index, 6) or 'none'}."
     return [compared, found, within, *_accuracy_lost(results, baseline)]

@@ -12,7 +12,7 @@ import pandas as pd
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import read_regular, write_together
 from calbench.benchmark.core.schema import COMPARISON_SCHEMA, PAIR_COLUMNS, PAIR_SCHEMA, RESULT_SCHEMA
-from calbench.benchmark.core.text import csv_safe, is_visible, visible_data, visible_frame
+from calbench.benchmark.core.text import counted, csv_safe, is_visible, visible_data, visible_frame
 from calbench.benchmark.results import tables
 from calbench.benchmark.results.base_record import R, Record, parse, parse_all, plain
 from calbench.benchmark.results.checksums import CHECKSUMS, checksums, edited
@@ -138,6 +138,28 @@ class Results:
             InputError: an unknown name.
         """
         return _layer("write").table_latex(_layer("report").Report(self), name)
+
+    def __repr__(self) -> str:
+        """What was compared, and the summary table as plain text."""
+        try:
+            summary = _layer("render.plain").plain_table(_layer("report").Report(self).summary)
+        except Exception as error:  # of results without the columns or values of a table, which must be shown too
+            summary = "(no results)" if self.table.empty else f"(no summary table: {error})"
+        return f"{self._header()}\n\n{summary}"
+
+    def _header(self) -> str:
+        """One line: the title, the datasets, the number of entries and the seeds."""
+        names = {
+            name: list(dict.fromkeys(self.table[name].dropna().astype(str))) if name in self.table else []
+            for name in ("dataset", "entry", "seed")
+        }
+        datasets, seeds = names["dataset"], names["seed"]
+        parts = [
+            f"{'dataset' if len(datasets) == 1 else 'datasets'} {', '.join(datasets)}" if datasets else "no datasets",
+            counted(len(names["entry"]), "entry", "entries"),
+            f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}" if seeds else "no seeds",
+        ]
+        return f"{self.run.shown_title}: {'; '.join(parts)}"
 
     def _repr_html_(self) -> str:
         """The summary table, as notebooks show it."""

@@ -37,6 +37,15 @@ def test_entries_are_sorted_into_better_worse_and_noise():
     assert third == "Within noise of base everywhere: same."
 
 
+def test_with_one_seed_only_the_noise_of_test_samples_is_covered():
+    stored = Stored([("d", "a", "base", 1.0, np.nan, None), ("d", "a", "good", 0.8, -0.2, True)])
+    assert findings(stored)[1].startswith("Beyond noise: better")
+    stored.comparisons = stored.comparisons.assign(seeds=1, expected_seeds=1)
+    assert findings(stored)[1].startswith(
+        "Beyond the noise of the test samples (with one seed, that of training is not covered): better"
+    )
+
+
 def test_an_entry_that_costs_accuracy_beyond_noise_is_warned_of():
     stored = Stored([("d", net, "base", 1.0, np.nan, None) for net in "ab"])
     accuracy = Stored([

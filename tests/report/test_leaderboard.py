@@ -7,7 +7,7 @@ from rich.console import Console
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report.render.markdown import markdown
-from calbench.benchmark.report.render.terminal import render_terminal
+from calbench.benchmark.report.render.terminal import render_terminal, terminal_table
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.table import letter, number
 from calbench.benchmark.report.write import FORMATS, QUICK_FORMATS, write_reports
@@ -275,6 +275,27 @@ def test_terminal_tells_the_protocol_and_every_entry(results, width):
     assert "Checkpoint: last epoch." in shown
     assert shown.index("digits / vit-micro") < shown.index("All datasets and backbones")
     assert max(map(len, shown.splitlines())) <= width
+
+
+def test_bold_is_a_star_where_the_output_has_none(results):
+    table = block(results, "digits", "vit-micro")
+    bold = {row.labels[-1] for row in table.rows if row.cells[0].bold}
+    assert 0 < len(bold) < len(table.rows)
+    plain = text(terminal_table(table), width=250)
+    starred = {line.split("  ")[0].strip() for line in plain.splitlines() if " *" in line}
+    assert bold <= starred
+    assert "*: bold, which this output cannot show" in plain
+    console = Console(file=io.StringIO(), width=250, force_terminal=True, color_system="standard", legacy_windows=False)
+    console.print(terminal_table(table))
+    shown = console.file.getvalue()
+    assert "\x1b[1m" in shown
+    assert "*" not in shown
+
+
+def test_the_rule_of_every_count_of_losses_is_said(results):
+    table = reductions(results)
+    assert "not tested" in next(column.help for column in table.columns if column.key == "worse")
+    assert "Worse on counts every cell with a larger error" in table.caption
 
 
 def test_a_long_leaderboard_is_shown_by_its_summary(builder, monkeypatch):

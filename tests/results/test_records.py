@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 
+import pandas as pd
 import pytest
 
 from calbench.benchmark.core.errors import InputError
@@ -73,6 +74,28 @@ def test_a_dataframe_latex_and_html_come_from_the_results(folder):
     assert results._repr_html_().count("<tr") == 3
     with pytest.raises(InputError, match="unknown table 'over'"):
         results.to_latex("over")
+
+
+def test_results_print_as_a_header_and_the_summary_table(folder):
+    results = Results.load(folder)
+    shown = repr(results)
+    assert str(results) == shown
+    head, _, table = shown.partition("\n\n")
+    assert head.endswith(": dataset d; 2 entries; seed 0")
+    assert len(shown) < 4000
+    assert "66.7" in table
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_results_without_rows_or_columns_print_without_an_error(folder):
+    results = Results.load(folder)
+    results.table, results.comparisons = results.table.iloc[:0], results.comparisons.iloc[:0]
+    assert repr(results).endswith("no datasets; 0 entries; no seeds\n\n(no results)")
+    results.table = results.table[["dataset"]]
+    assert "(no results)" in repr(results)
+    results.table = pd.DataFrame({"dataset": ["d"]})
+    assert "(no summary table: " in repr(results)
 
 
 def test_records_are_frozen_and_know_their_fields():

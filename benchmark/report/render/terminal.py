@@ -19,6 +19,8 @@ NOTES = 12
 """Notes of the run that the terminal shows; run.json and leaderboard.md have all."""
 LONGEST_NAME = 36
 """Characters of an entry's name in one line; longer ones are wrapped between words."""
+STAR = "*"
+"""The sign of a bold cell in a file or pipe, which have no bold."""
 GAP = 1
 """Characters between columns."""
 
@@ -51,7 +53,8 @@ class TerminalTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """Choose the columns that fit, and draw them."""
-        table = _without_shared_names(self.table)
+        styled = console.color_system is not None
+        table = _without_shared_names(self.table if styled else _starred(self.table))
         names = _name_widths(table, options.max_width)
         shown = _fitting(table, options.max_width - sum(width + GAP for width in names))
         yield _drawn(table, names, shown)
@@ -61,8 +64,25 @@ class TerminalTable:
             notes.append(f"Columns left out at this width: {'; '.join(left_out)}.")
         if bare := [table.columns[i].title() for i, whole in shown.items() if not whole and _has_intervals(table, i)]:
             notes.append(f"Without their intervals at this width: {'; '.join(bare)}.")
+        if any(isinstance(row.cells[index], StarredCell) for row in table.rows for index in shown):
+            notes.append(f"{STAR}: bold, which this output cannot show")
         notes += _groups(table) + table.legend() + [f"{letter}: {note}" for note, letter in table.footnotes.items()]
         yield from (Text(note, style="dim") for note in notes)
+
+
+class StarredCell(Cell):
+    """A bold cell where the output has no bold: a sign replaces it."""
+
+    @property
+    def signs(self) -> list[str]:
+        """The sign of bold, and those of its marks."""
+        return [STAR, *super().signs]
+
+
+def _starred(table: Table) -> Table:
+    """The table with signs in place of bold."""
+    rows = [replace(row, cells=tuple(StarredCell(**vars(c)) if c.bold else c for c in row.cells)) for row in table.rows]
+    return replace(table, rows=tuple(rows))
 
 
 def _without_shared_names(table: Table) -> Table:

@@ -19,6 +19,8 @@ _REDUCTIONS = {
     "ratio_of_means": "ratio of means", "mean_of_ratios": "mean of ratios", "median": "median", "worst": "worst case",
 }  # fmt: skip
 
+WORSE = "Cells on which the error is above the baseline's, by however little: not tested"
+COUNTS = "Worse on counts every cell with a larger error; accuracy lost on and NLL lost on only significant losses."
 NOT_RANKED = "ranks need a value in every cell"
 NO_OTHERS = "no other entry to compare with"
 
@@ -44,7 +46,8 @@ def reductions_table(view: View, metric: str = "ece", order: str = "nll") -> Tab
         cells = _reduction_cells(whole, entry, summary.get(entry, {}), reductions.get(entry, {}))
         cells["rank_p"] = _rank_p(whole, entry, tests)
         rows.append(whole.row(entry, cells, columns))
-    caption = " ".join(part for part in (noise_line(whole), _rank_line(tests)) if part)
+    counts = COUNTS if any(column.key in ("accuracy_losses", "nll_losses") for column in columns) else ""
+    caption = " ".join(part for part in (noise_line(whole), counts, _rank_line(tests)) if part)
     title = f"{info.reduction_label}s over all datasets and backbones"
     return Table(f"overall-{metric}", title, ("entry",), columns, tuple(rows), caption, smoke=view.run.smoke)
 
@@ -58,7 +61,7 @@ def _reduction_columns(whole: Whole, tests: RankTests | None) -> tuple[Column, .
         Column(key, (label,), "%", "higher", 1, signed=True, priority=priority)
         for (key, label), priority in zip(_REDUCTIONS.items(), (0, 1, 3, 2), strict=True)
     ]
-    columns.append(Column("worse", ("worse on",), priority=1, help="Cells on which the error is above the baseline's"))
+    columns.append(Column("worse", ("worse on",), priority=1, help=WORSE))
     if whole.view.knows("accuracy"):
         lost = "Cells on which accuracy is significantly below the baseline's"
         columns.append(Column("accuracy_losses", ("accuracy lost on",), priority=3, help=lost))
