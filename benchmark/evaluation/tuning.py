@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.protocol import Protocol
+from calbench.benchmark.core.folds import stratified_folds
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.sources import source_digest
 from calbench.benchmark.evaluation.entries import apply_chain, evaluation_name, fit_chain
@@ -29,7 +30,7 @@ def tuning_score(part: SplitPredictions, calibrators: tuple[Calibrator, ...]) ->
     """
     if not calibrators:
         return float(functional.cross_entropy(part.logits.double(), part.labels))
-    fold, losses = torch.arange(len(part)) % FOLDS, []
+    fold, losses = stratified_folds(part.labels, FOLDS), []
     for k in range(min(FOLDS, len(part))):
         fitted = fit_chain(calibrators, _rows(part, fold != k))
         out = apply_chain(fitted, _rows(part, fold == k))

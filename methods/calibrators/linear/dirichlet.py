@@ -28,8 +28,8 @@ class Dirichlet(Calibrator):
     """softmax(W log p + b), with W (K, K) and b (K,) minimising the NLL plus ODIR.
 
     ODIR is off_diagonal / (K (K - 1)) sum_{i != j} W_ij^2 + intercept / K sum b^2. The paper chooses the strengths by
-    cross-validation; a strength that is not given is chosen, the same for both, by the NLL of every fifth calibration
-    row after a fit on the others, and is kept as ``strength_``. No default grid: the NLL of the split that W was fitted
+    cross-validation; a strength that is not given is chosen, the same for both, by the NLL of a fifth of each class
+    after a fit on the other rows, and is kept as ``strength_``. No default grid: the NLL of the split that W was fitted
     on would choose the weakest. Log-probabilities are floored at -100. Strengths and
     floor are made for temperatures near 1: where the optimal single temperature is outside 0.1..10, p is softmax(z /
     ``unit_``), with ``unit_`` that temperature's power of ten.

@@ -260,3 +260,29 @@ def test_a_class_of_few_rows_does_not_decide_the_strength_of_odir():
         calibrated = registry.create(name).fit(logits[fit], labels[fit]).transform(logits[rest])
         nll[name] = torch.nn.functional.cross_entropy(calibrated.double(), labels[rest]).item()
     assert nll["dirichlet"] < nll["temperature-scaling"] + 0.1
+
+
+@pytest.mark.parametrize("order", ["class by class in turn", "sorted", "random"])
+def test_dirichlet_chooses_a_strength_that_generalises_whatever_the_order_of_the_rows(order):
+    true = normal(6000, 10, scale=2)
+    labels = sample(true)
+    mixing = torch.eye(10) + 0.3 * normal(10, 10)
+    logits = 1.5 * true.log_softmax(dim=1) @ mixing
+    fit, held_out = slice(0, 4000), slice(4000, None)
+    if order == "sorted":
+        rows = labels[fit].argsort(stable=True)
+    elif order == "random":
+        rows = torch.arange(4000)
+    else:
+        by_class = [torch.nonzero(labels[fit] == k).squeeze(1) for k in range(10)]
+        fewest = min(len(part) for part in by_class)
+        rows = torch.stack([part[:fewest] for part in by_class], dim=1).flatten()
+
+    def loss(calibrator):
+        fitted = calibrator.fit(logits[fit][rows], labels[fit][rows])
+        return float(functional.cross_entropy(fitted.transform(logits[held_out]), labels[held_out]))
+
+    strengths = [10.0**power for power in range(5, -4, -2)]
+    best = min(loss(registry.create("dirichlet", off_diagonal=one, intercept=one)) for one in strengths)
+    assert loss(registry.create("dirichlet")) < best + 0.01
+    assert loss(registry.create("dirichlet", off_diagonal=1e5, intercept=1e5)) > best + 0.1
