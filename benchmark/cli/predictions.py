@@ -1,7 +1,9 @@
 """The commands for predictions in a file: inspect, evaluate, calibrate, export."""
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -163,6 +165,7 @@ def calibrate(
     pair = read_pair(file, test, source=source, split=split, seed=order_seed, note=show_note)
 
     from calbench.benchmark.config.protocol import Protocol
+    from calbench.benchmark.evaluation.simplicity import values_of_a_fit
     from calbench.benchmark.evaluation.sizes import check_sizes
     from calbench.benchmark.execution.posthoc import (
         chain_name,
@@ -196,9 +199,10 @@ def calibrate(
             progress=progress,
             notes=[left_out] if left_out else (),
         )
-    written = _show(results, output)
+    named = {chain_name(chain): chain for chain in ((), *chains)}
+    sizes_of_fits = {name: partial(values_of_a_fit, chain, calibration) for name, chain in named.items()}
+    written = _show(results, output, lambda entry: sizes_of_fits[entry]() if entry in sizes_of_fits else math.inf)
     if numbers:
-        named = {chain_name(chain): chain for chain in ((), *chains)}
         written += show_curves(pair, named, numbers, draws, bins, output)
     if output is not None:
         console = wide_console()
@@ -207,14 +211,17 @@ def calibrate(
     return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 
 
-def _show(results: "Results", output: Path | None) -> list[str]:
-    """Print tables and advice; write them if there is a folder for them, and return the names of the files."""
+def _show(results: "Results", output: Path | None, values_of: Callable[[str], float]) -> list[str]:
+    """Print tables and advice; write them if there is a folder for them, and return the names of the files.
+
+    `values_of` is the number of fitted values of an entry.
+    """
     from calbench.benchmark.report import Report, render_terminal, write_reports
     from calbench.benchmark.report.findings import advice
 
     console, report = wide_console(), Report(results)
     console.print(render_terminal(report))
-    for line in advice(results):
+    for line in advice(results, values_of):
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if output is None:
         return []

@@ -1,6 +1,7 @@
 """Plain-language summaries of results: at the end of a run, and as advice after comparing calibrators."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
@@ -12,6 +13,10 @@ from calbench.methods import registry
 METRIC = "nll"
 """The proper score that findings and advice are about."""
 ACCURACY = "accuracy"
+SAME_ROWS = (
+    "The choice and its interval use the same test rows; for an interval that does not depend on the choice, evaluate "
+    "this calibrator on other rows."
+)
 _PAIR = ["dataset", "backbone"]
 
 
@@ -73,14 +78,17 @@ def _accuracy_lost(results: Results, baseline: str) -> list[str]:
     return [f"Accuracy below that of {baseline} beyond noise: {named}."]
 
 
-def advice(results: Results) -> list[str]:
+def advice(results: Results, values_of: Callable[[str], float] = lambda entry: math.inf) -> list[str]:
     """Which calibrator to deploy for the predictions that were compared: which, why, how sure, and what it costs.
 
-    Among the calibrators that may be the best by NLL (a test at 5 %, `statistics.best`), the one is advised that keeps
-    the predicted classes and, among those, has the lowest NLL.
+    The simplest calibrator that is not worse than the best beyond noise is advised. Candidates lower the NLL beyond
+    noise, and may be the best by paired comparisons of the NLL (a 95 % confidence set, `statistics.best`). Of those,
+    the ones that keep the predicted classes are preferred, then fewer fitted values, then a lower NLL.
 
     Args:
         results: of post-hoc calibrators on one set of predictions.
+        values_of: the number of fitted values of an entry, infinite where it is unknown; asked only where there is a
+            choice.
 
     Returns:
         Sentences; no calibrator is advised where none is better than doing nothing beyond noise.
@@ -99,15 +107,22 @@ def advice(results: Results) -> list[str]:
     tied = candidates[candidates["tied_with_best"].eq(True)]
     tied = candidates.nsmallest(1, "value") if tied.empty else tied
     keeping = tied[[_keeps_accuracy(str(name)) for name in tied["entry"]]]
-    chosen = (tied if keeping.empty else keeping).sort_values("value").iloc[0]
-    name = str(chosen["entry"])
+    preferred = (tied if keeping.empty else keeping).sort_values("value")["entry"].astype(str).tolist()
+    values = {entry: values_of(entry) if len(preferred) > 1 else math.inf for entry in preferred}
+    name = min(preferred, key=values.__getitem__)  # of equal ones the first, which has the lowest NLL
+    chosen = table.loc[name]
     lines = [
         f"Advice: {name}. NLL {chosen['value']:.4f} instead of {table.loc[baseline, 'value']:.4f} "
         f"(change {_signed(chosen['change'])}{_interval(chosen)})."
     ]
     rest = [str(one) for one in tied["entry"] if one != name]
     if rest:
-        lines.append(f"Not distinguishable from it on these test samples: {_named(rest, 5)}.")
+        reason = f", with the fewest fitted values ({values[name]:,.0f})" if math.isfinite(values[name]) else ""
+        lines.append(
+            f"It is one of {len(tied)} calibrators that these test samples do not distinguish from the best{reason}; "
+            f"the others: {_named(rest, 5)}."
+        )
+    lines.append(SAME_ROWS)
     lines.append(_cost(name, results, baseline))
     return lines
 

@@ -93,6 +93,47 @@ def test_the_calibrator_that_keeps_accuracy_is_advised_among_equals(predictions)
     assert "It keeps every predicted class" in rest[-1]
 
 
+def tied_rows(nll):
+    """Candidates of one pair that are all better than the baseline and tied with the best."""
+    stored = Stored([("d", "a", "base", 1.0, np.nan, None), *(("d", "a", n, v, v - 1, True) for n, v in nll.items())])
+    stored.comparisons = stored.comparisons.assign(tied_with_best=stored.comparisons["entry"] != "base")
+    return stored
+
+
+VALUES = {"hts": 3, "temperature-scaling": 1, "iso-entropy": 1, "vector-scaling": 0}
+
+
+@pytest.mark.parametrize(
+    ("nll", "advised"),
+    [
+        ({"hts": 0.7000, "temperature-scaling": 0.7010}, "temperature-scaling"),
+        ({"hts": 0.7, "temperature-scaling": 0.701, "vector-scaling": 0.69}, "temperature-scaling"),
+        ({"temperature-scaling": 0.701, "iso-entropy": 0.7}, "iso-entropy"),
+        ({"hts": 0.7}, "hts"),
+    ],
+)
+def test_the_simplest_of_the_tied_is_advised(nll, advised):
+    first, *rest = advice(tied_rows(nll), VALUES.__getitem__)
+    assert first.startswith(f"Advice: {advised}. NLL {nll[advised]:.4f} instead of 1.0000")
+    assert ("these test samples do not distinguish" in rest[0]) == (len(nll) > 1)
+    if len(nll) > 1:
+        assert rest[0].startswith(f"It is one of {len(nll)} calibrators")
+        assert f"with the fewest fitted values ({VALUES[advised]})" in rest[0]
+    assert "use the same test rows" in rest[-2]
+
+
+def test_without_their_sizes_the_lowest_nll_decides_and_a_worse_calibrator_is_not_advised_for_its_size():
+    stored = tied_rows({"hts": 0.7, "temperature-scaling": 0.8})
+    first, second, *_ = advice(stored)
+    assert first.startswith("Advice: hts.")
+    assert "fewest" not in second
+    worse = stored.comparisons["entry"] == "temperature-scaling"
+    stored.comparisons.loc[worse, "tied_with_best"] = False
+    first, *rest = advice(stored, VALUES.__getitem__)
+    assert first.startswith("Advice: hts.")
+    assert not any("distinguish" in line for line in rest)
+
+
 def test_nothing_is_advised_where_nothing_helps(predictions):
     calibrated = {name: SplitPredictions(part.logits / 3, part.labels) for name, part in predictions.items()}
     [line] = advice(compared(calibrated, "temperature-scaling"))
