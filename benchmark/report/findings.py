@@ -117,7 +117,9 @@ def advice(results: Results, values_of: Callable[[str], float] = lambda entry: m
     ]
     rest = [str(one) for one in tied["entry"] if one != name]
     if rest:
-        reason = f", with the fewest fitted values ({values[name]:,.0f})" if math.isfinite(values[name]) else ""
+        group = " of those that keep every predicted class" if len(preferred) < len(tied) else ""
+        fewest = f", with the fewest fitted values ({values[name]:,.0f}){group}"
+        reason = fewest if math.isfinite(values[name]) else ""
         lines.append(
             f"It is one of {len(tied)} calibrators that these test samples do not distinguish from the best{reason}; "
             f"the others: {_named(rest, 5)}."

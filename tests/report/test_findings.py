@@ -119,6 +119,7 @@ def test_the_simplest_of_the_tied_is_advised(nll, advised):
     if len(nll) > 1:
         assert rest[0].startswith(f"It is one of {len(nll)} calibrators")
         assert f"with the fewest fitted values ({VALUES[advised]})" in rest[0]
+        assert ("of those that keep every predicted class" in rest[0]) == ("vector-scaling" in nll)
     assert "use the same test rows" in rest[-2]
 
 
