@@ -110,7 +110,7 @@ def advice(results: Results, values_of: Callable[[str], float] = lambda entry: m
     preferred = (tied if keeping.empty else keeping).sort_values("value")["entry"].astype(str).tolist()
     values = {entry: values_of(entry) if len(preferred) > 1 else math.inf for entry in preferred}
     name = min(preferred, key=values.__getitem__)  # of equal ones the first, which has the lowest NLL
-    chosen = table.loc[name]
+    chosen = tied[tied["entry"] == name].iloc[0]
     lines = [
         f"Advice: {name}. NLL {chosen['value']:.4f} instead of {table.loc[baseline, 'value']:.4f} "
         f"(change {_signed(chosen['change'])}{_interval(chosen)})."
