@@ -95,9 +95,14 @@ def typeset(markdown: str) -> str:
     return _FORMULA.sub(math, markdown)
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Typeset the formulas, and put the studies of estimators and of rankings where a page asks for them."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Typeset the formulas, and put the studies of estimators and of rankings where a page asks for them.
+
+    Links of the pages in this folder to committed results, which lie above it, go to their copies in the site.
+    """
     markdown = typeset(markdown)
+    if "/" not in page.file.src_uri:
+        markdown = markdown.replace("](../results/", "](results/")
     for place, (name, what) in STUDIES.items():
         study = ROOT / "results" / "estimators" / f"{name}.md"
         figure = f"![{what}](results/estimators/{name}.png)\n\n"
