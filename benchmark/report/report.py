@@ -67,7 +67,8 @@ class Report:
     @cached_property
     def digest(self) -> str:
         """A short hash of the results, in figures and documents, so that those of other results are recognised."""
-        tables = (self.results.table, self.results.comparisons, self.results.pairs)
+        pairs = [self.results.pairs] if len(self.results.pairs) else []
+        tables = [self.results.table, self.results.comparisons, *pairs]
         text = "".join(table.to_csv(index=False, float_format="%.9g") for table in tables)
         return hashlib.sha256(f"{self.run.suite} {self.run.created} {text}".encode()).hexdigest()[:16]
 
