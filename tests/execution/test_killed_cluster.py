@@ -1,6 +1,6 @@
 """A local Dask cluster whose client, workers, scheduler and nannies are killed: nothing is lost or left running.
 
-``CALBENCH_KILLS`` sets the number of kills (default 4, one of each kind); each comes at a random moment of a run.
+``CALBENCH_KILLS`` sets the number of kills (default 2, 4 are one of each kind); each comes at a random moment of a run.
 """
 
 import json
@@ -20,7 +20,7 @@ from killing import alive, environment, nothing_left, same_predictions, same_tab
 from calbench.benchmark.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
-KILLS = int(os.environ.get("CALBENCH_KILLS", "4"))
+KILLS = int(os.environ.get("CALBENCH_KILLS", "2"))
 KINDS = ("client", "worker", "scheduler", "parent of the workers")
 MARK = "cluster"
 
