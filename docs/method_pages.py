@@ -32,7 +32,8 @@ def group_of(cls: Any) -> str:
 @cache
 def described(package: str) -> Group:
     """The group of a package."""
-    title, _, advice = (inspect.getdoc(sys.modules[package]) or "").partition("\n\n")
+    module = sys.modules.get(package)  # a plug-in in a file of its own has no package
+    title, _, advice = ((module and inspect.getdoc(module)) or "").partition("\n\n")
     return Group(title.removesuffix("."), " ".join(advice.split()))
 
 

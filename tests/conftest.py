@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import signal
+import sys
 
 # Many small models: threads only get in each other's way, and pytest-xdist already uses every core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -109,6 +110,12 @@ def forgotten(monkeypatch):
     for registry in registries().values():
         list(registry)  # entry points are loaded before the copy
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    for module in [name for name in sys.modules if name.startswith("calbench_plugin_")]:
+        monkeypatch.delitem(sys.modules, module)  # a plug-in of the same text declares its classes again
+    known = set(sys.modules)
+    yield
+    for module in [name for name in set(sys.modules) - known if name.startswith("calbench_plugin_")]:
+        del sys.modules[module]
 
 
 @pytest.fixture(scope="session")

@@ -28,10 +28,13 @@ def test_the_smoke_form_goes_through_everything(name, tmp_path):
     assert {cell.status for cell in results.run.cells} == {"done"}
     assert set(results.table["entry"]) - {"oracle"} == {entry.name for entry in suite.entries}
     tables = Report(results).layouts
-    assert [table.key for table in tables] == [layout["name"] for layout in suite.config.tables]
+    pairs = [f"pairs-{metric}" for metric in ("nll", "brier", "ece", "accuracy")] if suite.pairs else []
+    assert [table.key for table in tables] == [*(layout["name"] for layout in suite.config.tables), *pairs]
     for table in tables:
         ours = [
-            index for index, column in enumerate(table.columns) if column.key.endswith(("value", "reduction", "median"))
+            index
+            for index, column in enumerate(table.columns)
+            if column.key.endswith(("value", "reduction", "median", "change"))
         ]
         assert table.rows
         for row in table.rows:

@@ -19,7 +19,7 @@ def arguments():
 def test_diagnose_writes_tables_figures_and_a_page(tiny, run, calbench, arguments, tmp_path):
     run(tiny, settings=SETTINGS, entries=ENTRIES)
     status, out, err = calbench(
-        "diagnose", tiny, "--results-dir", "results", *arguments, "--images", 40, "--null-images", 20
+        "diagnose", tiny, "--name", "tiny", "--results-dir", "results", *arguments, "--images", 40, "--null-images", 20
     )
     assert status == 0, err
     folder = tmp_path / "results" / "tiny" / "diagnostics"

@@ -126,8 +126,8 @@ def test_a_suite_that_names_sizes_draws_them_after_its_tables(predictions, tmp_p
     assert (known["low"] <= known["high"]).all()
     larger = table[table["size"] == 90000]
     assert larger["value"].isna().all()
-    assert set(larger["reason"]) == {"the calibration split has only 1500 samples"}
-    assert "the calibration split has only 1500 samples" in (tmp_path / "runs" / "mine" / "sizes.md").read_text()
+    assert set(larger["reason"]) == {"the calibration split has only 1,500 samples"}
+    assert "the calibration split has only 1,500 samples" in (tmp_path / "runs" / "mine" / "sizes.md").read_text()
     assert main(["sizes", "mine.yaml", "--sizes", "100,500,90000", "--results-dir", "runs"]) == 0
     same = pd.read_csv(tmp_path / "runs" / "mine-sizes" / "sizes.csv")
     pd.testing.assert_frame_equal(table, same)

@@ -96,7 +96,7 @@ def test_ctrl_c_at_any_moment_is_quiet(tiny, tmp_path, jobs):
             text = (tmp_path / "errors").read_text()
             assert "Traceback" not in text, (where, text)
             assert "Exception ignored" not in text, (where, text)
-            assert status in (0, 130), (where, text)
+            assert status in (0, 130, -signal.SIGINT), (where, text)  # the last: Python was ending already
             assert wait_for(lambda mark=mark: not alive(mark), 30), f"processes outlived Ctrl-C {where}"
             assert left_in(temporary) == [], where
             locks_are_free(results)

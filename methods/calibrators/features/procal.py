@@ -88,5 +88,5 @@ def _log_mass(points: Tensor, sample: Tensor, width: Tensor, prior: float) -> Te
     parts = []
     for (part,) in split_rows(BLOCK_ELEMENTS // max(1, len(sample)), points):
         exponents = -(((part[:, None] - sample[None]) / width) ** 2).sum(dim=2) / 2 - constant
-        parts.append(torch.cat([even.expand(len(part), 1), exponents], dim=1).logsumexp(dim=1))
+        parts.append(torch.logaddexp(even, exponents.logsumexp(dim=1)))
     return torch.cat(parts)
