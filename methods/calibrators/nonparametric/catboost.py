@@ -3,6 +3,7 @@
 import json
 import tempfile
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class CatBoostTrees(TreeEnsemble):
 
     def fit_fold(self, train: tuple[Any, Any], held_out: tuple[Any, Any], num_classes: int) -> Trees:
         """Fit one fold."""
-        import catboost
+        catboost = import_module(self.package)  # a plain import is taken for this file where the package is missing
 
         if np.all(train[0] == train[0][0]):  # the package refuses inputs that are all the same
             counts = np.bincount(train[1], minlength=num_classes) + 1.0

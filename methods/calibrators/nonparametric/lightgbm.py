@@ -1,6 +1,7 @@
 """LightGBM as a calibrator."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class LightGBMTrees(TreeEnsemble):
 
     def fit_fold(self, train: tuple[Any, Any], held_out: tuple[Any, Any], num_classes: int) -> Trees:
         """Fit one fold."""
-        import lightgbm
+        lightgbm = import_module(self.package)  # a plain import is taken for this file where the package is missing
 
         options = {
             "objective": "multiclass", "num_class": num_classes, "metric": "multi_logloss", "max_depth": DEPTH,

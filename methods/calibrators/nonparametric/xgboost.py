@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class XGBoostTrees(TreeEnsemble):
 
     def fit_fold(self, train: tuple[Any, Any], held_out: tuple[Any, Any], num_classes: int) -> Trees:
         """Fit one fold."""
-        import xgboost
+        xgboost = import_module(self.package)  # a plain import is taken for this file where the package is missing
 
         options = {"objective": "multi:softprob", "num_class": num_classes, "max_depth": DEPTH, "nthread": 1}
         model = xgboost.train(
