@@ -204,11 +204,16 @@ def calibrate(
     written = _show(results, output, lambda entry: sizes_of_fits[entry]() if entry in sizes_of_fits else math.inf)
     if numbers:
         written += show_curves(pair, named, numbers, draws, bins, output)
+    _name_written(output, written)
+    compared = set(results.table["entry"])
+    return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
+
+
+def _name_written(output: Path | None, written: list[str]) -> None:
+    """Name the files that were written, last and in one line."""
     if output is not None:
         console = wide_console()
         console.print(f"written to {output}: {', '.join(written)}", markup=False, soft_wrap=not console.is_terminal)
-    compared = set(results.table["entry"])
-    return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
 
 
 def _show(results: "Results", output: Path | None, values_of: Callable[[str], float]) -> list[str]:
