@@ -80,7 +80,7 @@ def _command() -> Any:
 def _leave(number: int) -> None:
     """End the command while it loads a library, as a kill would: every file is whole."""
     os.write(2, f"{STOPPED}\n".encode())
-    stopping.remove_sockets()
+    stopping.clean_up()
     os._exit(128 + number)
 
 

@@ -49,6 +49,6 @@ def _print_any_character() -> None:
 def _leave(number: int, frame: FrameType | None) -> None:
     """Nothing has begun yet, or everything is done and written."""
     stopping = sys.modules.get("calbench.benchmark.core.stopping")
-    if stopping is not None and hasattr(stopping, "remove_sockets"):
-        stopping.remove_sockets()
+    if stopping is not None and hasattr(stopping, "clean_up"):
+        stopping.clean_up()
     os._exit(INTERRUPTED)

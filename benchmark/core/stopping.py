@@ -3,6 +3,7 @@
 Nothing heavy is imported here: a worker process watches its parent before it loads anything else.
 """
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -42,6 +43,8 @@ class _State:
 
 
 _state = _State()
+_temporary: set[str] = set()
+"""Files that are of no use without this process."""
 
 
 def requested() -> int | None:
@@ -170,11 +173,55 @@ def _stop_worker(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
 
 
-def remove_sockets() -> None:
-    """Remove the folder of multiprocessing's sockets, as Python does at a regular end; whoever leaves at once calls it.
+@contextlib.contextmanager
+def temporary(path: str) -> Generator[None]:
+    """Remove the file `path` afterwards, also where an interrupt comes at that moment or the process leaves at once.
+
+    Example:
+        >>> import tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "note")
+        >>> with temporary(path):
+        ...     open(path, "w").close()
+        >>> os.path.exists(path)
+        False
+    """
+    try:
+        try:
+            _temporary.add(path)
+            yield
+        finally:
+            _remove(path)
+    finally:  # once more: an interrupt may have come before the first removal did anything
+        _remove(path)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    _temporary.discard(path)
+
+
+def clean_up() -> None:
+    """Remove the temporary files and sockets of this process; whoever leaves at once calls it.
 
     Imports nothing: it may be called while a module is being loaded.
     """
+    _remove_temporary()
+    _remove_sockets()
+
+
+@atexit.register
+def _remove_temporary() -> None:
+    for path in list(_temporary):
+        _remove(path)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_temporary.clear)
+
+
+def _remove_sockets() -> None:
+    """Remove the folder of multiprocessing's sockets, as Python does at a regular end."""
     module = sys.modules.get("multiprocessing.process")
     folder = module.current_process()._config.get("tempdir") if module is not None else None
     if isinstance(folder, str):
@@ -190,7 +237,7 @@ def _watch_parent() -> None:
         return
     wait([parent.sentinel])
     _end_soon()
-    remove_sockets()  # those of the parent, which may have been killed
+    _remove_sockets()  # those of the parent, which may have been killed
     _signal_this_process(signal.SIGTERM)
 
 
@@ -212,4 +259,5 @@ def _end() -> None:
     if _state.saving:
         _end_soon()
     else:
+        clean_up()
         os._exit(128 + signal.SIGTERM)

@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import WRITING, read_regular, write_atomically
+from calbench.benchmark.core.stopping import temporary
 from calbench.benchmark.store import leases
 
 
@@ -145,20 +146,18 @@ class Folder:
             return
         path = self.local_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        lock, owner = FileLock(path), _owner(path)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        owner = _owner(path)
-        try:
-            with contextlib.suppress(OSError):
-                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
-            yield True
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                yield False
+                return
+            with temporary(str(owner)):
+                with contextlib.suppress(OSError):
+                    owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
+                yield True
         finally:
-            with contextlib.suppress(OSError):
-                owner.unlink()
             lock.release()
 
     def holder(self, name: str) -> str:

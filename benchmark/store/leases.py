@@ -30,36 +30,56 @@ def has_leases(fs: Any, folder: str) -> bool:
     if folder not in _support:
         path = f"{folder}/.lease-test-{uuid.uuid4().hex}"
         try:
-            _support[folder] = _create(fs, path, b"") and not _create(fs, path, b"")
-        except Exception:  # older packages do not know the option, each with an error of its own
-            _support[folder] = False
-        with contextlib.suppress(Exception):
-            fs.rm_file(path)
+            try:
+                _support[folder] = _create(fs, path, b"") and not _create(fs, path, b"")
+            except Exception:  # older packages do not know the option, each with an error of its own
+                _support[folder] = False
+            finally:
+                _try_to_remove(fs, path)
+        finally:  # once more, as in `lease`
+            _try_to_remove(fs, path)
     return _support[folder]
+
+
+def _try_to_remove(fs: Any, path: str) -> None:
+    with contextlib.suppress(Exception):
+        fs.rm_file(path)
 
 
 @contextlib.contextmanager
 def lease(fs: Any, path: str) -> Iterator[bool]:
     """Take the lease at `path` if nobody has it, and renew it inside; yields whether it was taken."""
-    token = uuid.uuid4().hex
-    if not _create(fs, path, _content(token)):
-        if not _expired(fs, path):
-            yield False
-            return
-        with contextlib.suppress(FileNotFoundError):
-            fs.rm_file(path)
-        if not _create(fs, path, _content(token)):
-            yield False
-            return
-    ended = threading.Event()
-    threading.Thread(target=_renew, args=(fs, path, token, ended), daemon=True).start()
+    token, ended = uuid.uuid4().hex, threading.Event()
     try:
-        yield True
-    finally:
-        ended.set()
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads(fs.cat_file(path))["token"] == token:
-                fs.rm_file(path)
+        try:
+            if not _take(fs, path, token):
+                yield False
+                return
+            threading.Thread(target=_renew, args=(fs, path, token, ended), daemon=True).start()
+            yield True
+        finally:
+            _give_back(fs, path, token, ended)
+    finally:  # once more: an interrupt may have come before the first attempt did anything
+        _give_back(fs, path, token, ended)
+
+
+def _take(fs: Any, path: str, token: str) -> bool:
+    """Create the lease, in the place of an expired one if there is one; returns whether this process has it now."""
+    if _create(fs, path, _content(token)):
+        return True
+    if not _expired(fs, path):
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
+    return _create(fs, path, _content(token))
+
+
+def _give_back(fs: Any, path: str, token: str, ended: threading.Event) -> None:
+    """End the renewal, and remove the lease if it is this process's."""
+    ended.set()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(fs.cat_file(path))["token"] == token:
+            fs.rm_file(path)
 
 
 def holder(fs: Any, path: str) -> str:

@@ -99,6 +99,7 @@ def test_ctrl_c_at_any_moment_is_quiet(tiny, tmp_path, jobs):
             assert status in (0, 130, -signal.SIGINT), (where, text)  # the last: Python was ending already
             assert wait_for(lambda mark=mark: not alive(mark), 30), f"processes outlived Ctrl-C {where}"
             assert left_in(temporary) == [], where
+            assert not list(results.glob("cache/.locks/*.owner")), where
             locks_are_free(results)
             assert start(tiny, results, "again", "--jobs", str(jobs), temporary=temporary, epochs=8).wait(600) == 0
             same_predictions(tmp_path / "whole", results)
