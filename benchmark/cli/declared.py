@@ -4,7 +4,7 @@ import ast
 import importlib.metadata
 import importlib.util
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,10 @@ from calbench.benchmark.cli.catalogue import FOLDERS, REGISTRIES
 
 _KINDS = {"losses": "objective"}
 """The kind of the methods in a folder, where it is not the folder's name without its plural s."""
+
+
+_DEFINE = ("base", "_base", "ood")
+"""The modules of a package that define the decorators of its declarations."""
 
 
 class Declared(NamedTuple):
@@ -32,7 +36,7 @@ def declared(what: str) -> list[Declared] | None:
         return None  # other packages declare some
     try:
         homes = _homes(what)
-        rows = [row for folder in _folders(what) for path in _modules(folder) for row in _declarations(path, homes)]
+        rows = list(_declarations([path for folder in _folders(what) for path in _modules(folder)], homes))
     except _NotConstantError:
         return None
     return sorted(rows)
@@ -46,9 +50,9 @@ def _folders(what: str) -> list[Path]:
 
 
 def _homes(what: str) -> set[str]:
-    """The modules from which a declaration may import the ``register`` of this registry."""
+    """The modules from which a declaration may import the decorators of this registry."""
     package = REGISTRIES[what].replace(":", ".")
-    return {package, f"{package}.base", f"{package}._base"}
+    return {package, *(f"{package}.{name}" for name in _DEFINE)}
 
 
 def _modules(folder: Path) -> Iterator[Path]:
@@ -61,21 +65,52 @@ class _NotConstantError(Exception):
     """A class is registered under a name that is computed."""
 
 
-def _declarations(path: Path, homes: set[str]) -> Iterator[Declared]:
+class _Site(NamedTuple):
+    """A decorator of a declaration: its function, its first argument, and what it decorates."""
+
+    decorator: str
+    name: str
+    path: Path
+    docstring: str
+
+
+_DECORATORS = ("register", "of_every_score", "score")
+"""The decorators that declare: one declaration each, or one for every pair of the last two."""
+
+
+def _declarations(paths: Iterable[Path], homes: set[str]) -> Iterator[Declared]:
+    """The declarations in some modules: a registered class, and every pair of a measure and a score of samples."""
+    sites = [site for path in paths for site in _sites(path, homes)]
+    scores = [site for site in sites if site.decorator == "score"]
+    for site in sites:
+        first = " ".join(site.docstring.split("\n\n")[0].split())
+        if site.decorator == "register":
+            yield Declared(site.name, _kind(site.path), first)
+        elif site.decorator == "of_every_score":
+            for score in scores:
+                text = " ".join(f"{site.docstring} Score: {score.docstring}".split("\n\n")[0].split())
+                yield Declared(f"{site.name}-{score.name}", _kind(site.path), text)
+
+
+def _sites(path: Path, homes: set[str]) -> Iterator[_Site]:
+    """The declaring decorators in a module, which imports them from one of `homes` or defines them."""
     tree = ast.parse(path.read_text("utf-8"))
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    if not any(node.module in homes and "register" in [name.name for name in node.names] for node in imports):
-        return
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    decorators = {id(decorator): node for node in classes for decorator in node.decorator_list}
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module in homes]
+    known = {alias.name for node in imports for alias in node.names}
+    nodes = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    if path.stem in _DEFINE:
+        known |= {node.name for node in nodes}
+    decorated = {id(decorator): node for node in nodes for decorator in node.decorator_list}
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register"):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             continue
-        cls, name = decorators.get(id(node)), node.args[0] if node.args else None
-        if cls is None or not isinstance(name, ast.Constant):
+        decorator = node.func.id
+        if decorator not in known.intersection(_DECORATORS):
+            continue
+        target, name = decorated.get(id(node)), node.args[0] if node.args else None
+        if target is None or not isinstance(name, ast.Constant):
             raise _NotConstantError(path.name)
-        text = inspect.cleandoc(ast.get_docstring(cls) or "").split("\n\n")[0]
-        yield Declared(str(name.value), _kind(path), " ".join(text.split()))
+        yield _Site(decorator, str(name.value), path, inspect.cleandoc(ast.get_docstring(target) or ""))
 
 
 def _kind(path: Path) -> str:

@@ -9,7 +9,7 @@ import yaml
 from rich.markdown import Markdown
 from rich.table import Table
 
-from calbench.benchmark.cli.catalogue import REGISTRIES, card, registries, registry_of, summary
+from calbench.benchmark.cli.catalogue import REGISTRIES, card, registry_of, summary
 from calbench.benchmark.cli.declared import Declared, declared
 from calbench.benchmark.cli.options import NONE, Plugins, load_plugins
 from calbench.benchmark.config.references import reference_files
@@ -50,7 +50,7 @@ def _rows(what: str, plugins: bool) -> Iterable[Declared]:
     elif what == "references":
         for name, text in _references().items():
             yield Declared(name, "", yaml.safe_load(text)["title"])
-    elif not plugins and (rows := declared(what)) is not None:
+    elif (rows := None if plugins else declared(what)) is not None:
         yield from rows
     else:
         registry = registry_of(what)
@@ -72,11 +72,18 @@ def show(
     if name in texts:
         print(texts[name], end="")  # as it is: a terminal's width must not break the lines of a file
         return 0
-    known = {n: (what, registry[n]) for what, registry in registries().items() for n in registry}
-    check_names("name", [name], [*known, *texts])
-    what, cls = known[name]
+    homes = {one: what for what in REGISTRIES for one in _names(what, bool(plugin))}
+    check_names("name", [name], [*homes, *texts])
+    what = homes[name]
+    cls = registry_of(what)[name]
     Console().print(Markdown(card(what, cls)))
     return 0
+
+
+def _names(what: str, plugins: bool) -> Iterable[str]:
+    """The names in a registry, without importing what it has where the source is enough."""
+    rows = None if plugins else declared(what)
+    return registry_of(what) if rows is None else [row.name for row in rows]
 
 
 def _texts() -> dict[str, str]:

@@ -7,14 +7,13 @@ As in `calbench.benchmark.metrics.ood`, a score is higher the more a sample look
 # Some functions of torch have no complete types.
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from calbench.benchmark.metrics.base import Described, register, registry
-from calbench.benchmark.metrics.ood import SCORES, OODMetric, aupr, auroc, fpr_at_tpr, ood_scores
+from calbench.benchmark.metrics.ood import OODMetric, ood_scores, score
 
 NEIGHBOURS = 50
 """k of the nearest-neighbour score, as Sun et al. 2022 use it for CIFAR-10."""
@@ -65,20 +64,22 @@ class Reference:
 
 
 Score = Callable[[Observed, Reference], Tensor | None]
-Separation = Callable[[np.ndarray, np.ndarray], float]
 
 
+@score("max-logit")
 def _max_logit(observed: Observed, _: Reference) -> Tensor:
     """-max z (Hendrycks 2022)."""
     return -observed.logits.amax(dim=1)
 
 
+@score("kl-to-mean")
 def _kl_to_mean(observed: Observed, reference: Reference) -> Tensor:
     """-KL(p, mean p), the mean over the calibration split."""
     log_p = observed.logits.double().log_softmax(dim=1)
     return -(log_p.exp() * (log_p - reference.mean_prediction.clamp_min(1e-300).log())).sum(dim=1)
 
 
+@score("mahalanobis")
 def _mahalanobis(observed: Observed, reference: Reference) -> Tensor | None:
     """The least squared Mahalanobis distance of the features to a class mean, one covariance for all (Lee 2018)."""
     if observed.features is None or reference.bank is None:
@@ -87,6 +88,7 @@ def _mahalanobis(observed: Observed, reference: Reference) -> Tensor | None:
     return torch.cdist(features, means).square().amin(dim=1)
 
 
+@score("nearest-neighbours")
 def _nearest_neighbours(observed: Observed, reference: Reference) -> Tensor | None:
     """The distance to the k-th nearest of the features, normalised to length one (Sun 2022; k = 50)."""
     if observed.features is None or reference.bank is None:
@@ -96,11 +98,13 @@ def _nearest_neighbours(observed: Observed, reference: Reference) -> Tensor | No
     return torch.cat([torch.cdist(part, reference.bank).kthvalue(rank, dim=1).values for part in features.split(1024)])
 
 
+@score("learned-temperature")
 def _learned_temperature(observed: Observed, _: Reference) -> Tensor | None:
     """The head's temperature T (Hsu 2020)."""
     return observed.temperature
 
 
+@score("energy-forefront")
 def _forefront_energy(observed: Observed, _: Reference) -> Tensor | None:
     """-T logsumexp z of logits z that a head has divided by T: the energy before AbeT's ablation (LeVine 2024)."""
     if observed.temperature is None:
@@ -182,49 +186,6 @@ def selective_risk(inside: np.ndarray, correct: np.ndarray, outside: np.ndarray)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where(before > 0, np.log(covered / np.maximum(before, 1e-300)), 0.0)
     return 100 * float((rate * mass + (missed_before - rate * before) * logs).sum())
-
-
-def _declare() -> None:
-    """Declare every measure of every score of this module, and the selective risk of all."""
-    measures: dict[str, tuple[str, str, Separation, str]] = {
-        "auroc": ("AUROC", "higher", auroc, "Area under the ROC curve"),
-        "aupr": ("AUPR", "higher", aupr, "Average precision with out of distribution as the positive class"),
-        "fpr95": ("FPR at 95 % TPR", "lower", fpr_at_tpr, "False positives where 95 % of the others are found"),
-    }
-    for measure, (label, direction, function, meaning) in measures.items():
-        for name, score in REFERENCE_SCORES.items():
-            _declare_one(
-                f"{measure}-{name}", f"{label} ({name})", direction, function, f"{meaning}. {score.__doc__}", name
-            )
-    for name in (*SCORES, *REFERENCE_SCORES):
-        meaning = f"Average precision with in distribution as the positive class. Score: {name}."
-        _declare_one(f"aupr-in-{name}", f"AUPR-in ({name})", "higher", _aupr_in, meaning, name)
-
-
-def _aupr_in(inside: np.ndarray, outside: np.ndarray) -> float:
-    return aupr(-outside, -inside)
-
-
-def _declare_one(
-    metric: str,
-    label: str,
-    direction: str,
-    function: Callable[[np.ndarray, np.ndarray], float],
-    meaning: str,
-    name: str,
-) -> None:
-    class OfScore(OODMetric):
-        __doc__ = meaning
-        score = name
-        better = cast("Any", direction)
-
-        def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
-            return function(inside, outside)
-
-    register(metric, label=label)(OfScore)
-
-
-_declare()
 
 
 @register("scod", label="SCOD risk", paper="xia2022scod")

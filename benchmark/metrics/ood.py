@@ -10,22 +10,78 @@ measure.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
-from calbench.benchmark.metrics.base import Described, register, registry
+from calbench.benchmark.metrics.base import Described, registry
 from calbench.benchmark.metrics.source import Block, Source
 
 
+class OODMetric(Described, ABC):
+    """A measure of how well a score tells out-of-distribution samples from others."""
+
+    needs = frozenset({"out-of-distribution"})
+    score: ClassVar[str]
+
+    @abstractmethod
+    def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        """The measure of scores of in-distribution (N,) and out-of-distribution samples (M,), per cent."""
+
+
+_scores: dict[str, Callable[..., Any]] = {}
+_measures: dict[str, tuple[str, type[OODMetric]]] = {}
+
+
+def of_every_score(measure: str, *, label: str) -> Callable[[type[OODMetric]], type[OODMetric]]:
+    """Declare a class once for every `score`, those of other modules too, as the metric ``<measure>-<score>``."""
+
+    def declare(base: type[OODMetric]) -> type[OODMetric]:
+        _measures[measure] = label, base
+        for name in _scores:
+            _declare(measure, name)
+        return base
+
+    return declare
+
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def score(name: str) -> Callable[[_F], _F]:
+    """Declare a function as the score `name`, with a metric for every measure; its docstring is the formula."""
+
+    def declare(function: _F) -> _F:
+        _scores[name] = function
+        for measure in _measures:
+            _declare(measure, name)
+        return function
+
+    return declare
+
+
+def _declare(measure: str, name: str) -> None:
+    label, base = _measures[measure]
+
+    class OfScore(base):
+        __doc__ = f"{base.__doc__} Score: {_scores[name].__doc__}"
+        score = name
+
+    # Where its code is, for `calbench.benchmark.core.sources`: that of the score is followed from `detection_scores`.
+    OfScore.__module__, OfScore.__qualname__ = base.__module__, base.__qualname__
+    registry.register(f"{measure}-{name}", label=f"{label} ({name})")(OfScore)
+
+
+@score("max-softmax")
 def _max_softmax(block: Block) -> Tensor:
     """-max p (Hendrycks and Gimpel 2017)."""
     return block.log_rest.exp() - 1
 
 
+@score("entropy")
 def _entropy(block: Block) -> Tensor:
     """The entropy of p."""
     return _log_entropy(block).exp()
@@ -38,6 +94,7 @@ def _log_entropy(block: Block) -> Tensor:
     return (log_p + surprise.log()).nan_to_num(nan=-torch.inf).logsumexp(dim=1).round(decimals=12)
 
 
+@score("energy")
 def _energy(block: Block) -> Tensor:
     """-logsumexp z (Liu 2020)."""
     return -block.scores.double().logsumexp(dim=1)
@@ -112,58 +169,45 @@ def _detection(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.
     return np.repeat([0, 1], [len(inside), len(outside)]), np.concatenate([inside, outside])
 
 
-class OODMetric(Described, ABC):
-    """A measure of how well a score tells out-of-distribution samples from others."""
-
-    needs = frozenset({"out-of-distribution"})
-    score: ClassVar[str]
-
-    @abstractmethod
-    def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
-        """The measure of scores of in-distribution (N,) and out-of-distribution samples (M,), per cent."""
-
-
-def _of_every_score(measure: str, label: str) -> Callable[[type[OODMetric]], type[OODMetric]]:
-    """Declare what is decorated once for each of `SCORES`, as the metric ``<measure>-<score>``."""
-
-    def declare(base: type[OODMetric]) -> type[OODMetric]:
-        for name, of_sample in SCORES.items():
-
-            class OfScore(base):
-                __doc__ = f"{base.__doc__} Score: {of_sample.value.__doc__}"
-                score = name
-
-            register(f"{measure}-{name}", label=f"{label} ({name})")(OfScore)
-        return base
-
-    return declare
-
-
-@_of_every_score("auroc", label="AUROC")
-class _AUROC(OODMetric):
+@of_every_score("auroc", label="AUROC")
+class AUROC(OODMetric):
     """Area under the ROC curve of out-of-distribution samples against others."""
 
     better = "higher"
 
     def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        """The area, per cent, of scores (N,) and (M,)."""
         return auroc(inside, outside)
 
 
-@_of_every_score("aupr", label="AUPR")
-class _AUPR(OODMetric):
+@of_every_score("aupr", label="AUPR")
+class AUPR(OODMetric):
     """Area under the precision-recall curve of out-of-distribution samples against others, as average precision."""
 
     better = "higher"
 
     def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        """The average precision, per cent, of scores (N,) and (M,)."""
         return aupr(inside, outside)
 
 
-@_of_every_score("fpr95", label="FPR at 95 % TPR")
-class _FPR95(OODMetric):
+@of_every_score("aupr-in", label="AUPR-in")
+class AUPRIn(OODMetric):
+    """Area under the precision-recall curve with in distribution as the positive class, as average precision."""
+
+    better = "higher"
+
+    def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        """The average precision, per cent, of scores (N,) and (M,)."""
+        return aupr(-outside, -inside)
+
+
+@of_every_score("fpr95", label="FPR at 95 % TPR")
+class FPR95(OODMetric):
     """The smallest share of in-distribution samples flagged where at least 95 % of the others are."""
 
     def separation(self, inside: np.ndarray, outside: np.ndarray) -> float:
+        """The share, per cent, of scores (N,) and (M,)."""
         return fpr_at_tpr(inside, outside)
 
 

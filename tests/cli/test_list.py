@@ -9,12 +9,8 @@ import pytest
 from calbench.benchmark.cli.catalogue import REGISTRIES, registry_of, summary
 from calbench.benchmark.cli.declared import declared
 
-READ_FROM_SOURCE = [
-    what for what in REGISTRIES if what != "metrics"
-]  # some metrics are registered under computed names
 
-
-@pytest.mark.parametrize("what", READ_FROM_SOURCE)
+@pytest.mark.parametrize("what", REGISTRIES)
 def test_the_source_lists_what_the_registry_has(what):
     registry = registry_of(what)
     shipped = [name for name in registry if registry[name].__module__.startswith("calbench.")]
@@ -22,8 +18,11 @@ def test_the_source_lists_what_the_registry_has(what):
     assert declared(what) == [(name, kinds[name], summary(registry[name])) for name in shipped]
 
 
-def test_computed_names_are_left_to_the_registry():
-    assert declared("metrics") is None
+def test_computed_names_are_left_to_the_registry(tmp_path, monkeypatch):
+    source = "from calbench.methods import register\nfor name in ('a', 'b'):\n    register(name)(type(name, (), {}))\n"
+    (tmp_path / "computed.py").write_text(source)
+    monkeypatch.setattr("calbench.benchmark.cli.declared._folders", lambda what: [tmp_path])
+    assert declared("methods") is None
 
 
 @pytest.mark.slow
