@@ -82,8 +82,12 @@ def load_script(name: str) -> ModuleType:
 
 @cache
 def formulas() -> dict[str, dict[str, str]]:
-    """The typeset formulas, in LaTeX, by registry and name."""
-    return yaml.safe_load((Path(__file__).parent / "formulas.yaml").read_text("utf-8"))
+    """The typeset formulas, in LaTeX, by registry and name; those of measures of a score are put together."""
+    texts = yaml.safe_load((Path(__file__).parent / "formulas.yaml").read_text("utf-8"))
+    measures, scores = texts.pop("measures"), texts.pop("scores")
+    for measure, of_measure in measures.items():
+        texts["metrics"] |= {f"{measure}-{name}": rf"{of_measure}, \quad {text}" for name, text in scores.items()}
+    return texts
 
 
 def typeset(markdown: str) -> str:

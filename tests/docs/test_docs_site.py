@@ -50,6 +50,13 @@ def test_every_formula_is_of_something_registered_and_becomes_mathml(workspace):
     assert hooks.typeset("costs $$5") == "costs $$5"
 
 
+@pytest.mark.parametrize("what", ["methods", "metrics"])
+def test_every_method_and_metric_has_a_formula(what):
+    pytest.importorskip("latex2mathml", reason="the extra docs is not installed: no latex2mathml")
+    shipped = {name for name, cls in ((one, registries()[what][one]) for one in registries()[what]) if cls.__module__.startswith("calbench.")}
+    assert shipped == load_script("hooks").formulas()[what].keys() & shipped
+
+
 def test_the_gallery_has_a_committed_figure_of_each_kind_and_no_copies():
     gallery = load_script("gallery")
     figures = gallery.figures()
