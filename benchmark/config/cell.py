@@ -101,7 +101,9 @@ class Cell(Keyed):
         if self.training.epochs == 0:
             return f"Networks without training; calibration split {share} of the test images, stratified."
         shared = "" if self.calibration_seed is None else ", the same for all seeds"
-        return f"Calibration split {share} of the training pool, stratified{shared}, under the test transform."
+        rest = f"{100 - 100 * self.calibration_fraction:g} %"
+        pool = f"Calibration split: {share} of the training pool, stratified{shared}, under the test transform"
+        return f"{pool}; the networks are trained on the other {rest}."
 
     @property
     def code(self) -> str:

@@ -86,6 +86,20 @@ def _new_file(folder: Path) -> tuple[int, str]:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), path
 
 
+def share_as_new(path: Path) -> None:
+    """Give a file the mode that the umask gives any new file of its folder, where a library made it private.
+
+    Raises:
+        OSError: no file can be made there.
+    """
+    handle, sample = _new_file(path.parent)
+    try:
+        os.chmod(path, stat.S_IMODE(os.fstat(handle).st_mode))
+    finally:
+        os.close(handle)
+        os.unlink(sample)
+
+
 def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write several files of a folder: all are on the disk before the first takes its name, in the order given.
 

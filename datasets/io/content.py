@@ -106,6 +106,7 @@ def _cache(root: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    path.touch()  # SQLite makes files that only their owner can write, whatever the umask
     connection = sqlite3.connect(path, timeout=10)
     try:
         connection.execute("CREATE TABLE IF NOT EXISTS content (state TEXT PRIMARY KEY, sha256 BLOB)")
@@ -115,6 +116,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError:  # damaged: recreate it
         connection.close()
         path.unlink(missing_ok=True)
+        path.touch()
         connection = sqlite3.connect(path, timeout=10)
         connection.execute("CREATE TABLE IF NOT EXISTS content (state TEXT PRIMARY KEY, sha256 BLOB)")
     return connection

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.files import share_as_new
 from calbench.datasets.base import Split, StreamedImages
 from calbench.datasets.io import decoding
 from calbench.datasets.io.content import digest_of
@@ -190,6 +191,7 @@ def _keep(images: Tensor, cache: Path) -> None:
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         save_file({"images": images}, partial, {"sha256": _checksum(images)})
+        share_as_new(partial)  # safetensors writes files that only their owner can read
         os.replace(partial, cache)
     except (OSError, SafetensorError):
         partial.unlink(missing_ok=True)

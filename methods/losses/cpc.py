@@ -26,9 +26,11 @@ class PairwiseConstraints(Objective):
     is preferred, at 1/2 each. The second has N K^2 terms: it is computed in blocks, whose memory does not grow with
     K^2. With two classes it has no pairs.
 
-    Cheng and Vasconcelos 2022; the paper tunes both weights. Its own code could not be found. The code of CALS (Liu
-    2023), which compares with it, halves the second term, counts the pairs i = j in it (a constant), and has the
-    weights 0.1 and 1.
+    Cheng and Vasconcelos 2022; the paper tunes both weights.
+
+    Verified against the paper's abstract and the code of CALS (Liu 2023), which compares with it; the full text was
+    not read and code of the paper's authors was not found. That of CALS halves the second term, counts the pairs i = j
+    in it (a constant), and has the weights 0.1 and 1.
     """
 
     needs = frozenset({"hard-labels"})

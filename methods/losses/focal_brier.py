@@ -15,9 +15,12 @@ from calbench.methods.losses._functions import brier_score, expected_over_target
 class FocalBrier(Objective):
     """-(1 - p_y)^gamma log p_y + weight sum_k (p_k - [k = y])^2.
 
-    The focal calibration loss of Liang et al. 2024, arXiv 2410.18321; the authors' code could not be found. The Brier
-    term is proper and takes back the underconfidence that the focal term asks for, as far as `weight` reaches.
-    Distributions t as targets give the expectation of the focal term and sum_k (p_k - t_k)^2.
+    The focal calibration loss of Liang et al. 2024, arXiv 2410.18321. The Brier term is proper and takes back the
+    underconfidence that the focal term asks for, as far as `weight` reaches. Distributions t as targets give the
+    expectation of the focal term and sum_k (p_k - t_k)^2.
+
+    Verified against the paper's abstract only (focal loss and a strictly proper term in the Euclidean norm); its full
+    text was not read and no code of this loss was found, so that the values of ``gamma`` and ``weight`` are ours.
     """
 
     gamma: Annotated[float, Field(ge=0)] = 3.0

@@ -24,10 +24,13 @@ class DensityAware(FeatureCalibrator):
     out-of-distribution inputs. The paper measures the distance to the training features in every layer; predictions
     carry the pooled features of the calibration split, so s is the distance to the ``neighbours`` nearest of those (of
     10,000 of them at most), without the sample itself in the fit, divided by its mean over the calibration split. T0 is
-    the optimal single temperature, from which the fit of w by the NLL starts. The authors' code divides features by
-    their length and takes the squared distance to the 50th to 200th neighbour.
+    the optimal single temperature, from which the fit of w by the NLL starts.
 
     Tomani, Waseda, Shen and Cremers 2023, arXiv 2302.05118 (with one layer).
+
+    Verified against the authors' code: the temperature w1 s + w0 with w1 >= 0, fitted by the NLL. The paper's full text
+    was not read. The code divides features by their length, takes the squared distance to one neighbour (the 50th to
+    200th in its settings), has no T0, and lets w0 be negative.
     """
 
     neighbours: Annotated[int, Field(ge=1)] = 10

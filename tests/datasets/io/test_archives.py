@@ -1,4 +1,5 @@
 import io
+import os
 import stat
 import tarfile
 import zipfile
@@ -46,6 +47,19 @@ def test_unpacks_regular_files_of_a_tar(tmp_path, mode):
     safe_extract(archive, tmp_path / "out")
     assert (tmp_path / "out/x/y.txt").read_bytes() == b"one"
     assert everything_below(tmp_path / "out") == ["x", "x/y.txt", "z.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_unpacked_files_and_folders_have_the_mode_of_the_umask(tmp_path, umask):
+    archive = make_tar(tmp_path / "a.tar", [("x/y.txt", b"one"), ("z.txt", b"two")])
+    before = os.umask(umask)
+    try:
+        safe_extract(archive, tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").rglob("*")}
+    assert modes == {"x": 0o777 & ~umask, "y.txt": 0o666 & ~umask, "z.txt": 0o666 & ~umask}
 
 
 def test_unpacks_a_zip_into_a_folder_that_has_files(tmp_path):

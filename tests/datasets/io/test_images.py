@@ -60,6 +60,19 @@ def test_image_folder_keeps_decoded_pixels_and_mends_a_damaged_cache(folder, tmp
     assert torch.equal(pets.load(tmp_path / "root").train.images, first)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_all_files_of_the_cache_have_the_mode_of_the_umask(folder, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        registry.create("image-folder", path=str(folder)).load(tmp_path / "root")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".safetensors", ".sqlite"}
+    assert {path.name: path.stat().st_mode & 0o777 for path in files} == {path.name: mode for path in files}
+
+
 def test_image_folder_fingerprint_follows_the_files(folder, tmp_path):
     before = registry.create("image-folder", path=str(folder)).fingerprint(tmp_path)
     write_image(folder / "train/cat/9.png", 0)
