@@ -7,11 +7,13 @@
     cb.compare({"TS": ts}, logits=z, labels=y)         # a leaderboard of fitted calibrators, as Results
     results = cb.run("quick"); results.leaderboard()   # train, evaluate and compare a suite
 
-Everything is imported when it is first used, so that ``import calbench`` takes milliseconds.
+Everything is imported when it is first used, so that ``import calbench`` takes milliseconds. Editors and type checkers
+read the names in ``__init__.pyi``, which ``docs/stub.py`` writes.
 """
 
 import importlib
 import importlib.metadata
+from collections.abc import Iterator
 from typing import Any
 
 _PUBLIC = {
@@ -51,20 +53,21 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def _declared(name: str) -> type:
-    """The declared method, dataset, metric or backbone with this class name."""
+def _classes() -> Iterator[type]:
+    """All declared classes that a module names; those made in a function, such as one per OOD score, are left out."""
     for package in _REGISTRIES:
         registry = importlib.import_module(package).registry
-        for key in registry:
-            if registry[key].__name__ == name:
-                return registry[key]
+        yield from (registry[key] for key in registry if registry[key].__qualname__ == registry[key].__name__)
+
+
+def _declared(name: str) -> type:
+    """The declared method, dataset, metric or backbone with this class name."""
+    for declared in _classes():
+        if declared.__name__ == name:
+            return declared
     raise AttributeError(f"module 'calbench' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """All public names, those of the declared classes included."""
-    declared = []
-    for package in _REGISTRIES:
-        registry = importlib.import_module(package).registry
-        declared += [registry[key].__name__ for key in registry]
-    return sorted({"__version__", *_PUBLIC, *declared})
+    return sorted({"__version__", *_PUBLIC, *(declared.__name__ for declared in _classes())})

@@ -10,7 +10,7 @@ from calbench.methods.losses._functions import brier_score, log_probabilities
 
 @register("brier", label="Brier", paper="brier1950verification")
 @dataclass
-class Brier(Objective):
+class BrierLoss(Objective):
     """sum_k (p_k - t_k)^2, t the one-hot label or the given distribution.
 
     Brier 1950. For a distribution t this differs from the expectation over labels sampled from t only by a constant, so

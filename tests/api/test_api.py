@@ -8,8 +8,10 @@ import sys
 import matplotlib as mpl
 import numpy as np
 import pytest
+from documentation import load_script
 
 import calbench as cb
+from calbench.benchmark.backbones import registry as backbones
 from calbench.benchmark.metrics import registry as metrics
 from calbench.datasets import registry as datasets
 from calbench.methods import registry as methods
@@ -23,11 +25,18 @@ def data():
     return 3 * z, y
 
 
-def test_every_declared_class_is_public_under_its_class_name():
-    for registry in (methods, datasets, metrics):
-        for name in registry:
-            assert getattr(cb, registry[name].__name__).__name__ in dir(cb)
-    assert cb.TemperatureScaling is methods["temperature-scaling"]
+@pytest.mark.parametrize("registry", [methods, datasets, metrics, backbones])
+def test_every_declared_class_is_public_under_its_class_name(registry):
+    classes = {registry[name] for name in registry}
+    named = {cls for cls in classes if cls.__qualname__ == cls.__name__}
+    assert len(named) > 8
+    for cls in named:
+        assert getattr(cb, cls.__name__) is cls
+        assert cls.__name__ in dir(cb)
+
+
+def test_the_stub_for_static_tools_has_the_public_names():
+    assert load_script("stub").STUB.read_text() == load_script("stub").stub(), "run: python docs/stub.py"
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -188,8 +188,8 @@ def test_an_edited_plugin_replaces_itself_and_is_another_cell(tmp_path):
 
     text = (
         "from dataclasses import dataclass\nfrom calbench.methods import register\n"
-        "from calbench.methods.losses.brier import Brier\n"
-        "@register('edited')\n@dataclass\nclass Edited(Brier):\n    '''x'''\n"
+        "from calbench.methods.losses.brier import BrierLoss\n"
+        "@register('edited')\n@dataclass\nclass Edited(BrierLoss):\n    '''x'''\n"
     )
     path, versions = tmp_path / "edited.py", []
     for edit in ("", "    extra = 1\n"):
