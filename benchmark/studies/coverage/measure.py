@@ -91,6 +91,7 @@ SITUATIONS = (
     Situation("suite-3", 0, SuiteWorld(3)),
     Situation("suite-4-one-large", 0, SuiteWorld(4, one_large=20.0), fewer=2),
     Situation("suite-6", 0, SuiteWorld(6), fewer=3),
+    Situation("suite-6-ratio", 0, SuiteWorld(6, level=10.0), fewer=3),
     Situation("suite-6-unequal", 0, SuiteWorld(6, unequal=1.2), fewer=3),
     Situation("suite-6-extreme", 0, SuiteWorld(6, extreme=12.0), fewer=3),
     Situation("suite-6-lognormal", 0, SuiteWorld(6, lognormal=True), fewer=3),

@@ -38,6 +38,7 @@ class SuiteWorld:
         extreme: the factor of the last network's spread.
         lognormal: whether values are skewed.
         effect: by how many standard deviations over seeds half of the entries differ from the baseline in truth.
+        level: the true value of the baseline in standard deviations over seeds of its cell.
     """
 
     cells: int
@@ -46,6 +47,7 @@ class SuiteWorld:
     extreme: float = 1.0
     lognormal: bool = False
     effect: float = 0.0
+    level: float = 100.0
 
     def draw(self, seeds: int, generator: Generator) -> tuple[Values, np.ndarray]:
         """The estimates, and which entries differ in truth (entries,), the baseline first."""
@@ -68,7 +70,7 @@ class SuiteWorld:
             self.cells, count, seeds
         )
         noise = _SAMPLING * cell[:, :, 0] * _correlated(self.cells, count, seeds, 1, generator)[..., 0]
-        return self._estimates(100 * cell[:, 0, 0, 0], values, noise, generator), true
+        return self._estimates(cell[:, 0, 0, 0], values, noise, generator), true
 
     def _scatter(self, normal: np.ndarray) -> np.ndarray:
         if not self.lognormal:
@@ -76,14 +78,14 @@ class SuiteWorld:
         return (np.exp(0.7 * normal) - np.exp(0.245)) / np.sqrt((np.exp(0.49) - 1) * np.exp(0.49))
 
     def _estimates(
-        self, levels: np.ndarray, values: np.ndarray, noise: np.ndarray, generator: Generator
+        self, cells: np.ndarray, values: np.ndarray, noise: np.ndarray, generator: Generator
     ) -> Values:  # fmt: skip
         found: Values = []
         nan = float("nan")
-        for level, truth, error in zip(levels, values, noise, strict=True):
-            sampling = _SAMPLING * level / 100
+        for cell, truth, error in zip(cells, values, noise, strict=True):
+            sampling = _SAMPLING * cell
             drawn = sampling * _correlated(1, truth.shape[0], truth.shape[1], _REPLICATES, generator)[0]
-            seen, margin = level + truth + error, Z95 * sampling
+            seen, margin = self.level * cell + truth + error, Z95 * sampling
             found.append({
                 _entry(place): {
                     seed: SeedValue(float(value), value - margin, value + margin, nan, nan, nan, "", value + one)
@@ -123,8 +125,9 @@ def suite_rows(world: SuiteWorld, generator: Generator) -> Iterator[dict[str, An
                 )
             else:
                 yield from (
-                    shared | {"kind": "level", "label": f"an interval without the true change, {name}", "seen": not one}
-                    for one in covered[1:]
+                    shared | {"kind": "level", "label": f"an interval without the true {what}, {name}", "seen": not one}
+                    for what, ones in covered.items()
+                    for one in ones[1:]
                 )
         for rule, marks in _others(values).items():
             label = f"{rule}, {name}"
@@ -136,8 +139,8 @@ def suite_rows(world: SuiteWorld, generator: Generator) -> Iterator[dict[str, An
                 )
 
 
-def _used(values: Values, true: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """By the rule of the tables: which entries differ, and whether the interval of a change includes 0."""
+def _used(values: Values, true: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """By the rule of the tables: which entries differ, and whether intervals of a change and of its ratio include 0."""
     frame = pd.DataFrame([
         {"dataset": cell, "backbone": "", "entry": entry, "seed": seed, "value": one.value, "debiased": one.debiased}
         for cell, entries in enumerate(values) for entry, by_seed in entries.items() for seed, one in by_seed.items()
@@ -147,7 +150,11 @@ def _used(values: Values, true: np.ndarray) -> Iterator[tuple[np.ndarray, np.nda
     for entries in values:
         rows = Block("nll", entries, BASELINE, {}, known).changes()
         marked = np.array([bool(row["differs"]) for row in rows])
-        yield marked, np.array([row["change_low"] <= 0 <= row["change_high"] for row in rows])
+        covered = {
+            kind: np.array([row[f"{kind}_low"] <= 0 <= row[f"{kind}_high"] for row in rows])
+            for kind in ("change", "reduction")
+        }
+        yield marked, covered
 
 
 Adjust = Callable[[np.ndarray], np.ndarray]
