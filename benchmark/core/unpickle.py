@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from calbench.benchmark.core._pickled import ALLOWED, Array, Function, Type
+from calbench.benchmark.core._pickled_sparse import ALLOWED_OF_SPARSE, Sparse
 from calbench.benchmark.core._pickled_tensors import (
     ALLOWED_OF_TORCH,
     LEGACY_NUMBER,
@@ -62,9 +63,11 @@ class _ArraysOnly(pickle._Unpickler):
         if module.partition(".")[0] == "pandas":
             raise InputError("it contains an object of pandas, which is not read; save it as Parquet or CSV")
         try:
-            return (ALLOWED | ALLOWED_OF_TORCH)[module, name]
+            return (ALLOWED | ALLOWED_OF_TORCH | ALLOWED_OF_SPARSE)[module, name]
         except KeyError:
-            raise InputError(f"it asks for {module}.{name}, and only NumPy arrays are allowed") from None
+            raise InputError(
+                f"it asks for {module}.{name}, and only NumPy arrays are allowed; save its arrays as .npz"
+            ) from None
 
     def load_binpersid(self) -> None:
         """A storage in another member of torch's archive, or behind the pickles of an older file."""
@@ -125,7 +128,9 @@ class _ArraysOnly(pickle._Unpickler):
 
     def refuse(self) -> NoReturn:
         """Any other opcode: sets, classes, persistent identities, buffers outside of the file."""
-        raise InputError("it contains an object other than lists, dicts, plain values and NumPy arrays")
+        raise InputError(
+            "it contains an object other than lists, dicts, plain values and NumPy arrays; save its arrays as .npz"
+        )
 
 
 _DISPATCH: dict[int, Any] = {
@@ -177,6 +182,8 @@ class _Finish:
 
     def _finish(self, value: Any, depth: int) -> tuple[Any, int]:
         if isinstance(value, Array):
+            if isinstance(value, Sparse):
+                value.check_size(self.budget)
             made = value.make()
             if isinstance(made, list):
                 return self(made, depth + 1)

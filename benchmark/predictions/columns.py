@@ -13,6 +13,8 @@ from calbench.benchmark.predictions.names import LOGITS, PROBABILITIES, UNCLEAR,
 
 _DIGITS = re.compile(r"\d+")
 _MOST_DIGITS = 7
+_POSITIONS = {"arr_0": "logits", "arr_1": "labels"}
+"""What ``np.savez(file, logits, labels)`` calls the two."""
 _SCORES = frozenset((*LOGITS, *PROBABILITIES, *UNCLEAR))
 
 
@@ -57,8 +59,9 @@ def fields_of(contents: Contents) -> list[Field]:
     Columns named alike but for one number (``logit_0``, ``logit_1`` ...; ``class_0_prob`` ...) make one matrix, in the
     order of their numbers, where these run from 0 or from 1 on without a gap; otherwise they stay apart.
     """
-    groups = _numbered(contents) if contents.header else {}
-    fields = {name: Field(name, name, leaf) for name, leaf in contents.leaves.items()}
+    stems = _POSITIONS if _is_pair(contents) else {}
+    groups = _numbered(contents) if contents.header and not stems else {}
+    fields = {name: Field(name, stems.get(name, name), leaf) for name, leaf in contents.leaves.items()}
     for stem, members in groups.items():
         members.sort()
         numbers = [number for number, _ in members]
@@ -72,6 +75,14 @@ def fields_of(contents: Contents) -> list[Field]:
             name = members[0][1]
             fields[name] = Field(name, stem, contents.leaves[name], first=1)
     return list(fields.values())
+
+
+def _is_pair(contents: Contents) -> bool:
+    """Whether a file consists of a matrix and a label for each of its rows, named by their positions."""
+    if [*contents.leaves] != [*_POSITIONS]:
+        return False
+    scores, labels = contents.leaves.values()
+    return scores.is_matrix and labels.is_vector and labels.shape[:1] == scores.shape[:1]
 
 
 def _of_numbers(contents: Contents, names: Sequence[str]) -> Contents:

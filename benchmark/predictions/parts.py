@@ -58,7 +58,7 @@ def find_parts(contents: Contents, key: str | None) -> dict[str, Part]:
         raise InputError(f"contains several models; name one (--key): {shown}")
     model = models[0] if models else ""
     words = None if key is None or key.strip("/") == model else key
-    return _by_split([one for one in placed if _contains(one.field.folder, model)], model, words)
+    return _by_split(_with_labels(placed, model), model, words)
 
 
 def named(contents: Contents, fields: Iterable[Field], key: str) -> Field | None:
@@ -123,6 +123,19 @@ def _around(chosen: Field, placed: list[_Placed]) -> Part:
 def _contains(folder: str, model: str) -> bool:
     """Whether the arrays in `folder` belong to a model: they lie in its folder or above."""
     return not folder or model == folder or model.startswith(f"{folder}/")
+
+
+def _with_labels(placed: list[_Placed], model: str) -> list[_Placed]:
+    """The arrays of a model: those in its folder and above; without labels among them, those of folders without scores.
+
+    Records such as ``{"output": {"logits": ...}, "target": {"label": ...}}`` have the two in folders of their own.
+    """
+    near = [one for one in placed if _contains(one.field.folder, model)]
+    if any(names.is_label_name(one.field.stem) for one in near):
+        return near
+    models = _models(placed, None)
+    apart = [one for one in placed if not any(_contains(one.field.folder, other) for other in (model, *models))]
+    return near + [one for one in apart if not any(one.field.folder.startswith(f"{other}/") for other in models)]
 
 
 def _folders(placed: list[_Placed]) -> list[str]:

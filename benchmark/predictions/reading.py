@@ -12,6 +12,7 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.text import counted
 from calbench.benchmark.predictions.choice import choose
 from calbench.benchmark.predictions.columns import Field
+from calbench.benchmark.predictions.contents import Contents, Leaf
 from calbench.benchmark.predictions.convert import Numbers, convert
 from calbench.benchmark.predictions.label_files import LabelFile, matched, read_labels
 from calbench.benchmark.predictions.parts import ALL, CALIBRATION, TEST, Part, find_parts
@@ -19,6 +20,7 @@ from calbench.benchmark.predictions.readers import open_contents
 from calbench.benchmark.predictions.source import Source
 
 Note = Callable[[str], None]
+_MOST_DIGITS = 7
 
 
 def read_numbers(path: Path, source: Source, note: Note, split: str = ALL) -> dict[str, Numbers]:
@@ -34,8 +36,9 @@ def read_numbers(path: Path, source: Source, note: Note, split: str = ALL) -> di
         InputError: a file that cannot be read, whose names or kind are not plain, or whose numbers are no logits,
             probabilities or labels; the message has what is wrong, where, and the option that helps.
     """
-    with open_contents(path) as contents:
+    with open_contents(path) as opened:
         try:
+            contents = _by_column(opened, source)
             labels = None if source.labels_path is None else read_labels(source.labels_path, source)
             parts = find_parts(contents, source.logits_key)
             numbers = {
@@ -48,6 +51,18 @@ def read_numbers(path: Path, source: Source, note: Note, split: str = ALL) -> di
     for line in dict.fromkeys((*contents.notes, *(line for part in numbers.values() for line in part.notes))):
         note(f"{path.name}: {line}")
     return numbers
+
+
+def _by_column(contents: Contents, source: Source) -> Contents:
+    """A file of one matrix as its columns, where the user said by number which of them are the labels."""
+    leaf, key = contents.leaves.get(""), source.labels_key or ""
+    if leaf is None or source.labels_path is not None or not leaf.is_matrix:
+        return contents
+    if not (key.isdecimal() and len(key) < _MOST_DIGITS and int(key) < leaf.shape[1]):
+        return contents
+    columns = leaf.load().T
+    leaves = {str(number): Leaf.of(column) for number, column in enumerate(columns)}
+    return Contents(leaves, is_table=True, header=False, notes=contents.notes, format=contents.format)
 
 
 def _labels_of(labels: dict[str, LabelFile] | None, name: str, split: str, where: str) -> LabelFile | None:

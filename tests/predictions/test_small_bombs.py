@@ -244,7 +244,7 @@ BOMBS = {
     "first.pt": (allocating_torch_at_once, "asks for builtins.bytearray"),
     "storage.pkl": (allocating_storage, "an object other than arrays"),
     "rows.pkl": (sparse_rows, "asks for scipy.sparse"),
-    "sparse.pt": (sparse_tensor, "asks for torch._utils._rebuild_sparse_tensor"),
+    "sparse.pt": (sparse_tensor, r"sparse tensor of shape .30000, 30000.*to_dense"),
     "expanded.pt": (expanded_tensor, "refers to the same data again and again"),
     "opcodes.pt": (compressed_opcodes, "its pickle is compressed"),
     "lists.json.gz": (compressed_lists, "expands to 0.1 GB, above the limit of 0.1 GB"),

@@ -7,6 +7,7 @@ import numpy as np
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.limits import limit
+from calbench.benchmark.core.sparse import dense_of_compressed
 from calbench.benchmark.predictions.contents import Leaf, join_path
 from calbench.benchmark.predictions.names import is_label_name, is_score_name
 from calbench.benchmark.predictions.readers._bounds import refusal, texts
@@ -18,6 +19,8 @@ _DENSE = 1 << 30
 """Bytes of a sparse tensor that is made dense."""
 _SPARSE = 10_000_000
 """Values that may be missing in a list of records."""
+_FEW = 8
+"""Lines of a file that has a line for each array."""
 _SCALARS = (str, bytes, bool, int, float)
 
 
@@ -55,6 +58,8 @@ def _plain(value: Any) -> Any:
                 raise InputError(f"a sparse tensor: {refusal(size, most)}")
             tensor = tensor.to_dense()
         return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+    if type(value).__module__.startswith("scipy.sparse"):  # MATLAB's sparse matrices
+        return dense_of_compressed(value.shape, value.indptr, value.indices, value.data, by_row=value.format == "csr")
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
@@ -76,6 +81,11 @@ def _mapping(values: dict[Any, Any], path: str) -> dict[str, Leaf]:
         return flatten([{"id": _text(key)} | record for key, record in values.items()], path)
     if len(values) > 1 and [str(key) for key in values] == [str(n) for n in range(len(values))]:
         return flatten(list(values.values()), path)  # a column of a table, as pandas writes it in JSON
+    if _are_columns_by_id(values):
+        ids = next(iter(values.values()))
+        return flatten(
+            [{"id": _text(key)} | {name: column[key] for name, column in values.items()} for key in ids], path
+        )
     return _children({join_path(path, _text(key)): value for key, value in values.items()})
 
 
@@ -86,6 +96,10 @@ def _children(values: dict[str, Any]) -> dict[str, Leaf]:
 def _sequence(values: list[Any], path: str) -> dict[str, Leaf]:
     if values and all(isinstance(value, dict) for value in values):
         keys = dict.fromkeys(key for value in values for key in value)
+        if 1 < len(values) <= _FEW and len(keys) == sum(
+            map(len, values)
+        ):  # a line for the logits, and one for the labels
+            return _mapping({key: one for value in values for key, one in value.items()}, path)
         if len(keys) * len(values) > limit(_SPARSE) + 20 * sum(map(len, values)):
             reason = f"{len(values):,} records with {len(keys):,} different names"
             raise InputError(f"{path or 'it'} is a list of {reason}; write one record per row, with the same names")
@@ -126,6 +140,18 @@ def _are_records(values: dict[Any, Any]) -> bool:
         return False
     labels = [field for field in fields if is_label_name(str(_text(field)))]
     return any(all(isinstance(record[field], int | str) for record in records) for field in labels)
+
+
+def _are_columns_by_id(values: dict[Any, Any]) -> bool:
+    """Whether these are scores and labels, and nothing else, of the same three ids or more: ``{"logits": {id: ...}}``."""
+    columns = list(values.values())
+    if len(columns) < 2 or not all(isinstance(column, dict) and len(column) > 2 for column in columns):
+        return False
+    if "id" in values or any(column.keys() != columns[0].keys() for column in columns):
+        return False
+    labels = [column for name, column in values.items() if is_label_name(str(_text(name)))]
+    are_labels = any(all(isinstance(label, int | str) for label in column.values()) for column in labels)
+    return are_labels and any(is_score_name(str(_text(name))) for name in values)
 
 
 def _is_score_of_classes(value: dict[Any, Any], classes: Iterable[Any]) -> bool:

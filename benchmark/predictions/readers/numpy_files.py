@@ -6,6 +6,8 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
+from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.sparse import dense_of_compressed, dense_of_coordinates
 from calbench.benchmark.core.unpickle import unpickle
 from calbench.benchmark.predictions.contents import Contents, Leaf
 from calbench.benchmark.predictions.readers._bounds import check_count, check_declared, check_zip
@@ -45,13 +47,42 @@ def _read_npz(stream: BinaryIO) -> dict[str, Leaf]:
         name = member.removesuffix(".npy")
         with archive.open(member) as part:
             shape, dtype = _header(part)
-        if dtype.names or (dtype.hasobject and shape == ()):
-            with archive.open(member) as part:
-                inner = _read_npy_member(part)
-            leaves |= {f"{name}/{key}" if key else name: leaf for key, leaf in inner.items()}
+        if dtype.names or dtype.hasobject:
+            leaves |= _objects(archive, member, shape)
         else:
             leaves[name] = Leaf.lazy(shape, dtype, lambda member=member: _load_member(archive, member))
-    return leaves
+    return _of_scipy(leaves)
+
+
+def _objects(archive: zipfile.ZipFile, member: str, shape: tuple[int, ...]) -> dict[str, Leaf]:
+    """The arrays in a member of records or objects; one that cannot be read is an error only if it is used."""
+    name = member.removesuffix(".npy")
+    try:
+        with archive.open(member) as part:
+            inner = _read_npy_member(part)
+    except InputError as error:
+        return {name: Leaf.unreadable("object", f"{name}: {error}", shape)}
+    return {f"{name}/{key}" if key else name: leaf for key, leaf in inner.items()}
+
+
+def _of_scipy(leaves: dict[str, Leaf]) -> dict[str, Leaf]:
+    """A matrix that ``scipy.sparse.save_npz`` wrote, as a dense one."""
+    compressed, coordinates = {"indptr", "indices"}, {"row", "col"}
+    if not {"format", "shape", "data"} <= leaves.keys() or leaves["shape"].shape != (2,):
+        return leaves
+    if not (compressed <= leaves.keys() or coordinates <= leaves.keys()):
+        return leaves
+    shape = tuple(int(size) for size in leaves["shape"].load())
+
+    def load() -> np.ndarray:
+        values = leaves["data"].load()
+        if coordinates <= leaves.keys():
+            places = np.stack([leaves["row"].load(), leaves["col"].load()])
+            return dense_of_coordinates(shape, places, values)
+        by_row = "csr" in str(leaves["format"].load())
+        return dense_of_compressed(shape, leaves["indptr"].load(), leaves["indices"].load(), values, by_row=by_row)
+
+    return {"": Leaf.lazy(shape, np.dtype(leaves["data"].type_name), load)}
 
 
 def _read_npy_member(part: IO[bytes]) -> dict[str, Leaf]:
