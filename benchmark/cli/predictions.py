@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # files are read before torch is imported: an error should no
     from calbench.benchmark.results.results import Results
 
 app = typer.Typer()
+_NARROW = 70
+"""Characters that a table takes at least, for a title in one line."""
 
 
 def _replicates(value: int) -> int:
@@ -84,7 +86,10 @@ def evaluate(
     *,
     source: Source,
 ) -> int:
-    """Print the metrics of predictions in a file, each with its 95 % interval, or the reason why it has none."""
+    """Print the metrics of predictions in a file, each with its 95 % interval, or the reason why it has none.
+
+    With --bootstrap 0 there are no intervals.
+    """
     load_plugins(plugin)
     from calbench.benchmark.predictions.files import read_splits
 
@@ -120,15 +125,20 @@ def _metric_table(title: str, part: "SplitPredictions", names: Sequence[str], bo
     replicates = statistics.resampled(sample, made, bootstrap, seed=0) if bootstrap else {}
     floor = statistics.noise_floor(**part.scores(), seed=0, bins=bins)
     classes = part.logits.shape[1]
-    samples = counted(len(part), "sample")
-    table = Table(title=f"{title}: {samples}, {counted(classes, 'class', 'classes')}, {counted(bins, 'bin')}")
-    for heading in ("metric", "value", "95 % interval", "unit"):
+    title = f"{title}: {counted(len(part), 'sample')}, {counted(classes, 'class', 'classes')}, {counted(bins, 'bin')}"
+    table = Table(title=title, min_width=min(len(title), _NARROW))
+    spans = ("95 % interval",) if bootstrap else ()
+    for heading in ("metric", "value", *spans, "unit"):
         table.add_column(heading, justify="left" if heading in ("metric", "unit") else "right")
     for name, one in statistics.estimates(sample, made, replicates=replicates).items():
         about = metrics.registry[name]
         span = f"{one.low:.{about.decimals}f} to {one.high:.{about.decimals}f}" if one.low == one.low else one.reason
-        table.add_row(about.spec.label, f"{one.value:.{about.decimals}f}", span if bootstrap else "", about.unit)
-    table.add_row("noise floor of ECE", f"{floor.mean:.2f}", f"95 % below {floor.q95:.2f}", "%")
+        table.add_row(about.spec.label, f"{one.value:.{about.decimals}f}", *([span] if bootstrap else []), about.unit)
+    if bootstrap:
+        table.add_row("noise floor of ECE", f"{floor.mean:.2f}", f"95 % below {floor.q95:.2f}", "%")
+    else:
+        table.add_row("noise floor of ECE", f"{floor.mean:.2f}", "%")
+        table.add_row("noise floor, 95 % below", f"{floor.q95:.2f}", "%")
     return table
 
 

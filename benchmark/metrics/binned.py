@@ -154,4 +154,6 @@ class ClasswiseECE(Metric):
         # One sample is in a cell of every class, so that the cells are not independent.
         signed = sample[SignedResidual(self.bins, (sums.residuals > 0).tobytes())] / len(sums.hits)
         independent = float((gaps.spread**2).sum()) + gaps.between
+        if len(sample) < 2:  # of one sample no variance is known
+            return gaps
         return replace(gaps, inflation=float(signed.var()) / len(sample) / independent if independent else 1.0)

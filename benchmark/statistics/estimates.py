@@ -137,6 +137,7 @@ def estimates(
     }
 
 
+_ONE_SAMPLE = "of one sample the spread is not known"
 _BY_RESAMPLING = ("smooth", "excess")
 
 
@@ -150,7 +151,7 @@ def _estimate(metric: Metric, value: float, sample: Sample, replicates: np.ndarr
             low, high = _within(metric, 100 * ends[0], 100 * ends[1])
             return Estimate(value, low, high, 100 * found.debiased, 100 * found.low)
         case "mean" if len(sample) < 2:
-            return Estimate(value, reason="of one sample the spread is not known")
+            return Estimate(value, reason=_ONE_SAMPLE)
         case "mean":
             low, high = _mean_interval(metric.scores(sample), level)
         case "share":
@@ -162,6 +163,8 @@ def _estimate(metric: Metric, value: float, sample: Sample, replicates: np.ndarr
         case _:
             if replicates is None or not metric.resampled:
                 return Estimate(value, reason="this metric has no bootstrap replicates")
+            if len(sample) < 2:
+                return Estimate(value, reason=_ONE_SAMPLE)
             low, high = percentiles(replicates, level)
             if np.isnan(low):
                 return Estimate(value, reason="some bootstrap resamples have no value")

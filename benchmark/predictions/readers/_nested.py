@@ -143,7 +143,7 @@ def _are_records(values: dict[Any, Any]) -> bool:
 
 
 def _are_columns_by_id(values: dict[Any, Any]) -> bool:
-    """Whether these are scores and labels, and nothing else, of the same three ids or more: ``{"logits": {id: ...}}``."""
+    """Whether these are columns of the same three ids or more, with scores and labels: ``{"logits": {id: ...}}``."""
     columns = list(values.values())
     if len(columns) < 2 or not all(isinstance(column, dict) and len(column) > 2 for column in columns):
         return False
