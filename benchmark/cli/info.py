@@ -73,7 +73,7 @@ def show(
         print(texts[name], end="")  # as it is: a terminal's width must not break the lines of a file
         return 0
     homes = {one: what for what in REGISTRIES for one in _names(what, bool(plugin))}
-    check_names("name", [name], [*homes, *texts])
+    check_names("name", [name], [*homes, *texts], f"calbench list {'|'.join([*REGISTRIES, *OTHERS])}")
     what = homes[name]
     cls = registry_of(what)[name]
     Console().print(Markdown(card(what, cls)))

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 AFFECTS_RESULTS = False
 
+LISTED = 40
+"""The number of names that a message lists at most."""
+
 
 class InputError(ValueError):
     """Bad input (a name, an option, a file, a combination): the command line exits with status 2."""
@@ -20,6 +23,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (", ".join(names[:LISTED]) or "none") + more
+
+
 def check_names(what: str, given: Iterable[str], known: Iterable[str], listing: str = "") -> None:
     """Raise an `InputError` that names the first of `given` that is not among `known`, with the nearest match.
 
@@ -27,11 +35,12 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str], listing: 
         what: the noun of a name.
         given: names to check.
         known: the names that there are.
-        listing: the command that lists `known`; it replaces the whole list where there is a near match.
+        listing: the command that lists `known`; it replaces names where there is a near match, or more than fit.
     """
     known = list(known)
     for name in given:
         if name not in known:
             near = nearest(name, known)
-            rest = f"`{listing}` lists all" if near and listing else f"known: {', '.join(known) or 'none'}"
+            many = len(known) > LISTED
+            rest = f"`{listing}` lists all" if listing and (near or many) else f"known: {_some(known)}"
             raise InputError(f"unknown {what} {name!r}{near}; {rest}")
