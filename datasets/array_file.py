@@ -5,7 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-import numpy as np
 import torch
 from pydantic import Field
 from safetensors.torch import load_file
@@ -14,6 +13,7 @@ from torch import Tensor
 from calbench.benchmark.core.errors import InputError
 from calbench.datasets._local import LocalDataset
 from calbench.datasets.base import Split, Splits, register
+from calbench.datasets.io.arrays import read_npz
 from calbench.datasets.io.content import State, digest_of, file_state
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -84,11 +84,12 @@ def _load(path: Path, _state: State, layout: str, classes: int) -> Splits:
     if missing:
         raise InputError(f"array file {path.name}: has no array {missing[0]!r}; expected {', '.join(ARRAYS)}")
     parts = ("train", "test")
+    for part in parts:
+        count = arrays[f"{part}_labels"].shape[:1]
+        if count != arrays[f"{part}_images"].shape[:1] or count == (0,):
+            raise InputError(f"array file {path.name}: {part}_images and {part}_labels are empty or differ in number")
     images = [_images(path, f"{part}_images", arrays[f"{part}_images"], layout) for part in parts]
     labels = [_labels(path, f"{part}_labels", arrays[f"{part}_labels"], classes) for part in parts]
-    for part, pixels, classes_of in zip(parts, images, labels, strict=True):
-        if len(pixels) != len(classes_of) or len(pixels) == 0:
-            raise InputError(f"array file {path.name}: {part}_images and {part}_labels are empty or differ in number")
     train, test = images
     if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise InputError(f"array file {path.name}: train_images and test_images differ in shape or type")
@@ -100,8 +101,10 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as opened:
-                return {name: torch.from_numpy(opened[name]) for name in opened.files if name in ARRAYS}
+            with path.open("rb") as file:
+                return {name: torch.from_numpy(array) for name, array in read_npz(file, ARRAYS).items()}
+    except InputError as error:
+        raise InputError(f"array file {path.name}: {error}") from None
     except Exception as error:  # a damaged file can fail anywhere in the readers
         raise InputError(f"array file {path.name}: cannot be read: {error}") from error
     raise InputError(f"array file {path.name}: expected .npz or .safetensors")

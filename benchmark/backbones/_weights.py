@@ -1,15 +1,23 @@
 """Models from timm's factory, with weights from its hub cache, a download or a local checkpoint."""
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Callable
+import os
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from calbench.benchmark.backbones.base import build_timm
 from calbench.benchmark.core.errors import InputError, nearest
+from calbench.benchmark.core.torch_files import read_torch
 
 
 def check_model_name(name: str) -> None:
@@ -43,13 +51,10 @@ def checkpoint_digest(path: str) -> str:
     """A hash of the bytes of a checkpoint, which represents it in cache keys.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or it is a folder, pipe or device.
     """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise InputError(f"checkpoint {Path(path).name}: {error.strerror}") from error
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def create_model(name: str, *, pretrained: bool, checkpoint: str | None, **options: Any) -> Any:
@@ -59,7 +64,7 @@ def create_model(name: str, *, pretrained: bool, checkpoint: str | None, **optio
         name: timm's name, with its weight tag where `pretrained`.
         pretrained: take timm's weights, from the hub's cache or over the network.
         checkpoint: take the weights of this local file instead (safetensors, or a PyTorch file, which is read without
-            pickle's arbitrary objects). A classifier of another number of classes is left out, and
+            executing code and without `torch.load`). A classifier of another number of classes is left out, and
             position embeddings and the first convolution are adapted.
         options: for the model's constructor.
 
@@ -88,15 +93,56 @@ def _advice(name: str, error: Exception) -> str:
     )
 
 
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """A checkpoint, opened; pipes and devices, which could be read without end, are refused.
+
+    Raises:
+        InputError: there is no such file, or it is no regular file.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"checkpoint {Path(path).name}: not a regular file")
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"checkpoint {Path(path).name}: {error.strerror}") from error
+
+
+def _weights_of(path: str) -> dict[str, Tensor]:
+    """The weights in a file of safetensors or torch, by name, which lie under ``state_dict`` or ``model`` or on top.
+
+    Raises:
+        InputError: it is damaged, hostile, or has no weights.
+    """
+    from timm.models import clean_state_dict
+
+    label = Path(path).name
+    try:
+        with _opened(path) as file:
+            if path.endswith(".safetensors"):
+                return clean_state_dict(load_file(path))
+            content = read_torch(file)
+    except SafetensorError as error:
+        raise InputError(f"checkpoint {label}: cannot be read as weights: {error}") from error
+    except InputError as error:
+        known = str(error).startswith("checkpoint ")
+        raise error if known else InputError(f"checkpoint {label}: cannot be read as weights: {error}") from error
+    for part in ("state_dict", "model"):
+        if isinstance(content, dict) and part in content:
+            content = content[part]
+            break
+    named = content.items() if isinstance(content, dict) else ()
+    arrays = {name: array for name, array in named if isinstance(name, str) and isinstance(array, np.ndarray)}
+    if not arrays:
+        raise InputError(f"checkpoint {label}: it has no weights by name (a state_dict)")
+    return clean_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+
+
 def _from_checkpoint(name: str, checkpoint: str, options: dict[str, Any]) -> Any:
     import timm
-    from timm.models import load_state_dict
 
-    label = Path(checkpoint).name
-    try:
-        state = load_state_dict(checkpoint, use_ema=False, weights_only=True)
-    except Exception as error:  # a damaged file can fail anywhere in the readers of torch and safetensors
-        raise InputError(f"checkpoint {label}: cannot be read as weights: {error}") from error
+    label, state = Path(checkpoint).name, _weights_of(checkpoint)
     make = functools.partial(timm.create_model, name, **options)
     with torch.random.fork_rng(devices=[]):
         fresh = build_timm(make, f"timm:{name}")

@@ -25,7 +25,7 @@ from calbench.benchmark.core._pickled_tensors import (
     StorageType,
 )  # fmt: skip
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.limits import limit
+from calbench.benchmark.core.limits import VARIABLE, FileBudget, file_budget, limit
 
 MAX_DEPTH = 32
 """Levels of lists, tuples and dicts inside each other."""
@@ -57,7 +57,9 @@ class _ArraysOnly(pickle._Unpickler):
     def __init__(self, stream: io.BytesIO, storages: Storages | None = None, size: int = 0) -> None:
         super().__init__(stream, encoding="latin1")
         self.storages = storages
-        self.budget = limit(MAX_GROWTH * size + SMALL)
+        self.file = file_budget(size)
+        self.dispatch = _Counted(self.file)
+        self.budget = min(limit(MAX_GROWTH * size + SMALL), self.file.most_bytes)
 
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "pandas":
@@ -93,6 +95,8 @@ class _ArraysOnly(pickle._Unpickler):
     def load_build(self) -> None:
         """Set the state of an array or a dtype."""
         state, target = self.stack.pop(), self.stack[-1]
+        if type(target) is dict:  # what a state_dict has besides its items, its versions, is not needed
+            return
         if not isinstance(target, Array | Type):
             raise InputError("it sets the state of an object, and only NumPy arrays are allowed")
         target.set_state(state)
@@ -147,6 +151,22 @@ _DISPATCH: dict[int, Any] = {
 _ArraysOnly.dispatch = _DISPATCH
 
 
+@dataclass(slots=True)
+class _Counted:
+    """The table of operations, which counts them: a small compressed file can hold millions that do nothing."""
+
+    file: FileBudget
+
+    def __getitem__(self, opcode: int) -> Any:
+        self.file.operations -= 1
+        if self.file.operations < 0:
+            raise InputError(
+                "its pickles ask for more operations than a file of this size needs (if the file is trusted, raise all "
+                f"limits tenfold with {VARIABLE}=10)"
+            )
+        return _DISPATCH[opcode]
+
+
 def check_budget(budget: int) -> None:
     """Raise an `InputError` where a pickle expands beyond its budget."""
     if budget < 0:
@@ -157,16 +177,22 @@ def check_budget(budget: int) -> None:
 
 @dataclass
 class _Finish:
-    """Puts arrays in the place of their records; containers are copied, each once however often it is referred to."""
+    """Puts arrays in the place of their records; containers are copied, each once however often it is referred to.
+
+    Attributes:
+        budget: bytes of arrays and plain values together.
+        plain: what a plain value counts for, so that a file has no more of them than `MAX_GROWTH` times its size.
+    """
 
     budget: int
+    plain: int
     done: dict[int, tuple[Any, int]] = field(default_factory=lambda: dict[int, tuple[Any, int]]())
     open: set[int] = field(default_factory=lambda: set[int]())
 
     def __call__(self, value: Any, depth: int = 0) -> tuple[Any, int]:
-        """The finished value and the number of plain values in it, shared ones counted as often as they occur."""
+        """The finished value and what is in it of the budget, shared parts counted as often as they occur."""
         if value is None or isinstance(value, bool | int | float | str | bytes | bytearray):
-            return value, 1
+            return value, self.plain
         if id(value) in self.done:
             return self.done[id(value)]
         if id(value) in self.open:
@@ -189,16 +215,22 @@ class _Finish:
                 return self(made, depth + 1)
             self.budget -= made.nbytes
             check_budget(self.budget)
-            return made, made.size
+            return made, made.nbytes
         if isinstance(value, dict):
             known = cast("dict[Any, Any]", value)
             parts = [self(part, depth + 1) for part in known.values()]
-            return dict(zip(known, [part for part, _ in parts], strict=True)), sum(size for _, size in parts) + 1
+            made = dict(zip(known, [part for part, _ in parts], strict=True))
+            return made, sum(size for _, size in parts) + self.plain
         if isinstance(value, list | tuple):
             listed = cast("list[Any] | tuple[Any, ...]", value)
             parts = [self(part, depth + 1) for part in listed]
-            return type(listed)([part for part, _ in parts]), sum(size for _, size in parts) + 1
+            return type(listed)([part for part, _ in parts]), sum(size for _, size in parts) + self.plain
         raise InputError("it contains an object other than arrays, lists, dicts and plain values")
+
+
+def _finished(reader: _ArraysOnly, content: Any) -> Any:
+    most = limit(MAX_GROWTH * reader.file.size + SMALL)
+    return _Finish(reader.budget, max(1, reader.budget // most))(content)[0]
 
 
 def unpickle(data: bytes, storages: Storages | None = None, size: int = 0) -> Any:
@@ -209,15 +241,16 @@ def unpickle(data: bytes, storages: Storages | None = None, size: int = 0) -> An
     Args:
         data: the pickle.
         storages: reads a storage of a type and a name from the archive of `torch.save` that the pickle belongs to.
-        size: the bytes of the storages in that archive.
+        size: the bytes of that archive.
 
     Raises:
-        InputError: the pickle asks for anything else, is damaged, or expands to more than `MAX_GROWTH` times its size.
+        InputError: the pickle asks for anything else, is damaged, expands to more than `MAX_GROWTH` times its size, or
+            has more operations than `OPERATIONS` of the limits and its file has bytes.
     """
     try:
         reader = _ArraysOnly(io.BytesIO(data), storages, len(data) + size)
         content = reader.load()
-        return _Finish(reader.budget)(content)[0]
+        return _finished(reader, content)
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
@@ -244,7 +277,7 @@ def unpickle_legacy(data: bytes) -> Any:
         table.find(_ArraysOnly(stream, None, len(data)).load(), stream.tell())
         if isinstance(content, Storage):
             return content.read()
-        return _Finish(reader.budget)(content)[0]
+        return _finished(reader, content)
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way

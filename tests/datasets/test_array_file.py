@@ -1,4 +1,6 @@
+import io
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -76,3 +78,32 @@ def test_a_cut_file_and_a_missing_file_are_named(tmp_path, name):
         registry.create("array-file", path=str(path), classes=3).load(tmp_path)
     with pytest.raises(InputError, match=r"gone\.npz: No such file"):
         registry.create("array-file", path=str(tmp_path / "gone.npz"), classes=3).fingerprint(tmp_path)
+
+
+def npz_of(path, **headers):
+    """An archive whose arrays declare a shape and type, and have eight bytes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, (shape, code) in headers.items():
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, {"descr": code, "fortran_order": False, "shape": shape})
+            archive.writestr(f"{name}.npy", header.getvalue() + bytes(8))
+    return str(path)
+
+
+def test_an_array_that_declares_more_than_its_file_has_is_refused_before_memory_is_taken(tmp_path):
+    path = npz_of(tmp_path / "data.npz", train_images=((10**12, 3, 32, 32), "|u1"))
+    with pytest.raises(InputError, match=r"array file data\.npz: damaged: train_images takes 3,072,0"):
+        registry.create("array-file", path=path, classes=3).load(tmp_path)
+
+
+def test_an_archive_that_expands_beyond_its_size_is_refused_and_the_limit_can_be_raised(tmp_path, monkeypatch):
+    pixels = np.zeros((2000, 3, 32, 32), np.uint8)
+    np.savez_compressed(tmp_path / "data.npz", **arrays(train_images=pixels, train_labels=np.zeros(2000, int)))
+    assert (tmp_path / "data.npz").stat().st_size * 200 < pixels.nbytes
+    dataset = registry.create("array-file", path=str(tmp_path / "data.npz"), classes=3)
+    monkeypatch.setenv("CALBENCH_LIMITS", "0.001")
+    with pytest.raises(InputError, match=r"array file data\.npz: it expands to 0\.0 GB, above the limit.*CALBENCH_LIM"):
+        dataset.load(tmp_path)
+    monkeypatch.delenv("CALBENCH_LIMITS")
+    with pytest.raises(InputError, match="differ in shape"):  # read, and then compared with the test images
+        dataset.load(tmp_path)

@@ -87,8 +87,50 @@ def compressed_opcodes(path):
         archive.writestr("a/data.pkl", b"\x80\x02" + b"N0" * 40_000_000 + b"N.")
 
 
+def packed_opcodes(path):
+    """Of 90 MB of operations that do nothing."""
+    path.write_bytes(gzip.compress(b"\x80\x02" + b"N0" * 45_000_000 + b"N.", 1))
+
+
+def packed_opcodes_in_arrays(path):
+    """Many small ones, each within what a file may ask for."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(50):
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": ()})
+            archive.writestr(f"{number}.npy", header.getvalue() + b"\x80\x02" + b"N0" * 900_000 + b"N.")
+
+
+def packed_references(path):
+    """A list of a thousand times a list of a thousand times one number, in what text of zeros makes 50 MB."""
+    refers = b"(" + b"h\x00" * 1000 + b"t"
+    content = b"\x80\x02" + pickle.dumps("0" * 50_000_000, 2)[2:-1] + b"0" + b"K\x01" + b"q\x00" + b"0" + refers
+    content += b"q\x010" + refers.replace(b"\x00", b"\x01") + b"q\x020" + refers.replace(b"\x00", b"\x02") + b"."
+    path.write_bytes(gzip.compress(content, 1))
+
+
+def packed_array_many_times(path):
+    """A list of a hundred times one array of 80 MB."""
+    array = pickle.dumps(np.zeros(10_000_000), 2)[:-1]
+    path.write_bytes(gzip.compress(array + b"r\x00\x01\x00\x000(" + b"j\x00\x01\x00\x00" * 100 + b"t.", 1))
+
+
+def zipped_twice(path):
+    """An archive of objects that is itself compressed: 1 GB of a pickle in 50 MB in 0.3."""
+    header, buffer = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": ()})
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for number in range(20):
+            archive.writestr(f"{number}.npy", header.getvalue() + bytes(100_000_000))
+    path.write_bytes(gzip.compress(buffer.getvalue(), 1))
+
+
 def compressed_lists(path):
     path.write_bytes(gzip.compress(b"[" + b"[]," * 60_000_000 + b"[]]", 1))
+
+
+def packed_pairs(path):
+    path.write_bytes(gzip.compress(b'{"logits":[' + b"[1,2]," * 15_000_000 + b"[1,2]]}", 1))
 
 
 def compressed_rows(path):
@@ -246,7 +288,13 @@ BOMBS = {
     "rows.pkl": (sparse_rows, "asks for scipy.sparse"),
     "sparse.pt": (sparse_tensor, r"sparse tensor of shape .30000, 30000.*to_dense"),
     "expanded.pt": (expanded_tensor, "refers to the same data again and again"),
-    "opcodes.pt": (compressed_opcodes, "its pickle is compressed"),
+    "opcodes.pt": (compressed_opcodes, "it is compressed, which torch.save never does"),
+    "opcodes.pkl.gz": (packed_opcodes, "more operations than a file of this size needs"),
+    "opcodes.npz": (packed_opcodes_in_arrays, "more operations than a file of this size needs"),
+    "references.pkl.gz": (packed_references, "refers to the same data again and again"),
+    "array.pkl.gz": (packed_array_many_times, "refers to the same data again and again"),
+    "twice.npz.gz": (zipped_twice, "expands to 2.0 GB, above the limit of 1.1 GB"),
+    "pairs.json.gz": (packed_pairs, "values exceed the limit of 6,000,000"),
     "lists.json.gz": (compressed_lists, "expands to 0.1 GB, above the limit of 0.1 GB"),
     "rows.csv.gz": (compressed_rows, "expands to 0.1 GB, above the limit of 0.1 GB"),
     "overlap.npz": (lambda path: zip_of(path, 2000), "expands to 20.0 GB"),

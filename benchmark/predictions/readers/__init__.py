@@ -15,8 +15,9 @@ from typing import BinaryIO
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.limits import file_of, most_bytes, size_of
 from calbench.benchmark.predictions.contents import Contents, Leaf
-from calbench.benchmark.predictions.readers._bounds import bound_leaves, decompressed, most_bytes
+from calbench.benchmark.predictions.readers._bounds import bound_leaves, decompressed
 from calbench.benchmark.predictions.readers._format import Format
 
 _HEAD = 1024
@@ -53,7 +54,7 @@ def open_contents(path: Path) -> Iterator[Contents]:
         raise InputError(f"{path.name or path}: a folder; give a file")
     if not path.is_file():
         raise InputError(f"{path.name}: no such file")
-    with path.open("rb") as opened:
+    with path.open("rb") as opened, file_of(size_of(opened)):
         name, stream = path.name, opened
         try:
             if _head(stream).startswith(b"\x1f\x8b"):

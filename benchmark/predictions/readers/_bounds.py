@@ -2,44 +2,20 @@
 
 import gzip
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.limits import VARIABLE, check_limit, limit
+from calbench.benchmark.core.limits import SMALL, check_limit, limit, refusal, size_of
 from calbench.benchmark.predictions.contents import Contents, Leaf
 
-SMALL, GROWTH = 1 << 30, 200
-"""Bytes that every file may expand to, and how many times its own size; raised by `calbench.benchmark.core.limits`."""
 COMPRESSED_SMALL, COMPRESSED_GROWTH = 100_000_000, 100
-"""The same for text and pickles in a gzip file: what is made of them takes many times their bytes."""
+"""As `SMALL` and `GROWTH` of the limits, for a gzip file: what is made of text takes many times its bytes."""
 _MOST_NAMES = 50_000
 _CHUNK = 1 << 22
-
-
-def size_of(stream: BinaryIO) -> int:
-    """The bytes of a file; its position stays."""
-    place = stream.tell()
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(place)
-    return size
-
-
-def most_bytes(stream: BinaryIO) -> int:
-    """How many bytes the content of a file may take."""
-    return limit(max(SMALL, GROWTH * size_of(stream)))
-
-
-def refusal(amount: int, most: int) -> str:
-    """Why something too large is not read, and what to do."""
-    return (
-        f"it expands to {amount / 1e9:.1f} GB, above the limit of {most / 1e9:.1f} GB for a file of this size (if the "
-        f"file is trusted, raise all limits tenfold with {VARIABLE}=10)"
-    )
 
 
 def decompressed(stream: BinaryIO) -> BinaryIO:
@@ -57,19 +33,6 @@ def decompressed(stream: BinaryIO) -> BinaryIO:
                 raise InputError(refusal(total, most))
             parts.append(part)
     return io.BytesIO(b"".join(parts))
-
-
-def check_zip(stream: BinaryIO) -> None:
-    """Refuse a zip archive whose members expand beyond `most_bytes`; the position of `stream` stays.
-
-    Raises:
-        InputError: they do.
-    """
-    place = stream.tell()
-    total, most = sum(member.file_size for member in zipfile.ZipFile(stream).infolist()), most_bytes(stream)
-    stream.seek(place)
-    if total > most:
-        raise InputError(refusal(total, most))
 
 
 def bound_leaves(contents: Contents, most: int) -> None:
@@ -110,19 +73,6 @@ def check_count(names: int) -> None:
         InputError: it has.
     """
     check_limit(names, _MOST_NAMES, "arrays or columns")
-
-
-def check_declared(stream: IO[bytes], needed: int) -> None:
-    """Refuse a file that declares more bytes than it has behind the position of `stream`, before they are allocated.
-
-    Raises:
-        InputError: it does.
-    """
-    place = stream.tell()
-    left = stream.seek(0, io.SEEK_END) - place
-    stream.seek(place)
-    if needed > left:
-        raise InputError(f"damaged: its array takes {needed:,} bytes, and {max(left, 0):,} are left in the file")
 
 
 def _bytes(leaf: Leaf) -> int:

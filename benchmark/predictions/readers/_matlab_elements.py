@@ -9,7 +9,7 @@ import struct
 import zlib
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.predictions.readers._bounds import refusal
+from calbench.benchmark.core.limits import refusal
 
 _HEADER, _COMPRESSED, _MATRIX, _CHUNK = 128, 15, 14, 1 << 22
 _CELL, _STRUCTURE, _OBJECT, _SPARSE = 1, 2, 3, 5

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.limits import limit
+from calbench.benchmark.core.limits import limit, refusal
 from calbench.benchmark.core.sparse import dense_of_compressed
 from calbench.benchmark.predictions.contents import Leaf, join_path
 from calbench.benchmark.predictions.names import is_label_name, is_score_name
-from calbench.benchmark.predictions.readers._bounds import refusal, texts
+from calbench.benchmark.predictions.readers._bounds import texts
 
 _PAIR = ("logits", "labels")
 _ROWS = ("scores", "labels")

@@ -6,10 +6,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.limits import limit
+from calbench.benchmark.core.limits import SMALL, limit, most_bytes, refusal
 from calbench.benchmark.predictions.contents import Contents, Leaf, join_path
 from calbench.benchmark.predictions.readers._arrow_sizes import expanded_bytes
-from calbench.benchmark.predictions.readers._bounds import SMALL, check_count, most_bytes, refusal, texts
+from calbench.benchmark.predictions.readers._bounds import check_count, texts
 from calbench.benchmark.predictions.readers._format import Format
 
 _PARQUET, _ARROW, _FEATHER_1, _STREAM = b"PAR1", b"ARROW1", b"FEA1", b"\xff\xff\xff\xff"

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.limits import limit
+from calbench.benchmark.core.limits import SMALL, limit, most_bytes, refusal
 from calbench.benchmark.predictions.contents import Contents, Leaf, join_path
-from calbench.benchmark.predictions.readers._bounds import SMALL, check_count, most_bytes, refusal, refused, texts
+from calbench.benchmark.predictions.readers._bounds import check_count, refused, texts
 from calbench.benchmark.predictions.readers._format import Format
 
 _PART = 256

@@ -4,13 +4,20 @@ import json
 from typing import Any, BinaryIO
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.limits import check_limit, file_budget
 from calbench.benchmark.predictions.contents import Contents
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
 
+MOST_VALUES = 6_000_000
+"""Values and lists that every file may have; one that is not compressed as many as it has bytes."""
+
 
 def _read(stream: BinaryIO) -> Contents:
-    text = stream.read().decode("utf-8-sig")
+    raw = stream.read()
+    values, size = sum(map(raw.count, (b",", b"[", b"{"))), file_budget(len(raw)).size
+    check_limit(values, max(MOST_VALUES, size), "values")
+    text = raw.decode("utf-8-sig")
     try:
         value = json.loads(text)
     except RecursionError:

@@ -4,8 +4,8 @@ import math
 from typing import Any, BinaryIO, cast
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.limits import most_bytes, refusal
 from calbench.benchmark.predictions.contents import Contents
-from calbench.benchmark.predictions.readers._bounds import most_bytes, refusal
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._matlab_elements import check_elements
 from calbench.benchmark.predictions.readers._nested import flatten

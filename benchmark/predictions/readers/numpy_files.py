@@ -7,10 +7,11 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.limits import check_declared, check_zip
 from calbench.benchmark.core.sparse import dense_of_compressed, dense_of_coordinates
 from calbench.benchmark.core.unpickle import unpickle
 from calbench.benchmark.predictions.contents import Contents, Leaf
-from calbench.benchmark.predictions.readers._bounds import check_count, check_declared, check_zip
+from calbench.benchmark.predictions.readers._bounds import check_count
 from calbench.benchmark.predictions.readers._format import Format
 from calbench.benchmark.predictions.readers._nested import flatten
 
