@@ -172,7 +172,6 @@ ALLOWED_OF_TORCH: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): Function(_rebuild),
     ("torch._utils", "_rebuild_parameter"): Function(_parameter),
     ("torch.storage", "_load_from_bytes"): Function(_load_from_bytes),
-    ("torch", "Size"): Function(_naturals),
     ("collections", "OrderedDict"): Function(_ordered),
     ("collections", "defaultdict"): Function(_default),
     **{(module, name): Class() for module in ("builtins", "__builtin__") for name in ("list", "dict", "int", "float")},
