@@ -83,6 +83,16 @@ def test_long_tables_break_over_pages():
     assert r"\begin{table}" not in text
 
 
+def test_in_a_long_table_every_group_has_its_heads_and_no_page_break():
+    groups = [("digits", "vit"), ("digits", "swin"), ("faces", "vit"), ("faces", "swin")]
+    rows = tuple(Row((f"m{i}",), (*group, f"m{i}"), (Cell(1.0),)) for group in groups for i in range(12))
+    text = latex(Table("t", "Title", ("dataset", "backbone", "entry"), (Column("ece", ("ECE",)),), rows))
+    lines = [line for line in text.splitlines() if re.search(r"& m\d+ &", line)]
+    assert "multirow" not in text, "its text is set in the middle of the rows, which may be on the next page"
+    assert [tuple(line.split(" & ")[:2]) for line in lines[::12]] == groups
+    assert [line.endswith(r"\\*") for line in lines] == [i % 12 != 11 for i in range(48)]
+
+
 def test_the_comment_tells_protocol_versions_and_commit(results):
     text = comment(Report(results))
     assert all(line.startswith("% ") for line in text.splitlines())

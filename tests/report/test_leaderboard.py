@@ -9,7 +9,7 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report.render.markdown import markdown
 from calbench.benchmark.report.render.terminal import render_terminal, terminal_table
 from calbench.benchmark.report.report import Report
-from calbench.benchmark.report.tables.table import letter, number
+from calbench.benchmark.report.tables.table import Cell, Column, Row, Table, letter, number
 from calbench.benchmark.report.write import FORMATS, QUICK_FORMATS, write_reports
 
 HOSTILE = (
@@ -321,3 +321,10 @@ def test_numbers():
     assert number(2, 1, signed=True) == "+2.0"
     assert number(float("nan"), 2) == number(None, 2) == "–"
     assert [letter(i) for i in (0, 25, 26, 701, 702)] == ["a", "z", "aa", "zz", "aaa"]
+
+
+@pytest.mark.parametrize(("width", "whole"), [(40, False), (60, True), (120, True)])
+def test_room_that_columns_leave_goes_to_labels_that_would_be_wrapped(width, whole):
+    label = "a-first-method of three words - a-second-method of three words"[: 62 if width == 120 else 40]
+    table = Table("t", "Pairs", ("pair",), (Column("p", ("p",)),), (Row((label,), (label,), (Cell(0.5),)),))
+    assert (label in text(terminal_table(table), width=width)) == whole

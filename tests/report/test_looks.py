@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from calbench.benchmark.config.entry import parse_entry
 from calbench.benchmark.core.errors import InputError
@@ -184,3 +185,25 @@ def covering(boxes):
         for other, its in boxes[i + 1 :]
         if min(box.x1, its.x1) - max(box.x0, its.x0) > 2 and min(box.y1, its.y1) - max(box.y0, its.y0) > 2
     ]
+
+
+def test_numbers_in_the_heat_map_are_readable_on_every_colour(builder):
+    entries = ["cross-entropy", *(f"m{i}" for i in range(9))]
+    (figure,) = drawn(builder(entries=entries, seeds=(0,), oracle=False), "reductions")
+    (image,) = figure.axes[0].images
+    values = np.asarray(image.get_array().filled(np.nan))
+    texts = [(text, values[int(text.get_position()[1]), int(text.get_position()[0])]) for text in figure.axes[0].texts]
+    grounds = [(text, image.cmap(image.norm(value))) for text, value in texts if np.isfinite(value)]
+    assert len(grounds) > 20
+    assert all(contrast(text.get_color(), ground) > 3.9 for text, ground in grounds)
+
+
+def contrast(one, other):
+    """By the definition of WCAG 2: relative luminances, each with 0.05 added."""
+
+    def luminance(colour):
+        linear = np.array(to_rgb(colour))
+        linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+        return 0.05 + linear @ [0.2126, 0.7152, 0.0722]
+
+    return max(luminance(one) / luminance(other), luminance(other) / luminance(one))

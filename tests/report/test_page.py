@@ -10,6 +10,7 @@ from calbench.benchmark.report.render.page import embedded_json, page
 from calbench.benchmark.report.render.page_splits import place_of
 from calbench.benchmark.report.render.papers import bibliography, citations
 from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.tables.cells import NO_POSTERIOR
 
 
 class Tags(HTMLParser):
@@ -94,3 +95,9 @@ def test_a_smoke_test_says_so(builder):
     text = page(Report(builder(smoke=True)))
     assert "<title>SMOKE TEST: " in text
     assert 'role="alert"' in text
+
+
+def test_that_real_data_have_no_posterior_is_no_reason_on_a_card(builder):
+    text = page(Report(builder(oracle=True)))
+    assert NO_POSTERIOR in text, "as the tooltip of a cell"
+    assert not re.search(rf'class="reason">[^<]*{NO_POSTERIOR}', text)

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import SymLogNorm
+from matplotlib.colors import SymLogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.typing import ColorType
 
 from calbench.benchmark.report.figures.base import (
     GRID,
@@ -204,8 +205,9 @@ def reductions(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     image = axes.imshow(values, cmap="PuOr", norm=norm, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         text = _reduction_text(stats[i][j], float(value), noisy[j])
-        dark = np.isfinite(value) and _luminance(image.cmap(norm(value))) < 0.46
-        axes.text(j, i, text, ha="center", va="center", fontsize=5, color="white" if dark else INK)
+        ground = image.cmap(norm(value)) if np.isfinite(value) else axes.get_facecolor()
+        colour = max("white", INK, key=lambda ink: _contrast(ink, ground))
+        axes.text(j, i, text, ha="center", va="center", fontsize=5, color=colour)
     labels = [short(view.labels[entry], 34) for entry in entries]
     axes.set_yticks(range(len(entries)), labels)
     room = figure.get_figwidth() - max(map(len, labels)) / letters(1, 6) - 0.6
@@ -230,10 +232,15 @@ def _column_names(axes: Axes, names: Sequence[str], inches: float) -> None:
         axes.set_xticks(range(len(names)), lines, rotation=40, ha="right", rotation_mode="anchor")
 
 
+def _contrast(one: ColorType, other: ColorType) -> float:
+    """The ratio of the relative luminances of two colours as WCAG defines it, 1 to 21."""
+    low, high = sorted(_luminance(to_rgb(colour)) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
 def _luminance(colour: Sequence[float]) -> float:
-    """How light a colour looks, from 0 to 1."""
-    red, green, blue = colour[:3]
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _shown(stat: Stat, noise: bool) -> float:

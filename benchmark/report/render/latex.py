@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PACKAGES = ("amssymb", "booktabs", "longtable", "multirow", "siunitx")
 LONG = 40
 """Rows above which a table may break over pages."""
+TOGETHER = 40
+"""Most rows of a group that a page break may not divide."""
 MOST, INTERVAL = 9, 1
 """Columns of numbers that fit a page, less so many for each interval; only those with a priority are left out."""
 WIDE = 9
@@ -200,15 +202,18 @@ def _stacked(text: str, column: Column) -> str:
 
 
 def _body(table: Table) -> list[str]:
+    """The rows; in a table that goes on over pages a page begins with a new group, and each has its heads."""
     lines: list[str] = []
-    spans = _row_spans(table)
+    spans, breaks = _row_spans(table), len(table.rows) > LONG
     for index, row in enumerate(table.rows):
         first = index == 0
         if row.kind == "reference" and not first:
             lines.append(r"\midrule")
-        elif not first and len(row.labels) > 1 and spans[index][0]:
+        elif not first and len(row.labels) > 1 and spans[index][-2 if breaks else 0]:
             lines.append(r"\addlinespace")
-        lines.append(" & ".join([*_row_heads(row, spans[index]), *_row_cells(table, row)]) + r" \\")
+        heads = _repeated_heads(row, spans[index]) if breaks else _row_heads(row, spans[index])
+        together = breaks and _group_size(spans, index) <= TOGETHER and _goes_on(spans, index)
+        lines.append(" & ".join([*heads, *_row_cells(table, row)]) + (r" \\*" if together else r" \\"))
     return [*lines, r"\bottomrule"]
 
 
@@ -229,6 +234,25 @@ def _row_spans(table: Table) -> list[list[int]]:
 
 def _same_head(table: Table, a: int, b: int, level: int) -> bool:
     return table.rows[a].labels[: level + 1] == table.rows[b].labels[: level + 1]
+
+
+def _goes_on(spans: list[list[int]], index: int) -> bool:
+    """Whether the next row has all heads of this one but the last."""
+    return index + 1 < len(spans) and len(spans[index]) > 1 and spans[index + 1][-2] == 0
+
+
+def _group_size(spans: list[list[int]], index: int) -> int:
+    """The number of rows that have all heads of this one but the last."""
+    if len(spans[index]) < 2:
+        return 1
+    return next(spans[i][-2] for i in range(index, -1, -1) if spans[i][-2])
+
+
+def _repeated_heads(row: Row, spans: list[int]) -> list[str]:
+    """All heads at the first row of a group, wherever the page breaks: a centred one could land on the next page."""
+    begins = len(spans) < 2 or spans[-2] > 0
+    heads = [label if begins else "" for label in row.labels[:-1]] + [row.labels[-1]]
+    return [rf"\emph{{{escape(head)}}}" if row.kind == "reference" and head else escape(head) for head in heads]
 
 
 def _row_heads(row: Row, spans: list[int]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.report.report import Report
+from calbench.benchmark.report.tables.cells import NO_POSTERIOR
 from calbench.benchmark.report.tables.leaderboard import pair_table
 from calbench.benchmark.report.tables.table import Row
 from calbench.benchmark.report.tables.view import Stat, View
@@ -44,8 +45,9 @@ class Item:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reasons of what is missing, each once."""
-        return tuple(dict.fromkeys(note for cell in self.row.cells for note in cell.notes))
+        """Reasons of what is missing, each once; that data are real, so that no posterior is known, is none."""
+        notes = dict.fromkeys(note for cell in self.row.cells for note in cell.notes)
+        return tuple(note for note in notes if note != NO_POSTERIOR)
 
     @property
     def checkpoint(self) -> str:

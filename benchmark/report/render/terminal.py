@@ -57,7 +57,8 @@ class TerminalTable:
         table = _without_shared_names(self.table if styled else _starred(self.table))
         names = _name_widths(table, options.max_width)
         shown = _fitting(table, options.max_width - sum(width + GAP for width in names))
-        yield _drawn(table, names, shown)
+        taken = sum(width + GAP for width in names) + sum(_width(table, i, shown[i]) + GAP for i in shown)
+        yield _drawn(table, _widened(table, names, options.max_width - taken), shown)
         left_out = [column.title() for index, column in enumerate(table.columns) if index not in shown]
         notes = [table.caption] if table.caption else []
         if left_out:
@@ -113,6 +114,17 @@ def _name_widths(table: Table, width: int) -> list[int]:
         word = max((cell_len(word) for label in labels for word in label.split()), default=1)
         widths.append(min(max(cell_len(label) for label in labels), max(most, min(word, width // 3))))
     return widths
+
+
+def _widened(table: Table, names: list[int], spare: int) -> list[int]:
+    """The widths of the row heads when the room that the columns leave goes to labels that would be wrapped."""
+    widened: list[int] = []
+    for level, width in enumerate(names):
+        whole = max(cell_len(label) for label in (table.row_heads[level], *(row.labels[level] for row in table.rows)))
+        more = max(0, min(whole - width, spare))
+        widened.append(width + more)
+        spare -= more
+    return widened
 
 
 def _fitting(table: Table, room: int) -> dict[int, bool]:
