@@ -2,16 +2,16 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from calbench.benchmark.cli.file_options import KNOWN_NAMES, PredictionsFile, command_line, show_note, with_source
 from calbench.benchmark.cli.fit_progress import FitProgress
+from calbench.benchmark.cli.metric_table import metric_table
 from calbench.benchmark.cli.options import NONE, Plugins, load_plugins, wide_console
 from calbench.benchmark.cli.sizes import Draws, Sizes, read_sizes, show_curves
 from calbench.benchmark.core.bins import DEFAULT_BINS
@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # files are read before torch is imported: an error should no
     from calbench.benchmark.results.results import Results
 
 app = typer.Typer()
-_NARROW = 70
-"""Characters that a table takes at least, for a title in one line."""
 
 
 def _replicates(value: int) -> int:
@@ -101,7 +99,7 @@ def evaluate(
         show_note(note)
     for split, part in splits.items():
         title = f"{file.name}, {split}" if split != "all" else file.name
-        wide_console().print(_metric_table(title, part, _panel(metrics), bootstrap, bins))
+        wide_console().print(metric_table(title, part, _panel(metrics), bootstrap, bins))
     return 0
 
 
@@ -112,34 +110,6 @@ def _panel(further: str) -> tuple[str, ...]:
     names = [name.strip() for name in further.split(",") if name.strip()]
     check_names("metric", names, registry, registry.listing)
     return tuple(dict.fromkeys((*PANEL, *names)))
-
-
-def _metric_table(title: str, part: "SplitPredictions", names: Sequence[str], bootstrap: int, bins: int) -> Table:
-    from calbench.benchmark import metrics, statistics
-    from calbench.benchmark.metrics.base import make_all
-    from calbench.benchmark.metrics.sample import Sample
-    from calbench.benchmark.metrics.source import Source as Scores
-
-    sample = Sample(Scores(**part.scores(), labels=part.labels))
-    made = make_all(names, bins)
-    replicates = statistics.resampled(sample, made, bootstrap, seed=0) if bootstrap else {}
-    floor = statistics.noise_floor(**part.scores(), seed=0, bins=bins)
-    classes = part.logits.shape[1]
-    title = f"{title}: {counted(len(part), 'sample')}, {counted(classes, 'class', 'classes')}, {counted(bins, 'bin')}"
-    table = Table(title=title, min_width=min(len(title), _NARROW))
-    spans = ("95 % interval",) if bootstrap else ()
-    for heading in ("metric", "value", *spans, "unit"):
-        table.add_column(heading, justify="left" if heading in ("metric", "unit") else "right")
-    for name, one in statistics.estimates(sample, made, replicates=replicates).items():
-        about = metrics.registry[name]
-        span = f"{one.low:.{about.decimals}f} to {one.high:.{about.decimals}f}" if one.low == one.low else one.reason
-        table.add_row(about.spec.label, f"{one.value:.{about.decimals}f}", *([span] if bootstrap else []), about.unit)
-    if bootstrap:
-        table.add_row("noise floor of ECE", f"{floor.mean:.2f}", f"95 % below {floor.q95:.2f}", "%")
-    else:
-        table.add_row("noise floor of ECE", f"{floor.mean:.2f}", "%")
-        table.add_row("noise floor, 95 % below", f"{floor.q95:.2f}", "%")
-    return table
 
 
 @app.command(epilog=KNOWN_NAMES)

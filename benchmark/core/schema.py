@@ -226,5 +226,7 @@ ORACLE = "oracle"
 NOISE_FLOOR, NOISE_FLOOR_95 = "noise-floor", "noise-floor-95"
 """The metrics of every evaluation that give the ECE of a perfectly calibrated classifier: mean, 95th percentile."""
 
+FEWEST_SAMPLES = 6
+"""Test samples below which nothing is tested: all n differences have one sign by chance in 2 ** (1 - n) of cases."""
 FEWEST_REPLICATES = 20
 """Of a bootstrap: with fewer, the ends of a 95 % interval would be the extremes of the replicates."""

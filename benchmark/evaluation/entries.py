@@ -14,7 +14,7 @@ from calbench.benchmark import metrics, statistics
 from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.hashing import digest
-from calbench.benchmark.core.schema import NOISE_FLOOR, NOISE_FLOOR_95
+from calbench.benchmark.core.schema import FEWEST_SAMPLES, NOISE_FLOOR, NOISE_FLOOR_95
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.core.sources import source_digest
 from calbench.benchmark.metrics.base import make_all
@@ -173,7 +173,7 @@ def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tupl
     sample = Sample(Source(**part.scores(), labels=part.labels, posterior=part.posterior))
     made = make_all(names, protocol.bins)
     replicates = {}
-    if protocol.bootstrap:
+    if protocol.bootstrap and len(part) >= FEWEST_SAMPLES:
         seed = seed_for(0, "bootstrap", split, len(part))  # equal for all entries on the same samples: paired
         replicates = statistics.resampled(sample, made, protocol.bootstrap, seed)
     estimates = statistics.estimates(sample, made, replicates=replicates)

@@ -118,7 +118,7 @@ def _(cell: FileCell, store: Store, context: Context, progress: Progress) -> Pro
         labels_path=Path(source.labels_path) if source.labels_path else None, normalize=source.normalize,
     )  # fmt: skip
     with _local_file(source) as path:
-        pair = read_pair(path, source.test_path, source=how, split=_share(source), seed=cell.seed)
+        pair = read_pair(path, source.test_path, source=how, split=_share(source), seed=cell.seed, split_if_one=True)
     splits = {(rule, split): part for rule in context.protocol.checkpoints for (_, split), part in pair.splits.items()}
     return Predictions(splits), {"note": f"predictions read from {Path(source.path).name}"}, None
 

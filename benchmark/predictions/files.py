@@ -79,7 +79,7 @@ def read_splits(path: Path, source: Source, note: Note | None = None) -> "dict[s
 
 def read_pair(
     path: str | Path, test_path: str | Path | None = None, *, source: Source | None = None,
-    split: float | None = None, seed: int | None = 0, note: Note | None = None,
+    split: float | None = None, seed: int | None = 0, note: Note | None = None, split_if_one: bool = False,
 ) -> "Predictions":  # fmt: skip
     """Read a calibration and a test split: from two files, from a file that has both, or by splitting one.
 
@@ -90,12 +90,13 @@ def read_pair(
         split: the share of rows that make the calibration split, where one file contains one split.
         seed: of the random split, which keeps the share of every class; None takes the first rows for calibration.
         note: as for `read_splits`.
+        split_if_one: whether `split` is only for a file of one split, and ignored where a file contains two.
 
     Raises:
         InputError: as for `read_predictions`; no way to make two splits, or more than one.
     """
     second = None if test_path is None else Path(test_path)
-    numbers = read_pair_numbers(Path(path), second, source or Source(), split, seed, note or _warn)
+    numbers = read_pair_numbers(Path(path), second, source or Source(), split, seed, note or _warn, split_if_one)
     from calbench.benchmark.predictions.predictions import Predictions
 
     parts = zip((CALIBRATION, TEST), numbers, strict=True)

@@ -87,7 +87,13 @@ def _read_part(part: Part, labels: LabelFile | None, source: Source, has_header:
 
 
 def read_pair_numbers(
-    path: Path, test_path: Path | None, source: Source, split: float | None, seed: int | None, note: Note
+    path: Path,
+    test_path: Path | None,
+    source: Source,
+    split: float | None,
+    seed: int | None,
+    note: Note,
+    split_if_one: bool = False,
 ) -> tuple[Numbers, Numbers]:
     """The numbers of a calibration and a test split; see `calbench.benchmark.predictions.files.read_pair`.
 
@@ -100,7 +106,7 @@ def read_pair_numbers(
         raise InputError("--test-labels belongs to a second file of predictions, and one was given")
     splits = read_numbers(path, source, note)
     if len(splits) == 2:
-        if split is not None:
+        if split is not None and not split_if_one:
             raise InputError(f"nothing to split: {path.name} contains two splits")
         return _same_classes(splits[CALIBRATION], splits[TEST], f"{path.name}, calibration", "test")
     if split is None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.core.schema import FEWEST_SAMPLES, ORACLE
 from calbench.benchmark.core.text import counted
 from calbench.benchmark.results.results import Results
 from calbench.methods import registry
@@ -100,7 +100,10 @@ def advice(results: Results, values_of: Callable[[str], float] = lambda entry: m
     baseline = str(table["baseline"].iloc[0])
     others = table[table["entry"] != baseline]
     if len(others) and others["differs"].isna().all():
-        return ["No advice: nothing was tested for noise, which needs bootstrap replicates (--bootstrap 1000)."]
+        return [
+            "No advice: nothing was tested for noise, which needs bootstrap replicates (--bootstrap 1000) and at least "
+            f"{FEWEST_SAMPLES} test samples."
+        ]
     candidates = table[(table["entry"] != baseline) & table["better"]]
     if candidates.empty:
         return [f"Advice: keep the predictions as they are: no calibrator lowers the NLL of {baseline} beyond noise."]

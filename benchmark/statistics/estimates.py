@@ -161,10 +161,10 @@ def _estimate(metric: Metric, value: float, sample: Sample, replicates: np.ndarr
         case "none":
             return Estimate(value, reason=metric.no_interval)
         case _:
-            if replicates is None or not metric.resampled:
-                return Estimate(value, reason="this metric has no bootstrap replicates")
             if len(sample) < 2:
                 return Estimate(value, reason=_ONE_SAMPLE)
+            if replicates is None or not metric.resampled:
+                return Estimate(value, reason="this metric has no bootstrap replicates")
             low, high = percentiles(replicates, level)
             if np.isnan(low):
                 return Estimate(value, reason="some bootstrap resamples have no value")

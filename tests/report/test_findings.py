@@ -145,4 +145,7 @@ def test_nothing_is_advised_where_nothing_helps(predictions):
 
 def test_no_advice_without_a_test_for_noise(predictions):
     [line] = advice(compared(predictions, "temperature-scaling", bootstrap=0))
-    assert line == "No advice: nothing was tested for noise, which needs bootstrap replicates (--bootstrap 1000)."
+    assert line == (
+        "No advice: nothing was tested for noise, which needs bootstrap replicates (--bootstrap 1000) and at least 6 "
+        "test samples."
+    )
