@@ -75,7 +75,7 @@ def _with_published(
     view = report.view if name.endswith(".csv") else report.views(describe(name).split)
     published, notes = under_other_names(report.reference(name), renamed, view)
     notes += _cautions(name)
-    values, ranked = reference_table(view, published), rank_table(view, published)
+    values, ranked = report.remarked(reference_table(view, published)), rank_table(view, published)
     if ranks and ranked is None:
         raise InputError(f"compare: {suite} and {name} have no two entries of the same dataset and backbone in common")
     if ranked is None or (format_ == "csv" and not ranks):
@@ -83,7 +83,7 @@ def _with_published(
         return 0
     if not ranks:
         _print(values, format_, [])
-    _print(ranked, format_, notes)
+    _print(report.remarked(ranked), format_, notes)
     return 0
 
 

@@ -151,7 +151,7 @@ def plot_command(suite: str, results_dir: str, figures: list[str], look: "Look |
 
 def _table(report: Report, name: str) -> Table:
     if name.endswith((".yaml", ".yml")):
-        return layout_table(report.views, load_layout(Path(name)))
+        return report.remarked(layout_table(report.views, load_layout(Path(name))))
     return report.table(name)
 
 

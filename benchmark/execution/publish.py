@@ -71,7 +71,11 @@ def publish(suite: Suite, options: RunOptions, address: str) -> Publication:
         if changed := results.edited:
             raise InputError(f"publish: {', '.join(changed)} of {suite.name}: edited by hand; run the suite again")
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".json")}
-    published = [_write_predictions(work, store, target, suite.protocol.checkpoint) for work in plan]
+    paths = _paths([_names(work) for work in plan])
+    published = [
+        _write_predictions(work, store, target, suite.protocol.checkpoint, path)
+        for work, path in zip(plan, paths, strict=True)
+    ]
     for name, data in files.items():
         target.write(f"results/{name}", data)
     target.write("README.md", _card(suite.name, results.run, published).encode())
@@ -81,7 +85,25 @@ def publish(suite: Suite, options: RunOptions, address: str) -> Publication:
     return manifest
 
 
-def _write_predictions(work: Work, store: Store, target: Folder, checkpoint: str) -> PublishedFile:
+def _names(work: Work) -> tuple[str, ...]:
+    cell = work.cell
+    return cell.dataset.spelled(), cell.backbone.spelled(), cell.recipe_name, f"seed-{cell.seed}"
+
+
+def _paths(names: list[tuple[str, ...]]) -> list[str]:
+    """A path for each tuple of names; those that are alike in ASCII letters and digits get a number."""
+    paths: list[str] = []
+    for parts in names:
+        stem = path = f"predictions/{'--'.join(_plain(part) for part in parts)}"
+        number = 1
+        while f"{path}.safetensors" in paths:
+            number += 1
+            path = f"{stem}--{number}"
+        paths.append(f"{path}.safetensors")
+    return paths
+
+
+def _write_predictions(work: Work, store: Store, target: Folder, checkpoint: str, path: str) -> PublishedFile:
     cell, predictions = work.cell, store.predictions(work.cell.key)
     tensors = {
         f"{split}.{field}": getattr(part, field).contiguous()
@@ -90,10 +112,8 @@ def _write_predictions(work: Work, store: Store, target: Folder, checkpoint: str
         if rule == checkpoint and getattr(part, field) is not None
     }
     data = safetensors.torch.save(tensors)
-    names = (cell.dataset.spelled(), cell.backbone.spelled(), cell.recipe_name, f"seed-{cell.seed}")
-    path = f"predictions/{'--'.join(_plain(name) for name in names)}.safetensors"
     target.write(path, data)
-    dataset, backbone, recipe, _ = names
+    dataset, backbone, recipe, _ = _names(work)
     return PublishedFile(
         path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), dataset=dataset, backbone=backbone,
         recipe=recipe, seed=cell.seed,

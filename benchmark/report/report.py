@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import pandas as pd
@@ -80,7 +81,12 @@ class Report:
     @cached_property
     def blocks(self) -> list[Block]:
         """The leaderboard: a block per dataset and backbone, then those over all of them."""
-        return blocks(self.view, self.metric, self.order)
+        made = blocks(self.view, self.metric, self.order)
+        return [replace(block, table=self.remarked(block.table)) for block in made]
+
+    def remarked(self, table: Table) -> Table:
+        """The table with a remark where the files of the results were edited."""
+        return replace(table, remark=self.results.edit_note) if self.results.edit_note else table
 
     @property
     def overall_first(self) -> list[Block]:
@@ -102,7 +108,8 @@ class Report:
         described = suite_layouts(self.run)
         reference = self.reference(self.run.config.reference) if described and self.run.config.reference else None
         tables = [layout_table(self.views, layout, reference) for layout in described]
-        return [*tables, *pair_tables(self.views, self.metric), *shift_tables(self.views), *ood_tables(self.views)]
+        more = [*pair_tables(self.views, self.metric), *shift_tables(self.views), *ood_tables(self.views)]
+        return [self.remarked(table) for table in [*tables, *more]]
 
     def reference(self, name: str) -> pd.DataFrame:
         """Published numbers, each under the entry of these results that it is compared with.

@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import fsspec
 from filelock import FileLock, Timeout
@@ -30,11 +31,11 @@ class Folder:
 
     def __init__(self, root: str | Path, *, make: bool = True) -> None:
         try:
-            self._fs, self.root = fsspec.core.url_to_fs(str(root))
+            self._fs, self.root = _file_system(str(root))
             self.is_local = isinstance(self._fs, LocalFileSystem)
             if make:
                 self._fs.makedirs(self.root, exist_ok=True)
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # every kind of store has its own errors for an address that it cannot use
             raise InputError(f"results folder {root}: {_reason(error)}") from error
 
     def check_writable(self) -> None:
@@ -42,7 +43,7 @@ class Folder:
         try:
             self.write(f"{WRITING}check", b"")
             self.remove(f"{WRITING}check")
-        except OSError as error:
+        except Exception as error:  # see above
             raise InputError(f"results folder {Path(self.root).name}: {_reason(error)}") from error
 
     def path(self, name: str) -> str:
@@ -168,6 +169,16 @@ class Folder:
             return read_regular(_owner(self.local_path(name))).decode()[:200]
         except (OSError, UnicodeDecodeError):
             return "another process"
+
+
+def _file_system(address: str) -> tuple[Any, str]:
+    """The file system of an address and the folder in it; a path without ``://`` is local, whatever its characters.
+
+    To fsspec ``a::b`` is a chain of file systems, of which it would use the folder ``a:``.
+    """
+    if "://" in address:
+        return fsspec.core.url_to_fs(address)
+    return LocalFileSystem(), LocalFileSystem._strip_protocol(address)
 
 
 def _owner(lock: Path) -> Path:

@@ -1,6 +1,7 @@
 """Published predictions: written to any address, and loaded as the predictions of another suite."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ from calbench.benchmark.config.publication import read_publication
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.execution.options import RunOptions
-from calbench.benchmark.execution.publish import publish
+from calbench.benchmark.execution.publish import _paths, publish
 from calbench.benchmark.execution.runner import run_suite
 from calbench.benchmark.store.folder import Folder
 
@@ -118,3 +119,10 @@ def test_settings_win_over_a_suites_overrides(tmp_path):
     suite = load_suite(str(path), settings=["training.epochs=1"])
     training = suite.training_for(suite.datasets[0], suite.backbones[0])
     assert (training.epochs, training.lr) == (1, 0.5)
+
+
+def test_names_that_are_alike_in_ascii_get_a_file_each():
+    titles = ["a b", "a-b", "A b", "\u65e5", "\u672c", "../../x", "x"]
+    paths = _paths([(title, "vit", "recipe", "seed-0") for title in titles])
+    assert len(set(paths)) == len(paths)
+    assert all(re.fullmatch(r"predictions/[a-z0-9.-]+\.safetensors", path) for path in paths), paths

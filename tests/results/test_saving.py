@@ -5,10 +5,13 @@ import os
 import random
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report import write_reports
+from calbench.benchmark.report.report import Report
 from calbench.benchmark.results.checksums import CHECKSUMS, checksums
 from calbench.benchmark.results.results import Results
 from calbench.benchmark.results.series_records import CurveRecord, DiagramRecord
@@ -58,9 +61,37 @@ def test_an_edited_file_is_named_in_every_report(folder, name):
     loaded = Results.load(folder)
     assert loaded.edited == (name,)
     assert loaded.run.notes[0].startswith(f"{name}: edited by hand")
-    write_reports(loaded, folder, ["markdown", "html", "latex"])
-    for report in ("leaderboard.md", "index.html", "leaderboard.tex"):
+    write_reports(loaded, folder, ["markdown", "html", "latex", "csv"])
+    for report in ("leaderboard.md", "index.html", "leaderboard.tex", "leaderboard.csv"):
         assert f"{name}: edited by hand" in (folder / report).read_text()
+
+
+def test_the_note_of_an_edit_is_on_everything_that_shows_numbers(calbench, finished, tmp_path):
+    """Each table on its own, since people copy one; CSV has it in a column, since a comment would break readers."""
+    folder, note = finished / "tiny", "results.csv: edited by hand"
+    plain = {path.name: pd.read_csv(path) for path in folder.rglob("*.csv") if "notes" in path.read_text()[:9999]}
+    path = folder / "results.csv"
+    path.write_text(path.read_text().replace("0.", "0.1", 1))
+    loaded = Results.load(folder)
+    written = write_reports(loaded, folder, ["markdown", "html", "csv", "document"])
+    assert {path.suffix for path in written} == {".md", ".html", ".csv", ".tex", ".png", ".pdf"}
+    for file in written:
+        if file.suffix == ".csv":
+            table = pd.read_csv(file)
+            assert table["notes"].str.contains(note).all(), file
+            assert list(table) == list(plain.get(file.name, table)), file
+        elif file.suffix == ".png":
+            assert note in Image.open(file).text["Title"], file
+        elif file.suffix in (".md", ".tex", ".html"):
+            assert note in file.read_text(), file
+    whole = (folder / "leaderboard.md").read_text()
+    assert whole.count(note) > whole.count("\n## "), "every table has it"
+    for text in (repr(loaded), loaded._repr_html_(), loaded.to_latex()):
+        assert note in text
+    forms, summary = ("csv", "markdown", "latex", "terminal"), Report(loaded).summary.key
+    for options in [[*table, "--format", form] for form in forms for table in ([], ["--table", summary])]:
+        _, out, _ = calbench("report", "tiny", *options, "--results-dir", "runs")
+        assert note in " ".join(out.split()), options
 
 
 def test_every_command_names_an_edited_file(calbench, finished, tmp_path):

@@ -138,3 +138,18 @@ def test_predictions_of_strange_names_are_refused():
         Predictions.from_tensors({"last/test/evil": torch.ones(1)})
     with pytest.raises(InputError, match="lacks logits or labels"):
         Predictions.from_tensors({"last/test/logits": torch.ones(1, 2)})
+
+
+@pytest.mark.parametrize("address", ["github://", "reference://", "data://,x", "s4://bucket/x", "zip://a.zip"])
+def test_an_address_that_cannot_be_used_is_named_in_one_line(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="^results folder "):
+        Folder(address).check_writable()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a::b", "simplecache::x", "a:b", "::", "~x", "100%", "a?b#c"])
+def test_a_path_is_a_folder_of_that_name_whatever_its_characters(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Folder(name if name[0] != "~" else f"./{name}").write("a/b", b"1")
+    assert (tmp_path / name / "a/b").read_bytes() == b"1"

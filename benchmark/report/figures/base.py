@@ -150,7 +150,9 @@ def draw(report: Report, names: Iterable[str] | None = None, look: Look | None =
             for suffix, figure in known[name].draw(drawing):
                 smoke = "SMOKE-" if report.run.smoke else ""
                 stem = _free(smoke + re.sub(r"[^A-Za-z0-9]+", "-", f"{name}-{suffix}").strip("-"), taken)
-                yield Drawn(stem, drawing.title(known[name].caption + (f" {suffix}." if suffix else "")), figure)
+                edited = f" {report.results.edit_note}." if report.results.edit_note else ""
+                caption = known[name].caption + (f" {suffix}." if suffix else "") + edited
+                yield Drawn(stem, drawing.title(caption), figure)
 
 
 def _free(stem: str, taken: set[str]) -> str:

@@ -36,7 +36,8 @@ def render_terminal(report: Report) -> RenderableType:
     if sum(len(block.table.rows) for block in shown) > LONG:
         protocol.append(Text("Too long for the terminal: leaderboard.md and index.html have all tables."))
         shown = [block for block in shown if block.dataset is None] or shown
-    tables = [TerminalTable(table) for table in [*pair_tables(report.views)[:1], *(block.table for block in shown)]]
+    pairs = [report.remarked(table) for table in pair_tables(report.views)[:1]]
+    tables = [TerminalTable(table) for table in [*pairs, *(block.table for block in shown)]]
     return Group(Text(run.shown_title, style="bold"), *protocol, *tables, *_run_notes(run.notes))
 
 

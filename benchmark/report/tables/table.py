@@ -128,7 +128,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table with typed cells, and the footnotes that its cells refer to."""
+    """A titled table with typed cells, and the footnotes that its cells refer to.
+
+    ``remark`` is what a reader must know of all its numbers: the caption begins with it, and the column ``notes`` of
+    its frame has it in every row, so that it is in a CSV file too, where a line of comment would break readers.
+    """
 
     key: str
     title: str
@@ -137,6 +141,7 @@ class Table:
     rows: tuple[Row, ...]
     caption: str = ""
     smoke: bool = False
+    remark: str = ""
     footnotes: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -146,6 +151,8 @@ class Table:
         notes = dict.fromkeys(note for row in self.rows for cell in row.cells for note in cell.notes)
         if self.smoke and not self.title.startswith("SMOKE"):
             object.__setattr__(self, "title", f"SMOKE TEST: {self.title}")
+        if self.remark and not self.caption.startswith(self.remark):
+            object.__setattr__(self, "caption", f"{self.remark}. {self.caption}".strip())
         object.__setattr__(self, "footnotes", {note: letter(i) for i, note in enumerate(notes)})
 
     def _with_intervals(self) -> set[int]:
@@ -180,7 +187,8 @@ class Table:
                 if column.interval:
                     record[f"{column.key}_low"], record[f"{column.key}_high"] = cell.low, cell.high
             record["marks"] = " ".join(dict.fromkeys(mark for cell in row.cells for mark in cell.marks))
-            notes = dict.fromkeys(note for cell in row.cells for note in cell.notes)
+            notes = dict.fromkeys([self.remark] if self.remark else [])
+            notes |= dict.fromkeys(note for cell in row.cells for note in cell.notes)
             words = zip(self.columns, row.cells, numeric, strict=True)
             notes |= {
                 f"{column.key}: {cell.text}": None
