@@ -290,7 +290,10 @@ BOMBS = {
     "expanded.pt": (expanded_tensor, "refers to the same data again and again"),
     "opcodes.pt": (compressed_opcodes, "it is compressed, which torch.save never does"),
     "opcodes.pkl.gz": (packed_opcodes, "more operations than a file of this size needs"),
-    "opcodes.npz": (packed_opcodes_in_arrays, "more operations than a file of this size needs"),
+    "opcodes.npz": (
+        packed_opcodes_in_arrays,
+        "more operations than a file of this size needs|no labels are recognised",
+    ),
     "references.pkl.gz": (packed_references, "refers to the same data again and again"),
     "array.pkl.gz": (packed_array_many_times, "refers to the same data again and again"),
     "twice.npz.gz": (zipped_twice, "expands to 2.0 GB, above the limit of 1.1 GB"),
