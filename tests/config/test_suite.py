@@ -96,6 +96,8 @@ def test_another_fingerprint_is_another_cell(write):
         ("- calattn", "- mmce + mixup", "line 6: entry 'mmce + mixup': mixup makes soft targets"),
         ("seeds: [0, 1]", "seeds: [0, x]", "line 7: seeds"),
         ("seeds: [0, 1]", "seeds: [-1]", "line 7: seeds"),
+        ("seeds: [0, 1]", f"seeds: [{2**31}]", "line 7: seeds"),
+        ("seeds: [0, 1]", f"seeds: [{10**30}]", "line 7: seeds"),
         ("seeds: [0, 1]", "seeds: 0", "line 7: seeds: Input should be a valid list; or Input should be greater"),
         ("seeds: [0, 1]", "seeds: 1\nseeds: 2", "mine.yaml, line 8: 'seeds' is given twice"),
         ("seeds: [0, 1]", "training: {lr: 1, lr: 2}", "line 7: 'lr' is given twice"),

@@ -148,10 +148,11 @@ def test_a_cell_that_another_process_holds_is_done_after_it_is_free(tiny, tmp_pa
             lock.__exit__(None, None, None)
 
     monkeypatch.setattr(execution.time, "sleep", free)
-    ended = []
-    execution.run_serial(plan, context, lambda work, kind, value: kind == "end" and ended.append(value))
+    events = []
+    execution.run_serial(plan, context, lambda work, kind, value: events.append((kind, value)))
     assert len(waited) == 1
-    assert ended == ["done"]
+    assert [value for kind, value in events if kind == "end"] == ["done"]
+    assert f"process {os.getpid()} on " in next(value for kind, value in events if kind == "busy"), "for whom it waits"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

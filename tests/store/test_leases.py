@@ -68,6 +68,16 @@ def test_a_lease_is_renewed_while_it_is_used_and_of_another_never_removed(addres
     assert b"of another" in fs.cat_file(path)
 
 
+def test_the_record_with_the_checksums_is_the_last_file_that_is_published(address, monkeypatch):
+    written = []
+    monkeypatch.setattr(Folder, "write", lambda self, name, data: written.append(name))
+    with Folder(address).publishing("suite") as folder:
+        (folder / "tables").mkdir()
+        for name in ("run.json", "a.csv", "results.csv", "tables/z.md"):
+            (folder / name).write_text("x")
+    assert written == ["suite/a.csv", "suite/results.csv", "suite/tables/z.md", "suite/run.json"]
+
+
 @pytest.mark.slow
 def test_two_runs_at_once_compute_every_cell_once(tiny, address, monkeypatch):
     suite, written = load_suite(tiny, settings=["training.epochs=1"]), []
