@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calbench.benchmark.config.suite_file import read_suite
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.execution.options import RunOptions
 
@@ -94,6 +95,7 @@ def takes_suite_options(command: Callable[..., int]) -> Callable[..., int]:
     @functools.wraps(command)
     def taking(**values: Any) -> int:
         chosen = SuiteOptions(**{one.name: values.pop(one.name) for one in shared})
+        read_suite(values["suite"])  # a wrong name or path is one line before anything heavy is imported
         return command(chosen=chosen, **values)
 
     taking.__signature__ = mine.replace(parameters=options)  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,6 +1,8 @@
 """`calbench list` reads the source of what calbench ships; it says what the registries say, without importing torch."""
 
 import dataclasses
+import json
+import os
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 
 from calbench.benchmark.cli.catalogue import REGISTRIES, registry_of, summary
 from calbench.benchmark.cli.declared import declared
+from calbench.benchmark.cli.info import OTHERS
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
@@ -25,20 +28,29 @@ def test_computed_names_are_left_to_the_registry(tmp_path, monkeypatch):
     assert declared("methods") is None
 
 
+HEAVY = ("torch", "pandas", "sklearn", "scipy", "timm", "matplotlib")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [["list", "methods"], ["list", "backbones"], ["list", "references"], ["show", "clean"]],
-    ids=" ".join,
-)
-def test_listing_imports_neither_torch_nor_pandas(arguments):
+def test_what_needs_no_computing_imports_no_heavy_library():
+    lists = [["list", what] for what in (*REGISTRIES, *OTHERS)]
+    asked = [["--version"], ["-h"], ["run", "-h"], ["--show-completion"], ["show", "clean"], ["show", "quick"]]
+    wrong = [["list", "x"], ["show", "x"], ["run", "x"], ["run", "x.yaml"], ["status", "x.yaml"], ["diagnose", "x"]]
     code = (
-        "import sys; from calbench.benchmark.cli.main import main; status = main(sys.argv[1:]); "
-        "sys.exit(status or ','.join({'torch', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)) or None)"
+        "import sys; from calbench.benchmark.cli.main import main; import json\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    try:\n"
+        "        status = main(arguments)\n"
+        "    except SystemExit as stop:\n"
+        "        status = stop.code or 0\n"
+        "    loaded = sorted(set(json.loads(sys.argv[2])) & set(sys.modules))\n"
+        "    print('\\n::', *arguments, status, *loaded)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-c", code, json.dumps([*lists, *asked, *wrong]), json.dumps(HEAVY)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "SHELL": "/bin/bash"})
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) > 2
+    printed = [line.removeprefix(":: ") for line in done.stdout.splitlines() if line.startswith(":: ")]
+    assert printed == [*(f"{' '.join(a)} 0" for a in [*lists, *asked]), *(f"{' '.join(a)} 2" for a in wrong)]
 
 
 @pytest.mark.parametrize("command", [("status",), ("sizes",), ("diagnose",), ("cache", "prune"), ("cache", "accept")])
