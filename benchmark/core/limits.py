@@ -84,7 +84,7 @@ def file_budget(size: int) -> FileBudget:
 
 
 def _budget(size: int) -> FileBudget:
-    return FileBudget(size, limit(max(OPERATIONS, size)))
+    return FileBudget(size, max(limit(OPERATIONS), size))
 
 
 def size_of(stream: IO[bytes]) -> int:

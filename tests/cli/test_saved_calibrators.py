@@ -72,6 +72,17 @@ def test_hostile_saved_calibrators_are_refused(tmp_path, change, message):
         Calibrator.load(tmp_path)
 
 
+@pytest.mark.parametrize("value", [-1.0, 0.0])
+def test_a_temperature_that_is_not_positive_is_refused(tmp_path, value):
+    fitted("temperature-scaling")[0].save(tmp_path)
+    path = tmp_path / "calibrator.json"
+    record = json.loads(path.read_text())
+    assert record["fitted"]["temperature_"] > 0
+    path.write_text(changed(record, fitted=record["fitted"] | {"temperature_": value}))
+    with pytest.raises(InputError, match="temperature_ is not positive"):
+        Calibrator.load(tmp_path)
+
+
 def test_damaged_arrays_are_refused(tmp_path):
     fitted("vector-scaling")[0].save(tmp_path)
     path = tmp_path / "calibrator.safetensors"
