@@ -11,6 +11,8 @@ import pytest
 from calbench.benchmark.cli.catalogue import REGISTRIES, registry_of, summary
 from calbench.benchmark.cli.declared import declared
 from calbench.benchmark.cli.info import OTHERS
+from calbench.benchmark.cli.main import main
+from calbench.benchmark.config.suite_file import suite_files
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
@@ -79,3 +81,10 @@ def test_the_list_that_messages_refer_to_exists():
     for what in REGISTRIES:
         assert registry_of(what).listing == f"calbench list {what}"
     assert corruptions.listing == shifted.listing == ""
+
+
+@pytest.mark.parametrize("name", suite_files())
+def test_a_suite_is_shown_as_its_file_is_whatever_the_width(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["show", name]) == 0
+    assert capsys.readouterr().out == suite_files()[name].read_text("utf-8")
