@@ -75,14 +75,26 @@ class _Mean:
 
 
 @dataclass
+class _Scored:
+    """The scores of the test split, and what those of out-of-distribution splits refer to."""
+
+    reference: Reference
+    inside: Scores
+
+
+def _scored(calibration: Observed, labels: torch.Tensor, test: Observed) -> _Scored:
+    reference = Reference(calibration, labels)
+    return _Scored(reference, detection_scores(test, reference))
+
+
+@dataclass
 class _State:
     """One chain of calibrators under one checkpoint rule."""
 
     fitted: list[Calibrator]
     predicted: torch.Tensor
     correct: np.ndarray
-    reference: Reference
-    inside: Scores
+    of_test: "_Scored | None"
     groups: dict[str, _Mean] = field(default_factory=dict)
 
 
@@ -95,21 +107,22 @@ class ExtraEvaluator:
         protocol: metrics, bins, bootstrap replicates, checkpoint rules.
         fit: predictions by checkpoint rule that calibrators are fitted on in place of the calibration split, or None.
         graded: whether there are severities, so that the clean test split is evaluated too, as severity 0.
+        detecting: whether there are out-of-distribution splits, whose scores refer to the test and calibration splits.
     """
 
     def __init__(
         self, base: Predictions, chains: Mapping[str, Chain], protocol: Protocol,
-        fit: Mapping[str, SplitPredictions] | None = None, graded: bool = False,
+        fit: Mapping[str, SplitPredictions] | None = None, graded: bool = False, detecting: bool = True,
     ) -> None:  # fmt: skip
-        self.base, self.protocol = base, protocol
+        self.base, self.protocol, self.detecting = base, protocol, detecting
         self.evaluations: dict[str, Evaluation] = {name: Evaluation() for name in chains}
         self.failures: dict[str, Exception] = {}
         self._states: dict[tuple[str, str], _State] = {}
-        self._raw: dict[str, tuple[Reference, Scores]] = {}
+        self._raw: dict[str, _Scored] = {}
         for rule in protocol.checkpoints:
             calibration, test = base[rule, "calibration"], base[rule, "test"]
-            reference = Reference(_observed(calibration), calibration.labels)
-            self._raw[rule] = reference, detection_scores(_observed(test), reference)
+            if detecting:
+                self._raw[rule] = _scored(_observed(calibration), calibration.labels, _observed(test))
             for name, chain in chains.items():
                 try:
                     self._states[name, rule] = self._fitted(name, chain, rule, fit[rule] if fit else calibration)
@@ -125,17 +138,22 @@ class ExtraEvaluator:
             fitted = fit_chain(chain, on)
         evaluation = self.evaluations[name]
         evaluation.warnings += sorted({str(one.message) for one in caught} - set(evaluation.warnings))
-        calibration = apply_chain(fitted, self.base[rule, "calibration"])
         test = apply_chain(fitted, self.base[rule, "test"])
-        reference = Reference(Observed(calibration.logits), calibration.labels)
-        inside = {k: v for k, v in detection_scores(Observed(test.logits), reference).items() if k in OF_CONFIDENCE}
+        scored = None
+        if self.detecting:
+            calibration = apply_chain(fitted, self.base[rule, "calibration"])
+            scored = _scored(Observed(calibration.logits), calibration.labels, Observed(test.logits))
         predicted = test.logits.argmax(dim=1)
-        return _State(fitted, predicted, (predicted == test.labels).numpy(), reference, inside)
+        return _State(fitted, predicted, (predicted == test.labels).numpy(), scored)
 
     def add(self, split: ExtraSplit, parts: Mapping[str, SplitPredictions]) -> None:
         """Evaluate every entry on `parts`, the predictions of `split` by checkpoint rule."""
         for rule in self.protocol.checkpoints:
-            outside = detection_scores(_observed(parts[rule]), self._raw[rule][0]) if split.name.startswith(OOD) else {}
+            outside = (
+                detection_scores(_observed(parts[rule]), self._raw[rule].reference)
+                if split.name.startswith(OOD)
+                else {}
+            )
             for (name, of), state in self._states.items():
                 if of != rule or name in self.failures:
                     continue
@@ -170,18 +188,16 @@ class ExtraEvaluator:
 
     def _outside(self, name: str, rule: str, part: SplitPredictions, split: ExtraSplit, raw: Scores) -> None:
         state = self._states[name, rule]
-        scores = detection_scores(Observed(part.logits), state.reference)
-        scores = {k: v for k, v in scores.items() if k in OF_CONFIDENCE}
-        before = self._raw[rule][1]
-        inside = state.inside | {k: v for k, v in before.items() if k not in OF_CONFIDENCE}
+        assert state.of_test is not None
+        scores = _of_confidence(detection_scores(Observed(part.logits), state.of_test.reference))
+        before = self._raw[rule].inside
+        inside = _of_confidence(state.of_test.inside) | {k: v for k, v in before.items() if k not in OF_CONFIDENCE}
         outside = scores | {k: v for k, v in raw.items() if k not in OF_CONFIDENCE}
         values = separations(inside, outside)
         values["scod"] = selective_risk(inside["max-softmax"], state.correct, outside["max-softmax"])
         self._add(name, rule, split.name, split.group, values, {})
         if state.fitted and split.group:
-            unchanged = separations(
-                {k: before[k] for k in OF_CONFIDENCE if k in before}, {k: raw[k] for k in OF_CONFIDENCE if k in raw}
-            )
+            unchanged = separations(_of_confidence(before), _of_confidence(raw))
             state.groups.setdefault(f"{split.group}{BEFORE}", _Mean()).add(unchanged, {})
 
     def _add(
@@ -210,6 +226,10 @@ class ExtraEvaluator:
 
 def _observed(part: SplitPredictions) -> Observed:
     return Observed(part.logits, part.features, part.temperature)
+
+
+def _of_confidence(scores: Scores) -> Scores:
+    return {name: values for name, values in scores.items() if name in OF_CONFIDENCE}
 
 
 def _changed(part: SplitPredictions, predicted: torch.Tensor) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.entry import Entry
-from calbench.benchmark.config.extra_splits import Corrupted, Extra, ExtraSplit
+from calbench.benchmark.config.extra_splits import OOD, Corrupted, Extra, ExtraSplit
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.predictions.predictions import SplitPredictions
@@ -132,7 +132,8 @@ def _evaluate(work: "Work", store: Store, protocol: Protocol, todo: set[str]) ->
     chains = {names[entry.name]: entry.calibrators for entry in work.entries if names[entry.name] in todo}
     fit = _read(store, key, extra.fit) if extra.fit else None
     graded = any(isinstance(split, Corrupted) for split in extra.splits)
-    evaluator = ExtraEvaluator(store.predictions(key), chains, protocol, fit, graded)
+    detecting = any(split.name.startswith(OOD) for split in extra.splits)
+    evaluator = ExtraEvaluator(store.predictions(key), chains, protocol, fit, graded, detecting)
     for split in extra.splits:
         evaluator.add(split, _read(store, key, split))
     for name, evaluation in evaluator.finish().items():

@@ -80,7 +80,7 @@ class _Work:
         own = self.data.evaluated.items()
         parts = {("last", name): predict(self.model, split, self.data.config, self.devices) for name, split in own}
         chains = {name: parse_entry(name).calibrators for name in entries}
-        evaluator = ExtraEvaluator(Predictions(parts), chains, make_protocol("clean"), graded=True)
+        evaluator = ExtraEvaluator(Predictions(parts), chains, make_protocol("clean"), graded=True, detecting=False)
         weights = {"last": self.model.state_dict()}
         predict_extra(self.cell, weights, splits, self.root, "cpu", evaluator.add)
         evaluator.finish()
