@@ -127,7 +127,8 @@ def suite_rows(world: SuiteWorld, generator: Generator) -> Iterator[dict[str, An
                 yield from (
                     shared | {"kind": "level", "label": f"an interval without the true {what}, {name}", "seen": not one}
                     for what, ones in covered.items()
-                    for one in ones[1:]
+                    for one in ones[1:]  # of the changes that have an interval
+                    if one is not None
                 )
         for rule, marks in _others(values).items():
             label = f"{rule}, {name}"
@@ -139,7 +140,7 @@ def suite_rows(world: SuiteWorld, generator: Generator) -> Iterator[dict[str, An
                 )
 
 
-def _used(values: Values, true: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+def _used(values: Values, true: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, list[bool | None]]]]:
     """By the rule of the tables: which entries differ, and whether intervals of a change and of its ratio include 0."""
     frame = pd.DataFrame([
         {"dataset": cell, "backbone": "", "entry": entry, "seed": seed, "value": one.value, "debiased": one.debiased}
@@ -150,11 +151,12 @@ def _used(values: Values, true: np.ndarray) -> Iterator[tuple[np.ndarray, dict[s
     for entries in values:
         rows = Block("nll", entries, BASELINE, {}, known).changes()
         marked = np.array([bool(row["differs"]) for row in rows])
-        covered = {
-            kind: np.array([row[f"{kind}_low"] <= 0 <= row[f"{kind}_high"] for row in rows])
-            for kind in ("change", "reduction")
-        }
-        yield marked, covered
+        yield marked, {kind: [_includes_zero(row, kind) for row in rows] for kind in ("change", "reduction")}
+
+
+def _includes_zero(row: Mapping[str, Any], kind: str) -> bool | None:
+    low, high = row[f"{kind}_low"], row[f"{kind}_high"]
+    return None if np.isnan(low) else low <= 0 <= high
 
 
 Adjust = Callable[[np.ndarray], np.ndarray]
