@@ -73,24 +73,15 @@ class _TopNLL(_TopScore):
     score = "nll"
 
 
-@register("top-brier", label="Brier (top label)", paper="dimitriadis2021stable")
-@dataclass
-class TopBrier(_TopBrier):
-    """Brier score of the confidence: the mean of (conf - [prediction is right])^2, in 0..1."""
-
+class _Whole(_TopScore):
     sampling = "mean"
-    highest = 1.0
 
     @override
     def values(self, view: View) -> np.ndarray:
         return view.mean(self.scores(view.sample))
 
 
-@register("top-brier-mcb", label="MCB (Brier)", paper="dimitriadis2021stable")
-@dataclass
-class TopBrierMiscalibration(_TopBrier):
-    """Miscalibration part of `top-brier`: what isotonic regression of the confidence gains. Dimitriadis 2021."""
-
+class _Miscalibration(_TopScore):
     resampled = False
     sampling = "none"
     no_interval = _NO_INTERVAL
@@ -100,11 +91,7 @@ class TopBrierMiscalibration(_TopBrier):
         return view.mean(self.scores(view.sample)) - self._recalibrated(view)
 
 
-@register("top-brier-dsc", label="DSC (Brier)", paper="dimitriadis2021stable")
-@dataclass
-class TopBrierDiscrimination(_TopBrier):
-    """Discrimination part of `top-brier`: what recalibrated confidences gain over the constant accuracy."""
-
+class _Discrimination(_TopScore):
     better = "higher"
     resampled = False
     sampling = "none"
@@ -115,11 +102,7 @@ class TopBrierDiscrimination(_TopBrier):
         return self._uncertainty(view) - self._recalibrated(view)
 
 
-@register("top-brier-unc", label="UNC (Brier)", paper="dimitriadis2021stable")
-@dataclass
-class TopBrierUncertainty(_TopBrier):
-    """Uncertainty part of `top-brier`: accuracy (1 - accuracy), the score of a constant forecast; 1/4 at most."""
-
+class _Uncertainty(_TopScore):
     better = None
 
     @override
@@ -127,57 +110,54 @@ class TopBrierUncertainty(_TopBrier):
         return self._uncertainty(view)
 
 
+@register("top-brier", label="Brier (top label)", paper="dimitriadis2021stable")
+@dataclass
+class TopBrier(_TopBrier, _Whole):
+    """Brier score of the confidence: the mean of (conf - [prediction is right])^2, in 0..1."""
+
+    highest = 1.0
+
+
+@register("top-brier-mcb", label="MCB (Brier)", paper="dimitriadis2021stable")
+@dataclass
+class TopBrierMiscalibration(_TopBrier, _Miscalibration):
+    """Miscalibration part of `top-brier`: what isotonic regression of the confidence gains. Dimitriadis 2021."""
+
+
+@register("top-brier-dsc", label="DSC (Brier)", paper="dimitriadis2021stable")
+@dataclass
+class TopBrierDiscrimination(_TopBrier, _Discrimination):
+    """Discrimination part of `top-brier`: what recalibrated confidences gain over the constant accuracy."""
+
+
+@register("top-brier-unc", label="UNC (Brier)", paper="dimitriadis2021stable")
+@dataclass
+class TopBrierUncertainty(_TopBrier, _Uncertainty):
+    """Uncertainty part of `top-brier`: accuracy (1 - accuracy), the score of a constant forecast; 1/4 at most."""
+
+
 @register("top-nll", label="Log score (top label)", paper="dimitriadis2021stable")
 @dataclass
-class TopNLL(_TopNLL):
+class TopNLL(_TopNLL, _Whole):
     """Log score of the confidence: the mean of -log conf where the prediction is right and of -log(1 - conf) else.
 
     In nats.
     """
 
-    sampling = "mean"
-
-    @override
-    def values(self, view: View) -> np.ndarray:
-        return view.mean(self.scores(view.sample))
-
 
 @register("top-nll-mcb", label="MCB (log score)", paper="dimitriadis2021stable")
 @dataclass
-class TopNLLMiscalibration(_TopNLL):
+class TopNLLMiscalibration(_TopNLL, _Miscalibration):
     """Miscalibration part of `top-nll`, in nats: what isotonic regression of the confidence gains."""
-
-    resampled = False
-    sampling = "none"
-    no_interval = _NO_INTERVAL
-
-    @override
-    def values(self, view: View) -> np.ndarray:
-        return view.mean(self.scores(view.sample)) - self._recalibrated(view)
 
 
 @register("top-nll-dsc", label="DSC (log score)", paper="dimitriadis2021stable")
 @dataclass
-class TopNLLDiscrimination(_TopNLL):
+class TopNLLDiscrimination(_TopNLL, _Discrimination):
     """Discrimination part of `top-nll`, in nats: what recalibrated confidences gain over the constant accuracy."""
-
-    better = "higher"
-    resampled = False
-    sampling = "none"
-    no_interval = _NO_INTERVAL
-
-    @override
-    def values(self, view: View) -> np.ndarray:
-        return self._uncertainty(view) - self._recalibrated(view)
 
 
 @register("top-nll-unc", label="UNC (log score)", paper="dimitriadis2021stable")
 @dataclass
-class TopNLLUncertainty(_TopNLL):
+class TopNLLUncertainty(_TopNLL, _Uncertainty):
     """Uncertainty part of `top-nll`, in nats: the entropy of right and wrong, the score of a constant forecast."""
-
-    better = None
-
-    @override
-    def values(self, view: View) -> np.ndarray:
-        return self._uncertainty(view)
