@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from calbench.benchmark.cli.options import SuiteOptions, takes_suite_options
+from calbench.benchmark.cli.options import SuiteOptions, place, takes_suite_options
 
 app = typer.Typer()
 
@@ -46,5 +46,9 @@ def diagnose(
     record = {"suite": loaded.name, "options": asdict(asked), "command": command}
     with store.folder.publishing(f"{loaded.name}/diagnostics") as folder:
         files = [path.name for path in write_diagnosis(diagnosis, record, folder)]
-    Console(highlight=False).print(f"written to {loaded.name}/diagnostics: {', '.join(files)}", soft_wrap=True)
+    Console(highlight=False).print(
+        f"written to {place(chosen.results_dir, loaded.name)}/diagnostics: {', '.join(files)}",
+        markup=False,
+        soft_wrap=True,
+    )
     return 0

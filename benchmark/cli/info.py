@@ -35,7 +35,7 @@ def list_(
     for column in ("name", "kind" if what == "methods" else "", "what it is"):
         table.add_column(column, no_wrap=column == "name")
     for name, kind, text in _rows(what, bool(plugin)):
-        table.add_row(name, kind, text)
+        table.add_row(name, kind, text.replace("`", ""))
     Console().print(table)
     return 0
 

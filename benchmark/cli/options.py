@@ -95,12 +95,18 @@ def takes_suite_options(command: Callable[..., int]) -> Callable[..., int]:
     @functools.wraps(command)
     def taking(**values: Any) -> int:
         chosen = SuiteOptions(**{one.name: values.pop(one.name) for one in shared})
-        read_suite(values["suite"])  # a wrong name or path is one line before anything heavy is imported
+        if "suite" in values:  # `cache prune` has none
+            read_suite(values["suite"])  # a wrong name or path is one line before anything heavy is imported
         return command(chosen=chosen, **values)
 
     taking.__signature__ = mine.replace(parameters=options)  # pyright: ignore[reportAttributeAccessIssue]
     taking.__annotations__ = {one.name: one.annotation for one in options} | {"return": int}
     return taking
+
+
+def place(results_dir: str, name: str) -> str:
+    """Where results of this name are: a path or an address that can be opened from here."""
+    return f"{results_dir.rstrip('/')}/{name}"
 
 
 def wide_console() -> Console:

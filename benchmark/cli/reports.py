@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from calbench.benchmark.cli.options import place
 from calbench.benchmark.config.table_layout import load_layout
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError, check_names, nearest
@@ -128,7 +129,11 @@ def report_command(
         name = _folder_name(suite)
         with Folder(results_dir).publishing(name) as folder:
             written = write_reports(report, folder, ["html"]) if format_ == "html" else write_reports(report, folder)
-        Console(highlight=False).print(f"written to {name}: {', '.join(path.name for path in written)}")
+        Console(highlight=False).print(
+            f"written to {place(results_dir, name)}: {', '.join(path.name for path in written)}",
+            markup=False,
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -145,7 +150,9 @@ def plot_command(suite: str, results_dir: str, figures: list[str], look: "Look |
             if figures
             else write_reports(report, folder, ["document"], look)
         )
-    Console(highlight=False).print(f"written to {name}: {counted(len(written), 'file')}")
+    Console(highlight=False).print(
+        f"written to {place(results_dir, name)}/figures: {counted(len(written), 'file')}", markup=False, soft_wrap=True
+    )
     return 0
 
 

@@ -12,6 +12,7 @@ from calbench.benchmark.cli.options import (
     ResultsDir,
     SuiteOptions,
     load_plugins,
+    place,
     takes_suite_options,
     wide_console,
 )
@@ -87,7 +88,7 @@ def _dry_run(suite: "Suite", options: RunOptions) -> int:
         Console(stderr=True, highlight=False).print(f"timing a few steps: {kind}", markup=False, soft_wrap=True)
         return probe_cell(work, options.data_root, options.device)
 
-    store = Store(options.results_dir)
+    store = Store(options.results_dir, make=False)
     plan = plan_suite(suite, options)
     found = status(plan, suite, store, options, probe)
     console = Console(highlight=False)
@@ -110,7 +111,7 @@ def write_and_show(results: "Results", results_dir: str) -> None:
     name = results.run.suite
     with Folder(results_dir).publishing(name) as folder:
         written = [path.relative_to(folder).as_posix() for path in write_reports(report, folder)]
-    console.print(f"written to {name} in the results folder: {', '.join(written)}")
+    console.print(f"written to {place(results_dir, name)}: {', '.join(written)}", markup=False)
 
 
 @app.command()
@@ -121,7 +122,7 @@ def status(chosen: SuiteOptions, suite: SuiteName = "quick") -> int:
     from calbench.benchmark.store.store import Store
 
     options, loaded = chosen.run_options(), chosen.load(suite)
-    found = status(plan_suite(loaded, options), loaded, Store(chosen.results_dir), options)
+    found = status(plan_suite(loaded, options), loaded, Store(chosen.results_dir, make=False), options)
     Console(highlight=False).print(f"{loaded.name}: {found.line()}", markup=False, soft_wrap=True)
     return 0
 
@@ -132,7 +133,7 @@ def cache_list(results_dir: ResultsDir = RunOptions.results_dir) -> int:
     from calbench.benchmark.store.names import UnreadableError
     from calbench.benchmark.store.store import Store
 
-    store = Store(results_dir)
+    store = Store(results_dir, make=False)
     table = Table(Column("key", no_wrap=True, min_width=24), "cell", "state", "seconds", "MB")
     for key in store.cells():
         state, name, seconds = store.status(key), "", ""
@@ -154,7 +155,7 @@ def cache_verify(results_dir: ResultsDir = RunOptions.results_dir) -> int:
     """Read every stored file and report what is truncated, altered or from another version; status 1 if any is."""
     from calbench.benchmark.store.store import Store
 
-    store, console = Store(results_dir), Console(highlight=False)
+    store, console = Store(results_dir, make=False), Console(highlight=False)
     findings = store.verify()
     removable = [finding for finding in findings if finding.remedy is not None]
     for finding in findings:
@@ -181,7 +182,7 @@ def cache_prune(
     if keep:
         plans = [plan_suite(chosen.load(name), chosen.run_options()) for name in keep]
         wanted = {work.cell.key for plan in plans for work in plan}
-    removed = Store(chosen.results_dir).prune(wanted)
+    removed = Store(chosen.results_dir, make=False).prune(wanted)
     Console(highlight=False).print(f"removed {counted(len(removed), 'cell')}")
     return 0
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calbench.benchmark.cli.options import SuiteOptions, takes_suite_options, wide_console
+from calbench.benchmark.cli.options import SuiteOptions, place, takes_suite_options, wide_console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.text import counted
 from calbench.benchmark.execution.options import RunOptions
@@ -68,7 +68,7 @@ def write_suite_curves(suite: "Suite", options: RunOptions) -> None:
     table = suite_curves(suite, options, suite.config.sizes)
     with Folder(options.results_dir).publishing(suite.name) as folder:
         written = write_curves(table, folder)
-    wide_console().print(f"written to {suite.name} in the results folder: {', '.join(written)}", markup=False)
+    wide_console().print(f"written to {place(options.results_dir, suite.name)}: {', '.join(written)}", markup=False)
 
 
 def suite_curves(

@@ -72,7 +72,8 @@ class Checker:
             self._at(("reference",), lambda: check_reference(reference))
         for i, table in enumerate(self.config.tables):
             self._at(("tables", i), lambda t=table, n=f"tables.{i}": parse_layout(t, n))
-        for dataset in suite.datasets:
+        for i, dataset in enumerate(suite.datasets):
+            self._at(("datasets", i), lambda d=dataset: (d.num_classes, d.channels, d.image_size))  # may read its files
             for backbone in suite.backbones:
                 training = self._at(("training",), lambda d=dataset, b=backbone: suite.training_for(d, b))
                 info = self._at(("backbones",), lambda d=dataset, b=backbone: b.info(d))

@@ -42,6 +42,9 @@ def read_suite(source: str) -> tuple[str, str, str]:
     if source in (files := suite_files()):
         return source, files[source].read_text("utf-8"), f"{source}.yaml"
     path = Path(source)
+    if (whole := source.partition("@")[0]) in files and not path.exists():
+        options = "--entry, --seed, --set"
+        raise InputError(f"{source} is a name of results; give suite {whole} and the options of that run ({options})")
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         check_names("suite", [source], files)
     if not path.is_file():

@@ -19,8 +19,17 @@ class CellError(RuntimeError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known word nearest to `word`, or ``""`` where none is near."""
-    found = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.6)
+    names = [str(name) for name in known]
+    found = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    if not found:  # CIFAR-10 is cifar10
+        plain = {_plain(name): name for name in names}
+        found = [plain[near] for near in difflib.get_close_matches(_plain(str(word)), plain, n=1, cutoff=0.6)]
     return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def _plain(name: str) -> str:
+    """A name without case and separators."""
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _some(names: list[str]) -> str:

@@ -47,10 +47,11 @@ class Store:
 
     Args:
         root: the results folder; its ``cache`` sub-folder is the store.
+        make: make the folder now; whoever only reads leaves nothing behind at a mistyped address.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.folder = Folder(root)
+    def __init__(self, root: str | Path, *, make: bool = True) -> None:
+        self.folder = Folder(root, make=make)
 
     def _name(self, key: str, file: str) -> str:
         return f"cache/{key}/{file}"

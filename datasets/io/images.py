@@ -50,15 +50,14 @@ def class_names(folder: Path) -> list[str]:
     Raises:
         InputError: there is no such folder, or it has no sub-folders.
     """
+    where = f"{folder.parent.name}/{folder.name}"
+    expected = f"expected one sub-folder of images per class, {where}/<class>/<image>"
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
-        where = f"{folder.parent.name}/{folder.name}"
-        raise InputError(
-            f"{where}: {error.strerror}; expected a folder with one sub-folder of images per class"
-        ) from error
+        raise InputError(f"{where}: {error.strerror}; {expected}") from error
     if not names:
-        raise InputError(f"folder {folder.name!r} has no sub-folders; expected one per class")
+        raise InputError(f"{where}: a folder without sub-folders; {expected}")
     return names
 
 

@@ -47,12 +47,12 @@ def test_every_command_reads_what_a_run_wrote_at_an_address(calbench, tiny, tmp_
     folder = Folder(address)
     for name in ("leaderboard.md", "index.html"):
         folder.remove(f"tiny/{name}")
-    assert calbench("report", "tiny", *place)[1].startswith("written to tiny: leaderboard.md")
+    assert calbench("report", "tiny", *place)[1].startswith(f"written to {address}/tiny: leaderboard.md")
     assert {"leaderboard.md", "index.html"} <= set(folder.names("tiny"))
     for format_, part in {"terminal": "digits", "markdown": "| entry ", "csv": "entry,kind", "latex": "table}"}.items():
         assert part in calbench("report", "tiny", "--format", format_, *place)[1]
     folder.remove("tiny/index.html")
-    assert calbench("report", tiny, "--format", "html", *place)[1] == "written to tiny: index.html\n"
+    assert calbench("report", tiny, "--format", "html", *place)[1] == f"written to {address}/tiny: index.html\n"
     assert folder.read("tiny/index.html").startswith(b"<!")
     assert calbench("plot", "tiny", "--figure", "ranks", "--figure", "reductions", *place)[0] == 0
     assert {"reductions.png", "reductions.pdf"} <= set(folder.names("tiny/figures"))
@@ -195,6 +195,38 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(calbench, tiny, tmp_pa
     assert "tiny: 2 cells: 0 done, 2 to do" in out
     assert "digits / vit-micro" in out
     assert not (tmp_path / "runs" / "tiny").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (("status", "tiny.yaml"), "tiny: 2 cells: 0 done, 2 to do\n"),
+        (("run", "tiny.yaml", "--dry-run"), "tiny: 2 cells: 0 done, 2 to do, "),
+        (("cache", "list"), "key"),
+        (("cache", "verify"), "0 cells, 0 damaged\n"),
+        (("cache", "prune"), "removed 0 cells\n"),
+    ],
+    ids=["status", "dry run", "list", "verify", "prune"],
+)
+@pytest.mark.parametrize("place", ["runs", "a/new/place"])
+def test_commands_that_only_look_create_nothing(calbench, tiny, tmp_path, arguments, answer, place):
+    before = sorted(tmp_path.rglob("*"))
+    status, out, _ = calbench(*arguments, "--results-dir", place)
+    assert (status, answer in out) == (0, True), out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_name_of_a_part_of_a_suite_is_no_suite(calbench):
+    status, _, err = calbench("status", "quick@seed-0")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "give suite quick and the options of that run" in err
+
+
+def test_written_to_names_a_place_that_can_be_opened(calbench, tiny, tmp_path, finished):
+    for command in (("run", tiny), ("report", "tiny")):
+        line = calbench(*command)[1].splitlines()[-1]
+        place, names = line.removeprefix("written to ").split(": ")
+        assert all((tmp_path / place / name).is_file() for name in names.split(", ")), line
 
 
 def test_cache_commands_find_and_mend_damage(calbench, tiny, tmp_path, finished):

@@ -19,6 +19,12 @@ MANY = [f"name-{number}" for number in range(LISTED + 3)]
             "unknown metric 'ecee' (did you mean 'ece'?); `list metrics` lists all",
         ),
         (["ece", "nll"], "list metrics", "zzz", "unknown metric 'zzz'; known: ece, nll"),
+        (
+            ["ece", "cifar10"],
+            "",
+            "CIFAR-10",
+            "unknown metric 'CIFAR-10' (did you mean 'cifar10'?); known: ece, cifar10",
+        ),
         (MANY, "list metrics", "zzz", "unknown metric 'zzz'; `list metrics` lists all"),
         (MANY, "", "zzz", f"unknown metric 'zzz'; known: {', '.join(MANY[:LISTED])} and 3 more"),
     ],

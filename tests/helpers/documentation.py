@@ -48,6 +48,7 @@ def run_blocks(path, command):
             with contextlib.redirect_stdout(io.StringIO()) as output:
                 exec(compile(text, path.name, "exec"), namespace)
             printed = output.getvalue()
+            assert printed or "print(" not in text, f"{path.name} shows code that prints nothing: {text}"
         elif language == "text":
             assert printed == text
         elif language == "bash":

@@ -21,7 +21,7 @@ def test_all_writes_into_the_suites_folder(stored, tmp_path, capsys):
     assert report(stored) == 0
     names = {path.name for path in (tmp_path / "synthetic").iterdir()}
     assert {"leaderboard.md", "leaderboard.csv", "overall.csv", "leaderboard.tex", "index.html"} <= names
-    assert "written to synthetic" in capsys.readouterr().out
+    assert f"written to {stored}/synthetic: leaderboard.md" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

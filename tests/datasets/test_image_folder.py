@@ -1,0 +1,35 @@
+"""What a suite says of a folder of images that is not as it should be: the line of the suite and the layout."""
+
+import pytest
+
+from calbench.benchmark.cli.main import main
+
+SUITE = """\
+datasets:
+  - digits
+  - image-folder(path=photos)
+backbones: [vit-micro]
+entries: [cross-entropy]
+seeds: [0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ([], "photos/train: No such file or directory; expected one sub-folder of images per class, "),
+        (["photos/train"], "photos/train: a folder without sub-folders; expected one sub-folder of images per class, "),
+        (["photos/train/cat"], "folder 'train': class 'cat' has no images"),
+    ],
+    ids=["nothing", "no classes", "no images"],
+)
+def test_a_wrong_folder_names_the_line_and_the_layout(tmp_path, monkeypatch, capsys, folders, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(SUITE)
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    assert main(["run", "mine.yaml", "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"calbench: mine.yaml, line 3: {message}"), error
+    if "expected" in message:
+        assert error.endswith("photos/train/<class>/<image>\n")
