@@ -151,6 +151,7 @@ class ClasswiseECE(Metric):
         sums = sample[Classwise(self.bins)]
         weight = 1 / (len(sample) * len(sums.hits))
         gaps = binned_gaps(sums.counts.ravel(), sums.hits.ravel(), sums.probabilities.ravel(), weight)
+        gaps = replace(gaps, sparse=True)
         # One sample is in a cell of every class, so that the cells are not independent.
         signed = sample[SignedResidual(self.bins, (sums.residuals > 0).tobytes())] / len(sums.hits)
         independent = float((gaps.spread**2).sum()) + gaps.between

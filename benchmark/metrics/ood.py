@@ -97,7 +97,10 @@ def _log_entropy(block: Block) -> Tensor:
 @score("energy")
 def _energy(block: Block) -> Tensor:
     """-logsumexp z (Liu 2020)."""
-    return -block.scores.double().logsumexp(dim=1)
+    largest = block.scores.double().amax(dim=1)
+    # Rounded, so that no order of the classes breaks ties: the rest is in 0..log K.
+    rest = (block.scores.double() - largest[:, None]).logsumexp(dim=1).round(decimals=12)
+    return -(largest + rest)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.folds import stratified_folds
-from calbench.benchmark.evaluation.tuning import tuning_score
-from calbench.benchmark.predictions.predictions import SplitPredictions
+from calbench.benchmark.evaluation.tuning import score_record, tuning_score
+from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.benchmark.store.store import Store
 from calbench.methods import registry
 
@@ -75,3 +76,16 @@ def test_the_best_trial_by_the_calibration_split_stands_in_the_results(run, tmp_
     assert any(line.startswith("Best of n") for line in results.run["protocol_text"])
     assert list(results.run["entries"][1]["trials"]) == ["gamma = 0.5", "gamma = 8"]
     assert results.run["entries"][1]["label"].endswith("(best of 2)")
+
+
+def test_the_score_of_a_trial_does_not_read_the_test_split():
+    part, test = split(), split(90)
+    order = torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(1))
+    permuted = SplitPredictions(test.logits, test.labels[order])
+    protocol, chains = Protocol(bootstrap=0), [(), (registry.create("temperature-scaling"),)]
+    for chain in chains:
+        scores = [
+            score_record(Predictions({("last", "calibration"): part} | tests), chain, protocol)["score"]
+            for tests in ({("last", "test"): test}, {("last", "test"): permuted}, {})
+        ]
+        assert scores[0] == scores[1] == scores[2]

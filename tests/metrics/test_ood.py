@@ -74,3 +74,16 @@ def test_bad_input():
         evaluate_ood(logits=z, ood_logits=far)
     with pytest.raises(ValueError, match="no scores"):
         auroc(np.array([]), np.ones(2))
+
+
+def test_samples_whose_logits_are_permuted_have_equal_scores():
+    generator = np.random.default_rng(4)
+    inside = np.round(3 * generator.normal(size=(40, 7))) / 3
+    outside = np.stack([generator.permutation(row) for row in inside])
+    scores = evaluate_ood(logits=inside, ood_logits=outside)
+    for name, value in scores.items():
+        if name.startswith(("auroc", "aupr")):
+            assert value == pytest.approx(50, abs=1e-9 if name.startswith("auroc") else 10), name
+    for score in ("max-softmax", "entropy", "energy"):
+        ranks = [ood_scores(logits=z, ranks=True)[score] for z in (inside, outside)]
+        assert np.array_equal(*ranks), score

@@ -158,3 +158,52 @@ def test_supremum_of_brownian_motion():
     rng = np.random.default_rng(7)
     walks = np.abs(rng.normal(size=(4000, 1000)).cumsum(1)).max(1) / 1000**0.5
     assert supremum_quantile(0.9) == pytest.approx(np.quantile(walks, 0.9), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "accuracy", "size"),
+    [
+        (0.99, 0.999, 540),
+        (0.99, 0.99, 540),
+        (0.9999, 0.997, 540),
+        (1.0, 0.998, 540),
+        (1.0, 0.98, 100),
+        (0.5, 0.55, 100),
+    ],
+)
+def test_intervals_of_one_cell_cover_where_nearly_all_predictions_are_right(confidence, accuracy, size):
+    # 540 right of 540 may come of an accuracy of 99.7 %: the interval is not one of no width around the observed gap
+    rng, sets, hits = np.random.default_rng(8), 400, 0
+    for right in rng.binomial(size, accuracy, size=sets):
+        found = calibration_interval(binned_gaps(*(np.array([v]) for v in (size, right, size * confidence)), 1 / size))
+        hits += max(found.low, 0) - 1e-12 <= abs(accuracy - confidence) <= found.high + 1e-12
+    assert hits >= binom.ppf(0.001, sets, 0.95)
+
+
+def test_an_error_of_exactly_zero_has_an_interval():
+    # nine samples at a confidence of 1/3, three of them right; and everything certain and right
+    for size, right, confidence, least in ((9, 3, 1 / 3, 0.25), (20, 20, 1.0, 0.1)):
+        found = calibration_interval(
+            binned_gaps(np.array([size]), np.array([right]), np.array([size * confidence]), 1 / size)
+        )
+        assert found.low <= 0
+        assert least < found.high < 0.5
+
+
+def test_the_interval_of_the_classwise_error_of_a_calibrated_sharp_model_reaches_zero():
+    # most cells of the classes have a few samples of small probability, whose gaps are far from normal
+    rng, sets, hits = np.random.default_rng(9), 100, 0
+    for _ in range(sets):
+        z = 4 * rng.normal(size=(540, 10))
+        y = (z + rng.gumbel(size=z.shape)).argmax(1)
+        hits += evaluate(logits=z, labels=y, metrics=["classwise-ece"], interval=0.95)["classwise-ece"].low <= 0
+    assert hits >= binom.ppf(0.001, sets, 0.95)
+
+
+def test_the_mean_gap_of_calibrated_sparse_cells_is_binomial():
+    n, c = np.array([5, 1, 40, 3]), np.array([0.1, 0.3, 0.02, 1.0])
+    gaps = Gaps(np.zeros(4), np.ones(4), cells=(n, n, c), weight=0.01, sparse=True)
+    mean, variance = gaps.calibrated()
+    draws = 0.01 * np.abs(np.random.default_rng(10).binomial(n, c, size=(200_000, 4)) - n * c)
+    assert mean == pytest.approx(draws.mean(0), rel=0.02)
+    assert variance == pytest.approx(draws.var(0), rel=0.03)

@@ -81,6 +81,13 @@ def test_crl_counts_the_correct_predictions_of_training(tiny, tmp_path):
     assert trainer.loss_state.epochs == 0 or trainer.loss_state.epochs == 1
 
 
+def test_a_network_learns_by_the_evidential_loss(tiny, run):
+    results = run(tiny, entries=["evidential", "evidential + temperature-scaling"], settings=["training.epochs=8"])
+    table = results.table[results.table.split == "test"].set_index(["entry", "metric"]).value
+    assert table["evidential", "accuracy"] > 50  # of ten classes
+    assert 0 < table["evidential + temperature-scaling", "nll"] < table["evidential", "nll"] < 2.3
+
+
 def test_a_loss_that_reads_the_calibration_split_is_named_above_the_tables(tiny, run):
     results = run(tiny, entries=["ada-focal", "cals-alm + temperature-scaling", "crl"])
     text = " ".join(results.run["protocol_text"])
