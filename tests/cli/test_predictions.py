@@ -52,6 +52,10 @@ def test_calibrate_compares_and_writes(tmp_path, predictions):
     assert entries == ["uncalibrated", "temperature-scaling", "temperature-scaling + histogram-binning(bins=5)"]
     table = (tmp_path / "out/results.csv").read_text()
     assert all(f"{entry}" in table for entry in entries)
+    page = (tmp_path / "out/index.html").read_text()
+    assert "<!doctype html>" in page.lower()
+    assert all(part in page for part in (*entries, "Post-hoc calibration of preds", "ECE"))
+    assert str(tmp_path) not in page
 
 
 def test_evaluate_prints_metrics(predictions):

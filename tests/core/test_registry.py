@@ -183,6 +183,29 @@ def test_a_plugin_adds_datasets_backbones_and_metrics(tmp_path, run):
     assert "no [CLS] token" in " ".join(results.run["notes"])
 
 
+def test_an_edit_of_one_method_in_a_plugin_leaves_the_others_as_they_are(tmp_path):
+    from calbench.methods import registry
+
+    head = "from dataclasses import dataclass\nfrom calbench.methods import Calibrator, Objective, register\n"
+    calibrator = (
+        "@register('{0}')\n@dataclass\nclass {0}(Calibrator):\n    'x'\n"
+        "    def fit(self, logits, labels):\n        return self\n"
+        "    def transform(self, logits):\n        return logits / {1}\n"
+    )
+    loss = (
+        "@register('third')\n@dataclass\nclass Third(Objective):\n    'x'\n"
+        "    def loss(self, outputs, targets):\n        return outputs.logits.mean()\n"
+    )
+    path, versions = tmp_path / "several.py", []
+    for divisor in (2, 3):
+        path.write_text(head + calibrator.format("first", divisor) + calibrator.format("second", 5) + loss)
+        Plugin.load(path)
+        versions.append([registry.create(name).identity()["source"] for name in ("first", "second", "third")])
+    before, after = versions
+    assert before[0] != after[0]
+    assert before[1:] == after[1:]
+
+
 def test_an_edited_plugin_replaces_itself_and_is_another_cell(tmp_path):
     from calbench.methods import registry
 

@@ -1,11 +1,14 @@
+import io
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from calbench.benchmark.config.table_layout import load_layout, parse_layout
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.report.render.markdown import markdown
+from calbench.benchmark.report.render.terminal import TerminalTable
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.layout import families, layout_table
 from calbench.benchmark.report.tables.reference import reference_table, under_other_names
@@ -197,6 +200,28 @@ def test_a_reference_without_a_common_cell_is_refused(results):
         reference_table(View(results), reference().assign(dataset="cifar10"))
     with pytest.raises(InputError, match="in common"):
         reference_table(View(results), reference().assign(metric="nothing"))
+
+
+def test_a_dataset_with_options_is_compared_under_its_whole_name(builder):
+    view = View(builder(datasets=("overlap(train=300, test=300)",), oracle=False))
+    published = reference().assign(dataset="cifar10")
+    renamed, _ = under_other_names(published, ["overlap(train=300, test=300)=cifar10"], view)
+    assert list(renamed.dataset) == ["overlap(train=300, test=300)"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_narrow_comparison_keeps_its_yes_or_no_and_breaks_no_number(results, width):
+    table = reference_table(View(results), reference(value=12.34))
+    names = ("tiny-imagenet", "resnet110-32", "cross-entropy-brier + calattn(stop_gradient=True)", "adaptive-ece")
+    [row] = table.rows
+    table = replace(table, rows=(replace(row, names=names, labels=names), replace(row, names=("x", *names[1:]))))
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(TerminalTable(table))
+    text = console.file.getvalue()
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    for shown in ("12.34", f"{row.cells[0].value:.2f}", row.cells[3].text):
+        assert sum(shown in line.split() for line in lines) >= 2, text
 
 
 def test_a_set_made_of_another_is_compared_with_its_numbers_only_if_asked(builder):

@@ -1,5 +1,6 @@
 """Tables for the terminal: the columns that the width allows, and a line that names those left out."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ STAR = "*"
 """The sign of a bold cell in a file or pipe, which have no bold."""
 GAP = 1
 """Characters between columns."""
+_BREAK = re.compile(r"(?<=[ (,=/-])")
 
 
 def render_terminal(report: Report) -> RenderableType:
@@ -114,7 +116,42 @@ def _name_widths(table: Table, width: int) -> list[int]:
         most = LONGEST_NAME if width >= 120 else max(14, width // 4)
         word = max((cell_len(word) for label in labels for word in label.split()), default=1)
         widths.append(min(max(cell_len(label) for label in labels), max(most, min(word, width // 3))))
-    return widths
+    needed = sum(
+        _width(table, i, interval=False) + GAP for i, column in enumerate(table.columns) if not column.priority
+    )
+    return _narrowed(table, widths, sum(width + GAP for width in widths) + needed - width)
+
+
+def _narrowed(table: Table, widths: list[int], excess: int) -> list[int]:
+    """The widths of the row heads without `excess` characters, the widest first, down to the parts of the names."""
+    least = [
+        max(cell_len(part) for label in (head, *(row.labels[level] for row in table.rows)) for part in _parts_of(label))
+        for level, head in enumerate(table.row_heads)
+    ]
+    narrowed = list(widths)
+    for _ in range(max(0, excess)):
+        level = max(range(len(widths)), key=lambda one: (narrowed[one] > least[one], narrowed[one]))
+        if narrowed[level] <= least[level]:
+            break
+        narrowed[level] -= 1
+    return narrowed
+
+
+def _parts_of(name: str) -> list[str]:
+    """The parts between which a name may be broken: after blanks, hyphens, brackets, commas and equals signs."""
+    return [part.strip() for part in _BREAK.split(name)] or [""]
+
+
+def _broken(name: str, width: int) -> str:
+    """A name in lines of at most `width` characters, broken between words, or between the parts of a longer word."""
+    lines = [""]
+    for part in _BREAK.split(name):
+        longer = lines[-1] + part
+        if cell_len(longer.rstrip()) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _widened(table: Table, names: list[int], spare: int) -> list[int]:
@@ -191,7 +228,11 @@ def _drawn(table: Table, names: Sequence[int], shown: dict[int, bool]) -> RichTa
     for place, row in enumerate(table.rows):
         style = {"baseline": "cyan", "reference": "dim"}.get(row.kind)
         cells = [Text(columns[i][place], style="bold" if row.cells[i].bold else "") for i in shown]
-        drawn.add_row(*map(Text, row.labels), *cells, style=style)
+        labels = [
+            Text(_broken(label, width) if any(cell_len(word) > width for word in label.split()) else label)
+            for label, width in zip(row.labels, names, strict=True)
+        ]
+        drawn.add_row(*labels, *cells, style=style)
     return drawn
 
 

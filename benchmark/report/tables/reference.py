@@ -86,7 +86,7 @@ def under_other_names(reference: pd.DataFrame, pairs: Sequence[str], view: View)
     """
     notes: list[str] = []
     for pair in pairs:
-        ours, _, theirs = (part.strip() for part in pair.partition("="))
+        ours, _, theirs = (part.strip() for part in pair.rpartition("="))  # ours may have options: overlap(train=300)
         if not ours or not theirs:
             raise InputError(f"--as {pair}: expected OURS=THEIRS, such as cifar10-jpeg=cifar10")
         check_names("dataset of these results", [ours], view.datasets)
