@@ -39,6 +39,12 @@ def pytest_configure(config):
     load_profile(fast="not slow" in config.getoption("markexpr"))
 
 
+@pytest.fixture(scope="session")
+def text_of_tiny():
+    """The tiny suite."""
+    return TINY
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """Write the tiny suite and return its path."""
@@ -61,6 +67,14 @@ def calbench(capsys, monkeypatch, tmp_path, forgotten):
         return status, captured.out, captured.err
 
     return calbench
+
+
+@pytest.fixture
+def tinier(tmp_path):
+    """Write the tiny suite with 400 samples of a made-up dataset in place of digits, one epoch; return its path."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.replace("[digits]", '["overlap(train=200, test=200)"]').replace("epochs: 2", "epochs: 1"))
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -167,7 +167,7 @@ def start_worker(context: Context, index: int) -> _Worker:
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     methods = multiprocessing.get_context("forkserver") if forks else multiprocessing.get_context("spawn")
     if forks:
-        methods.set_forkserver_preload([PRELOADED])
+        methods.set_forkserver_preload(list(PRELOADED))
     ours, theirs = methods.Pipe()
     # Numerical libraries read these when they start, so the child must inherit them; see `TrainingConfig.threads`.
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}

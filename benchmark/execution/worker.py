@@ -6,8 +6,8 @@ from multiprocessing.connection import Connection
 from calbench.benchmark.core import stopping
 
 AFFECTS_RESULTS = False
-PRELOADED = "calbench.benchmark.execution.work"
-"""What all workers import, once for all where processes are forked from a server."""
+PRELOADED = ("calbench.benchmark.execution.work", "calbench.benchmark.training.trainer")
+"""What all workers import, the second for their first cell; once for all where processes are forked from a server."""
 
 
 def start(connection: Connection, context: bytes, index: int) -> None:

@@ -24,12 +24,12 @@ def free_port():
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_the_documented_tls_cluster_runs_a_suite(tiny, run, tmp_path):
+def test_the_documented_tls_cluster_runs_a_suite(tiny, runs_of_tiny, tmp_path):
     """The host, the port, the suite and the folder are the test's; scheduler and worker run in the background."""
     pytest.importorskip("distributed")
     [example] = [block for block in re.findall(r"```bash\n(.*?)```", TEXT, re.S) if "openssl" in block]
     stand_ins = {
-        "8786": free_port(), "HOST": "127.0.0.1", "quick": tiny, "/shared/results": "r", "--nworkers 8": "--nworkers 2",
+        "8786": free_port(), "HOST": "127.0.0.1", "quick": tiny, "/shared/results": "r", "--nworkers 8": "--nworkers 1",
     }  # fmt: skip
     for written, used in stand_ins.items():
         assert written in example
@@ -54,7 +54,8 @@ def test_the_documented_tls_cluster_runs_a_suite(tiny, run, tmp_path):
     assert re.search(r"tls://127\.0\.0\.1:", logs), "the scheduler and the worker spoke without encryption"
     results = Results.load(tmp_path / "r/tiny")
     assert {cell.status for cell in results.run.cells} == {"done"}
-    alone = run(tiny)
-    for cell in alone.run.cells:
-        one, two = (Store(tmp_path / name).predictions(cell.key)["last", "test"] for name in ("r", "results"))
+    alone, together = Store(runs_of_tiny), Store(tmp_path / "r")
+    assert alone.cells() == together.cells()
+    for key in alone.cells():
+        one, two = (store.predictions(key)["last", "test"] for store in (alone, together))
         assert torch.equal(one.logits, two.logits)

@@ -3,14 +3,11 @@
 import errno
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from killing import fork_command
 
 from calbench.benchmark.store import folder
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -64,11 +61,12 @@ def test_a_full_disk_ends_a_run_of_several_processes_with_one_message(tiny, tmp_
     if os.geteuid() or subprocess.run(mount, check=False).returncode:
         pytest.skip("no small disk can be made here")
     try:
-        command = [sys.executable, ROOT / "run_all.py", tiny, "--jobs", "2", "--results-dir", small]
-        full = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-        assert full.returncode == 2
-        assert "no space left on the disk" in full.stderr
-        assert "Traceback" not in full.stderr
+        with (tmp_path / "errors").open("wb") as errors:
+            full = fork_command(["run", tiny, "--jobs", "2", "--results-dir", str(small)], "full", errors)
+            assert full.wait(300) == 2
+        text = (tmp_path / "errors").read_text()
+        assert text.count("no space left on the disk") == 1
+        assert "Traceback" not in text
         assert not list(small.rglob("failure.json"))
     finally:
         subprocess.run(["umount", small], check=False)

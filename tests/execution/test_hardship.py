@@ -20,9 +20,9 @@ pytestmark = pytest.mark.slow
 ODD_NAMES = ["with blanks", "ünï-日本", "100%", "a#b?c", "-leading", "new\nline", "'quoted\"", "$HOME", "[x]*", "a:b"]
 
 
-def test_a_disk_that_fills_at_any_write(calbench, tiny, tmp_path, monkeypatch):
-    options = ["--jobs", 1, "--set", "training.epochs=1"]
-    assert calbench("run", tiny, *options, "--results-dir", "whole")[0] == 0
+def test_a_disk_that_fills_at_any_write(calbench, tinier, tmp_path, monkeypatch):
+    options = ["--jobs", 1]
+    assert calbench("run", tinier, *options, "--results-dir", "whole")[0] == 0
     sync, number = os.fsync, 0
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -39,7 +39,7 @@ def test_a_disk_that_fills_at_any_write(calbench, tiny, tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(files.os, "fsync", full)
-            status, _, err = calbench("run", tiny, *options, "--results-dir", f"full-{number}")
+            status, _, err = calbench("run", tinier, *options, "--results-dir", f"full-{number}")
         folder = tmp_path / f"full-{number}"
         assert not list(folder.rglob(f"{WRITING}*"))
         assert all("interrupted write" in finding.problem for finding in Store(folder).verify())
@@ -48,18 +48,18 @@ def test_a_disk_that_fills_at_any_write(calbench, tiny, tmp_path, monkeypatch):
         assert status == 2
         assert re.search("no space left on the disk|No space left on device", err)
         assert not list(folder.rglob("failure.json"))
-        assert calbench("run", tiny, *options, "--results-dir", f"full-{number}")[0] == 0
+        assert calbench("run", tinier, *options, "--results-dir", f"full-{number}")[0] == 0
         same_predictions(tmp_path / "whole", folder)
     assert number > 5
     assert left_in(temporary) == []
     print(f"full disk: at each of {number - 1} writes one message, and the next run went on to the same bits")
 
 
-def test_odd_names_of_folders(calbench, tiny, tmp_path):
-    options = ["--jobs", "1", "--set", "training.epochs=1"]
-    assert calbench("run", tiny, *options, "--results-dir", "plain")[0] == 0
+def test_odd_names_of_folders(calbench, tinier, tmp_path):
+    options = ["--jobs", "1"]
+    assert calbench("run", tinier, *options, "--results-dir", "plain")[0] == 0
     for name in ODD_NAMES:
-        assert calbench("run", tiny, *options, f"--results-dir={name}")[0] == 0, name
+        assert calbench("run", tinier, *options, f"--results-dir={name}")[0] == 0, name
         assert calbench("report", "tiny", f"--results-dir={name}", "--format", "latex")[0] == 2, "the name has a part"
         assert calbench("cache", "verify", f"--results-dir={name}")[0] == 0, name
         same_predictions(tmp_path / "plain", tmp_path / name)
@@ -68,17 +68,14 @@ def test_odd_names_of_folders(calbench, tiny, tmp_path):
     print(f"names of folders: {len(ODD_NAMES)} odd ones, the same bits in each")
 
 
-def test_few_open_files(tiny, tmp_path):
+def test_few_open_files(tiny, runs_of_tiny, tmp_path):
     limit = (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    command = [sys.executable, "-m", "calbench", "run", tiny, "--jobs", "2", "--set", "training.epochs=1"]
-    whole = subprocess.run([*command, "--results-dir", tmp_path / "whole"], capture_output=True, text=True)
-    assert whole.returncode == 0
     few = subprocess.run(
-        [*command, "--results-dir", tmp_path / "few"], capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit),
+        [sys.executable, "-m", "calbench", "run", tiny, "--jobs", "2", "--results-dir", tmp_path / "few"],
+        capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit),
     )  # fmt: skip
     assert few.returncode == 0, few.stderr
-    same_predictions(tmp_path / "whole", tmp_path / "few")
+    same_predictions(runs_of_tiny, tmp_path / "few")
 
 
 def test_little_memory_is_said_in_one_line(tiny, tmp_path):

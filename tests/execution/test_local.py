@@ -13,6 +13,7 @@ from calbench.benchmark.execution.local import run_processes
 from calbench.benchmark.execution.plan import make_plan
 from calbench.benchmark.execution.produce import Context
 from calbench.benchmark.execution.runner import RunOptions, plan_suite, run_suite, status
+from calbench.benchmark.results.results import Results
 from calbench.benchmark.store.store import Store
 
 SUICIDE = """\
@@ -56,8 +57,8 @@ def table_of(results):
 
 
 @pytest.mark.slow
-def test_worker_processes_give_the_results_of_one_process(tiny, run, tmp_path):
-    one = run(tiny)
+def test_worker_processes_give_the_results_of_one_process(tiny, runs_of_tiny, tmp_path):
+    one = Results.load(runs_of_tiny / "tiny")
     two = run_suite(load_suite(tiny), RunOptions(results_dir=str(tmp_path / "two"), jobs=2))
     assert table_of(one).equals(table_of(two))
 

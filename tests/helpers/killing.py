@@ -1,12 +1,18 @@
-"""Runs of the tests of kills: started with a mark in their environment, by which all their processes are found."""
+"""Runs of the tests of kills: each in a session of its own with a mark in its environment, to find its processes by."""
 
+import atexit
 import contextlib
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -17,24 +23,102 @@ SETTINGS = ["--set", "training.save_seconds=0", "--set", "protocol.bootstrap=20"
 MARK = "CALBENCH_TEST_OF_KILLS"
 
 
-def alive(mark):
-    """The processes whose environment has the mark: a run and all that it started."""
+EPOCHS = 16
+
+
+def alive(mark, session=None):
+    """The processes of the session, or whose environment has the mark: a run and all that it started."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and folder.name != str(os.getpid()):
             with contextlib.suppress(OSError):
-                zombie = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-                if not zombie and f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                state, _, _, theirs = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+                marked = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
+                if state != "Z" and (marked or int(theirs) == session):
                     found.append(int(folder.name))
     return found
 
 
-def start(suite, results, mark, *options, errors=subprocess.DEVNULL, temporary=None, epochs=30):
-    """``calbench run`` in a session of its own; `temporary` is its temporary folder."""
-    options = ["--results-dir", str(results), *SETTINGS, "--set", f"training.epochs={epochs}", *options]
-    command = [sys.executable, "-m", "calbench", "run", suite, *options]
-    output = {"stdout": subprocess.DEVNULL, "stderr": errors}
+def arguments(suite, results, *options):
+    """Those of ``calbench run`` for the runs that are ended, and for the undisturbed one they are compared with."""
+    return ["run", suite, "--results-dir", str(results), *SETTINGS, "--set", f"training.epochs={EPOCHS}", *options]
+
+
+def start(suite, results, mark, *options, errors=None, temporary=None):
+    """``calbench run`` in a new process and session; `errors` is an open file, `temporary` its temporary folder."""
+    command = [sys.executable, "-m", "calbench", *arguments(suite, results, *options)]
+    output = {"stdout": subprocess.DEVNULL, "stderr": errors or subprocess.DEVNULL}
     return subprocess.Popen(command, env=environment(mark, temporary), start_new_session=True, **output)
+
+
+def fork(suite, results, mark, *options, errors=None, temporary=None):
+    """As `start`, in a fork of this process."""
+    return fork_command(arguments(suite, results, *options), mark, errors, temporary)
+
+
+def fork_command(words, mark, errors=None, temporary=None):
+    """``calbench`` in a fork of this process and a new session: what it imports, for seconds, is imported already."""
+    began, begins = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(begins)
+        os.read(began, 1)  # until the child has its session
+        os.close(began)
+        return Forked(child)
+    status = 1
+    try:
+        _begin_anew(mark, errors, temporary)
+        os.write(begins, b"1")
+        from calbench.benchmark.cli.start import start
+
+        start(words)
+    except SystemExit as end:
+        status = end.code
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        os._exit(status)
+
+
+def _begin_anew(mark, errors, temporary):
+    """Leave behind what this process has of its parent: session, output, signals, what to do at the end, helpers."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+    os.dup2(errors.fileno() if errors else 1, 2)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", closefd=False)
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        signal.signal(number, handler)
+    atexit._clear()
+    multiprocessing.util._finalizer_registry.clear()
+    atexit.register(multiprocessing.util._exit_function)
+    multiprocessing.process._children.clear()
+    multiprocessing.forkserver._forkserver.__init__()
+    multiprocessing.resource_tracker._resource_tracker.__init__()
+    multiprocessing.process.current_process()._config.pop("tempdir", None)
+    os.environ.update(environment(mark, temporary))
+    tempfile.tempdir = None
+
+
+class Forked:
+    """What the tests use of a `subprocess.Popen`."""
+
+    def __init__(self, pid):
+        self.pid, self.status = pid, None
+
+    def poll(self):
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status
+
+    def wait(self, seconds):
+        assert wait_for(lambda: self.poll() is not None, seconds), "the run does not end"
+        return self.status
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
 
 
 def environment(mark, temporary=None):
@@ -51,7 +135,7 @@ def wait_for(condition, seconds):
     while time.monotonic() < end:
         if condition():
             return True
-        time.sleep(0.05)
+        time.sleep(0.02)
     return condition()
 
 

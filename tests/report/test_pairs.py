@@ -41,7 +41,7 @@ def write(folder, pairs):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     suite = load_suite(write(folder, "[[VS, temperature-scaling], [VS, cross-entropy]]"))
-    return run_suite(suite, RunOptions(results_dir=folder / "runs")), folder / "runs" / "small"
+    return run_suite(suite, RunOptions(results_dir=folder / "runs", jobs=1)), folder / "runs" / "small"
 
 
 def test_the_table_has_a_row_per_pair(results):
