@@ -39,6 +39,11 @@ def pytest_configure(config):
     load_profile(fast="not slow" in config.getoption("markexpr"))
 
 
+def pytest_collection_modifyitems(items):
+    """Long tests first: what ``--dist worksteal`` moves to a worker that is done with its own comes from the end."""
+    items.sort(key=lambda item: (not item.get_closest_marker("slow"), "execution" not in item.path.parts))
+
+
 @pytest.fixture(scope="session")
 def text_of_tiny():
     """The tiny suite."""

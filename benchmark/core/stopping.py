@@ -259,5 +259,5 @@ def _end() -> None:
     if _state.saving:
         _end_soon()
     else:
-        clean_up()
+        _remove_temporary()  # and no sockets: those that a worker knows of are its parent's, which may go on
         os._exit(128 + signal.SIGTERM)

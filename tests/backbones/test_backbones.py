@@ -3,6 +3,7 @@ import pickle
 import pytest
 import timm
 import torch
+from fast_set import slowly
 from safetensors.torch import save_file
 from torch import nn
 
@@ -207,7 +208,7 @@ def checkpoint(tmp_path_factory):
     return folder, state
 
 
-@pytest.mark.parametrize("name", ["resnet18.safetensors", "resnet18.pth"])
+@pytest.mark.parametrize("name", ["resnet18.pth", *slowly("resnet18.safetensors")])
 def test_a_local_checkpoint_is_loaded_and_adapted(checkpoint, name):
     folder, state = checkpoint
     backbone = backbones.create("timm:resnet18", checkpoint=str(folder / name))

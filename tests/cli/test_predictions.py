@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from fast_set import slowly
 from planted_logits import data
 from typer.testing import CliRunner
 
@@ -65,6 +66,7 @@ def test_evaluate_prints_metrics(predictions):
     assert "ECE" in result.output
 
 
+@pytest.mark.slow
 def test_export_writes_what_loads(tmp_path, predictions):
     arguments = ["export", str(predictions), "--method", "temperature-scaling", "-o", str(tmp_path / "ts")]
     result = CliRunner().invoke(app, arguments)
@@ -166,6 +168,7 @@ def test_all_default_calibrators_are_fitted_with_few_classes(predictions):
     assert posthoc.too_large(chains, pair) == (chains, "")
 
 
+@pytest.mark.slow
 def test_sizes_are_a_table_and_files(predictions, tmp_path, capsys):
     arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "temperature-scaling", "--bootstrap", "0"]
     assert main([*arguments, "--sizes", "20,100", "--draws", "3", "--output", str(tmp_path / "out")]) == 0
@@ -251,7 +254,7 @@ def test_a_misspelt_method_gets_its_suggestion_without_all_the_others(prediction
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of files")
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), *slowly((0o027, 0o640), (0o002, 0o664))])
 def test_all_exported_files_have_the_mode_of_the_umask(predictions, tmp_path, umask, mode):
     before = os.umask(umask)
     try:

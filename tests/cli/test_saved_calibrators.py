@@ -8,6 +8,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from calibrator_fits import one_per_family
+from fast_set import fast_only
 from planted_logits import data
 from safetensors.torch import load_file, save_file
 
@@ -30,7 +32,7 @@ def fitted(name):
         return calibrator.fit(logits, labels, **extra), logits, extra
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", fast_only(one_per_family(), NAMES))
 def test_save_and_load_give_the_same_map(tmp_path, name):
     calibrator, logits, extra = fitted(name)
     calibrator.save(tmp_path)
@@ -170,6 +172,7 @@ def test_the_exported_onnx_model_gives_the_same(tmp_path, names):
     assert {"calbench", "torch"} <= about.custom_metadata_map.keys()
 
 
+@pytest.mark.slow
 def test_export_notes_what_the_fit_warns_of(tmp_path, capsys):
     logits, labels, _ = data()
     np.savez(tmp_path / "one.npz", logits=logits, labels=0 * labels)

@@ -11,6 +11,7 @@ import sys
 import traceback
 
 import pytest
+from fast_set import slowly
 
 from calbench.benchmark.cli import start
 from calbench.benchmark.config.suite import load_suite, part_name
@@ -38,7 +39,7 @@ def run(code, *arguments):
     return subprocess.run([sys.executable, "-c", WITHOUT_POSIX + code, *arguments], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["list", "methods"], ["run", "-h"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["list", "methods"], *slowly(["--version"], ["run", "-h"])], ids=" ".join)
 def test_the_command_starts_without_modules_of_unix(arguments):
     done = run("from calbench.benchmark.cli.main import main; sys.exit(main(sys.argv[1:]))", *arguments)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from fast_set import fast_only
 
 from calbench import TemperatureScaling, compare
 from calbench.benchmark.cli.compare import _print
@@ -188,7 +189,7 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("message", BOMBS)
+@pytest.mark.parametrize("message", fast_only(BOMBS.keys() - {"101,000 values"}, BOMBS))
 def test_yaml_bombs_are_refused(message):
     with pytest.raises(InputError, match=message) as error:
         parse_mapping(BOMBS[message], "s.yaml", ["datasets"])

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from fast_set import fast_only
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.unpickle import unpickle
@@ -92,7 +93,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name", fast_only(HOSTILE.keys() - {"tuples deep in each other", "a nested tuple as a key"}, HOSTILE)
+)
 def test_hostile_pickles_are_refused(name):
     with pytest.raises(InputError) as error:
         unpickle(HOSTILE[name])

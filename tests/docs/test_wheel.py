@@ -11,6 +11,7 @@ from documentation import ROOT
 SOURCES = ("benchmark", "datasets", "methods", "results")
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_every_module_and_every_data_file(tmp_path):
     pytest.importorskip("setuptools", minversion="77", reason="no setuptools to build a wheel with")
     ignored = shutil.ignore_patterns("__pycache__", "cache", ".*", "*-smoke")

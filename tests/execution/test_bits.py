@@ -13,6 +13,7 @@ from calbench.benchmark.store.store import Store
 NUMBERS = ["value", "low", "high"]
 
 
+@pytest.mark.slow
 def test_a_part_that_is_computed_again_has_the_same_bits(trained, tiny, run, tmp_path):
     store = Store(tmp_path / "results")
     before = {key: store.predictions(key) for key in store.cells()}

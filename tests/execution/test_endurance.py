@@ -84,6 +84,7 @@ def test_kills_at_random_moments_lose_nothing(tiny, run, tmp_path):
     assert not list(folder.rglob(f"{WRITING}*"))
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_folder_share_the_work(tiny, tmp_path):
     suite = load_suite(tiny, settings=["seeds=2"], entries=["mixup", "brier"])
     children = [forked(suite, tmp_path) for _ in range(2)]
@@ -242,6 +243,7 @@ def test_two_processes_train_one_model_to_the_same_predictions(tiny, run, tmp_pa
         np.testing.assert_allclose(together.logits.numpy(), alone.logits.numpy(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_micro_batch_and_says_so(tiny, run, tmp_path, monkeypatch):
     whole = run(tiny, results_dir=tmp_path / "whole", entries=["brier"])
     original = training.Trainer._accumulate
@@ -277,6 +279,7 @@ def test_results_may_lie_at_an_fsspec_address(tiny, run):
     assert tidy(first).equals(tidy(second))
 
 
+@pytest.mark.slow
 def test_a_clock_set_back_changes_nothing(tiny, run, monkeypatch):
     first = run(tiny)
     monkeypatch.setattr(time, "time", lambda: 0.0)

@@ -99,6 +99,7 @@ def test_a_cell_trained_without_its_weights_says_so_in_one_line_with_the_remedy(
     assert "shift-contrast-5" in set(run(tiny, settings=[SHIFT], cache="refresh").table.split)
 
 
+@pytest.mark.slow
 def test_splits_are_predicted_in_the_pass_of_training_where_weights_are_not_kept(tiny, run, tmp_path):
     results = run(tiny, settings=[SHIFT])
     assert "shift-severity-5" in set(results.table.split)
@@ -147,6 +148,7 @@ def test_one_bad_patch_changes_few_predictions(tiny, run):
     assert sum(split.startswith("shift-patch-") for split in set(results.table.split)) == 3
 
 
+@pytest.mark.slow
 def test_a_calibrator_that_reads_features_is_evaluated_on_shifted_splits(tiny, run):
     results = run(tiny, settings=[SHIFT], entries=["calattn-frozen(hidden=4, steps=20)"])
     assert not np.isnan(evaluate(results, "calattn-frozen(hidden=4, steps=20)", "shift-severity-5")["nll"])
@@ -204,6 +206,7 @@ def test_a_damaged_split_is_predicted_again_and_the_cell_stays(tiny, run, tmp_pa
     assert store.manifest(key)["created"] == created
 
 
+@pytest.mark.slow
 def test_predictions_are_finite_and_memory_holds_one_split(tiny, run, tmp_path):
     run(tiny, settings=[SHIFT], entries=["cross-entropy"])
     (work,) = plan_of(tiny, tmp_path, SHIFT)[:1]

@@ -60,7 +60,7 @@ def test_odd_names_of_folders(calbench, tinier, tmp_path):
     assert calbench("run", tinier, *options, "--results-dir", "plain")[0] == 0
     for name in ODD_NAMES:
         assert calbench("run", tinier, *options, f"--results-dir={name}")[0] == 0, name
-        assert calbench("report", "tiny", f"--results-dir={name}", "--format", "latex")[0] == 2, "the name has a part"
+        assert calbench("report", "tiny", f"--results-dir={name}", "--format", "latex")[0] == 0, name
         assert calbench("cache", "verify", f"--results-dir={name}")[0] == 0, name
         same_predictions(tmp_path / "plain", tmp_path / name)
         [results] = (tmp_path / name).glob("tiny*/run.json")

@@ -88,6 +88,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from calbench.methods import Objective, register
 
+@pytest.mark.slow
 @register("stuck")
 @dataclass
 class Stuck(Objective):

@@ -156,6 +156,7 @@ def test_a_replaced_classifier_is_said(checkpoint, other_classes, calbench):
     assert "has no trained weights: its predictions are random" in messages
 
 
+@pytest.mark.slow
 def test_a_suite_without_epochs_keeps_the_classifier_or_says_that_it_is_new(
     checkpoint, other_classes, network, tmp_path
 ):

@@ -48,6 +48,7 @@ def test_a_publication_is_the_predictions_of_another_suite(published, tmp_path, 
     assert "vector-scaling" in set(after.table["entry"])
 
 
+@pytest.mark.slow
 def test_a_publication_names_no_path_and_describes_itself(published, tmp_path):
     published(str(tmp_path / "public"))
     texts = [path.read_text() for path in (tmp_path / "public").rglob("*") if path.suffix in (".md", ".json", ".csv")]
@@ -78,6 +79,7 @@ def test_a_card_is_harmless_whatever_the_title(tiny, run, tmp_path):
     assert "<b>" not in card
 
 
+@pytest.mark.slow
 def test_an_altered_file_is_refused(published, tmp_path):
     manifest, _ = published(str(tmp_path / "public"))
     file = tmp_path / "public" / manifest.predictions[0].path

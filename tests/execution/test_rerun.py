@@ -24,9 +24,10 @@ def test_a_new_calibrator_or_metric_trains_nothing(trained, tiny, run, monkeypat
     assert {"ks", "noise-floor"} <= set(results.table.metric)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "entry",
-    ["mixup + calattn(hidden=8)", pytest.param("tempnet", marks=pytest.mark.slow)],
+    ["mixup + calattn(hidden=8)", "tempnet"],
     ids=["mixup-calattn", "tempnet-with-dropout"],
 )
 def test_an_interrupted_cell_goes_on_with_the_same_result(tiny, run, tmp_path, monkeypatch, entry):
@@ -71,6 +72,7 @@ def test_failed_cells_are_tried_again_when_asked(tiny, run, tmp_path, monkeypatc
     assert statuses(run(tiny, retry_failed=True)) == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_damaged_predictions_are_computed_again_where_they_are_needed(trained, tiny, run, tmp_path, statuses, value):
     first = trained
     for cell in first.run["cells"]:
@@ -138,6 +140,7 @@ from dataclasses import dataclass
 import numpy as np
 from calbench.benchmark.metrics import Metric, register
 
+@pytest.mark.slow
 @register("always")
 @dataclass
 class Always(Metric):

@@ -43,6 +43,7 @@ def test_every_number_follows_from_the_stored_predictions(trained, tmp_path, val
     assert value(results, "cross-entropy", "accuracy")[0] == pytest.approx(accuracy, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_predictions(tiny, run, tmp_path):
     tables = [run(tiny, results_dir=tmp_path / name, entries=["mixup"]).table for name in "ab"]
     assert tables[0].equals(tables[1])

@@ -33,8 +33,17 @@ NETWORKS = ("ada-ts", "calattn-frozen", "group-calibration", "h-calibration", "p
 """A tenth of a second a fit: the fast set has them once."""
 
 
-def swept(slow):
-    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in NAMES]
+def swept(slow, names=tuple(NAMES)):
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
+
+
+def one_per_family():
+    """The first calibrator of each folder of calibrators, for the fast set."""
+    families = {}
+    for name in NAMES:
+        if name not in (*TREES, *NETWORKS):
+            families.setdefault(registry[name].__module__.rpartition(".")[0], name)
+    return set(families.values())
 
 
 def available(name):

@@ -216,6 +216,7 @@ def test_what_asks_for_more_than_it_has_is_refused(tmp_path, name):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_line_may_be_longer_than_the_csv_module_allows_a_cell(tmp_path):
     classes = 12_500  # a header of 140,000 characters; the limit is 131,072
     header = ",".join(["label", *(f"logit_{k}" for k in range(classes))])

@@ -68,6 +68,7 @@ def test_mutated_suites(tmp_path, cut, insert, drop):
     suite_or_input_error(path)
 
 
+@pytest.mark.slow
 @BOUNDED
 @given(field=st.sampled_from([*FIELDS, "tables", "smoke", "predictions", "baseline", "title"]), value=PLAIN)
 def test_suites_with_anything_in_a_field(tmp_path, field, value):

@@ -221,7 +221,7 @@ def results():
     return build()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="the page's test needs playwright")
     if CHROMIUM is None:

@@ -133,6 +133,7 @@ def test_results_of_another_version_are_refused(stored, tmp_path):
         report(stored)
 
 
+@pytest.mark.slow
 def test_plot_writes_the_figures_asked_for(stored, tmp_path, capsys):
     assert plot_command("synthetic", stored, ["ranks", "reductions"]) == 0
     names = {path.name for path in (tmp_path / "synthetic" / "figures").iterdir()}

@@ -57,6 +57,7 @@ def test_files_are_images_that_say_where_they_come_from(full, drawn):
     assert not re.search(rb"/CreationDate", files["pdf"])
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(full):
     first, second = ([save(d.figure, Report(full), "x") for d in draw(Report(full), ["ranks"])] for _ in range(2))
     assert first == second

@@ -97,6 +97,7 @@ def test_accuracy_gain_and_insignificant_loss_are_not_marked(builder):
     assert cell(table, "calattn", "accuracy_change").marks == ()
 
 
+@pytest.mark.slow
 def test_an_nll_above_the_baseline_beyond_noise_is_marked_in_every_format(builder, tmp_path):
     results = builder()
     nll = results.comparisons["metric"] == "nll"
@@ -259,6 +260,7 @@ def test_hostile_names_come_out_everywhere(builder, tmp_path):
     assert "[bold red]markup[/]" in text(render_terminal(Report(results)), 200)
 
 
+@pytest.mark.slow
 def test_a_hundred_entries_and_one_dataset(builder, tmp_path):
     results = builder(
         entries=["cross-entropy", *(f"method-{i}" for i in range(99))], datasets=("digits",), backbones=("vit-micro",),

@@ -101,6 +101,7 @@ def test_bars_of_ranks_never_share_an_end():
     assert bar_levels(groups) == [0, 1, 0]
 
 
+@pytest.mark.slow
 def test_figures_of_other_results_are_removed(small, tmp_path):
     write_figures(small, tmp_path, ["ece-intervals"])
     write_reports(small, tmp_path, ["csv"])

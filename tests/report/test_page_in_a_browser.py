@@ -25,6 +25,7 @@ def test_sorting_by_keyboard_and_by_click(opened, builder):
     assert tab.locator("#cells th[aria-sort=descending]").count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_filters_and_search(opened, builder):
     tab = opened(builder(checkpoints=("last", "best-ece")))
@@ -104,6 +105,7 @@ def test_a_phone_sees_everything_without_scrolling_sideways(opened, results):
     assert shown(tab, "1") == sorted(shown(tab, "1"))
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_hostile_names_do_no_harm(opened, builder):
     tab = opened(with_evil_names(builder))

@@ -73,6 +73,7 @@ def test_contrast_names_and_structure_meet_wcag_aa(browser, results, tmp_path, w
     tab.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_everything_is_reached_by_the_tab_key(opened, builder):
     tab = opened(builder(entries=("cross-entropy", "focal"), datasets=("digits",), seeds=(0,), oracle=False))

@@ -76,6 +76,7 @@ def test_detection_is_shown_near_and_before_calibration_beside_calibration(shift
     assert row.cells[1].value == stat.value
 
 
+@pytest.mark.slow
 def test_tables_are_part_of_every_format_and_absent_without_such_splits(shifted, builder, tmp_path):
     keys = [table.key for table in Report(shifted).layouts]
     assert {"shift-ece", "ood-calibration"} <= set(keys)

@@ -7,6 +7,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from fast_set import slowly
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.results.base_record import parse, plain
@@ -162,7 +163,7 @@ def altered(value, rng):
     return value
 
 
-@pytest.mark.parametrize("name", ["diagrams", "curves"])
+@pytest.mark.parametrize("name", ["curves", *slowly("diagrams")])
 def test_altered_json_is_refused_in_one_line_or_reported(folder, tmp_path, name):
     from calbench.benchmark.report import render_terminal, write_reports
     from calbench.benchmark.report.report import Report
@@ -184,7 +185,7 @@ def test_altered_json_is_refused_in_one_line_or_reported(folder, tmp_path, name)
     assert refused > 3
 
 
-@pytest.mark.parametrize("name", ["results.csv", "comparisons.csv"])
+@pytest.mark.parametrize("name", ["results.csv", *slowly("comparisons.csv")])
 def test_altered_csv_is_refused_in_one_line_or_reported(folder, tmp_path, name):
     from calbench.benchmark.report import write_reports
 

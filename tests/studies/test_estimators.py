@@ -26,6 +26,7 @@ def test_every_model_size_and_estimator_has_a_row(found):
     )
 
 
+@pytest.mark.slow
 def test_the_posterior_is_calibrated_and_the_others_are_not(found):
     exact = found.groupby("model")["exact"].first()
     assert exact["calibrated (T = 1)"] == pytest.approx(0, abs=1e-9)

@@ -111,6 +111,7 @@ def test_a_cut_archive_leaves_nothing(tmp_path, keep):
     assert everything_below(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 @at_most(80)
 @given(st.data())
 def test_any_change_of_an_archive_gives_files_below_or_a_clear_error(tmp_path_factory, data):

@@ -1,7 +1,8 @@
 """Every calibrator in turn; those that take long only in the slow tests."""
 
 import pytest
-from calibrator_fits import NETWORKS, TREES, available, swept
+from calibrator_fits import NAMES, TREES, available, one_per_family, swept
+from fast_set import fast_only
 
 
 @pytest.fixture(params=swept(TREES))
@@ -9,6 +10,6 @@ def any_name(request):
     return available(request.param)
 
 
-@pytest.fixture(params=swept((*TREES, *NETWORKS)))
+@pytest.fixture(params=fast_only(one_per_family(), NAMES))
 def name(request):
     return available(request.param)

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from calibrator_fits import one_per_family
+from fast_set import fast_only
 from torch.nn import functional
 
 from calbench.benchmark.core.registry import option_defaults
@@ -43,7 +45,7 @@ def fit(name):
     return calibrator, [str(warning.message) for warning in caught]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", fast_only(one_per_family(), NAMES))
 def test_absent_classes_are_named_and_cost_little(name):
     calibrator, messages = fit(name)
     assert any(message.startswith(f"{name}: no calibration row of class {ABSENT}: it ") for message in messages)

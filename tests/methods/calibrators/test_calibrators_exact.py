@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from calibrator_fits import NETWORKS, TREES, swept
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
@@ -69,7 +70,9 @@ def hard_logits():
     return logits, rng.integers(0, 6, 800)
 
 
-@pytest.mark.parametrize("name", [name for name in CALIBRATORS if registry[name].keeps_accuracy])
+@pytest.mark.parametrize(
+    "name", swept((*TREES, *NETWORKS), [name for name in CALIBRATORS if registry[name].keeps_accuracy])
+)
 def test_what_keeps_the_accuracy_keeps_every_prediction(name):
     logits, labels = hard_logits()
     options = {"steps": 30} if "steps" in option_defaults(registry[name]) else {}

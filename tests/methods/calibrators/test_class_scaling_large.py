@@ -79,6 +79,7 @@ def test_nothing_of_k_times_k_is_made(monkeypatch):
     assert max(sizes) < 600 * 600 / 4
 
 
+@pytest.mark.slow
 def test_a_fit_in_float32_ends_at_the_optimum():
     """Half of g . H^-1 g, with the whole Hessian in float64, is what a Newton step could still gain."""
     logits, labels = planted(rows=8000, classes=280)

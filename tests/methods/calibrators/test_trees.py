@@ -52,6 +52,7 @@ def test_the_arrays_predict_as_the_library(name, monkeypatch):
     assert len(trees.features) % 4 == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_folds_are_averaged(name):
     pytest.importorskip(name)
