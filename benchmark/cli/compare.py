@@ -1,11 +1,11 @@
 """The command that compares a run with published numbers, or sums up published numbers on their own."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from calbench.benchmark.cli.options import NONE, ResultsDir
+from calbench.benchmark.cli.options import ResultsDir, takes
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.text import csv_safe
@@ -21,24 +21,32 @@ app = typer.Typer()
 Format = Literal["terminal", "markdown", "latex", "csv"]
 
 
+@dataclass(frozen=True)
+class Published:
+    """The published numbers to compare with or to sum up, and how to print what comes out."""
+
+    reference: Annotated[str, typer.Option(help="Published numbers: a name such as calattn2026, or a CSV file.")] = ""
+    method: Annotated[str, typer.Option(help="Without SUITE: the method whose gains are summed up.")] = ""
+    drop_suspect: Annotated[bool, typer.Option("--drop-suspect", help="Without SUITE: leave suspect cells out.")] = (
+        False
+    )
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="With SUITE: only the ranks by our and by the published values.")
+    ] = False
+    as_: Annotated[
+        list[str], typer.Option("--as", help="OURS=THEIRS: compare our dataset OURS with numbers published on THEIRS.")
+    ] = field(default_factory=list)
+    format_: Annotated[Format, typer.Option("--format", help="How to print the table.")] = "terminal"
+
+
 @app.command()
+@takes("published", Published)
 def compare(
+    published: Published,
     suite: Annotated[
         str, typer.Argument(metavar="[SUITE]", help="A suite with results; without it, the reference.")
     ] = "",
-    reference: Annotated[str, typer.Option(help="Published numbers: a name such as calattn2026, or a CSV file.")] = "",
-    method: Annotated[str, typer.Option(help="Without SUITE: the method whose gains are summed up.")] = "",
-    drop_suspect: Annotated[
-        bool, typer.Option("--drop-suspect", help="Without SUITE: leave suspect cells out.")
-    ] = False,
-    ranks: Annotated[
-        bool, typer.Option("--ranks", help="With SUITE: only the ranks by our and by the published values.")
-    ] = False,
-    as_: Annotated[
-        list[str], typer.Option("--as", help="OURS=THEIRS: compare our dataset OURS with numbers published on THEIRS.")
-    ] = NONE,
     results_dir: ResultsDir = RunOptions.results_dir,
-    format_: Annotated[Format, typer.Option("--format", help="How to print the table.")] = "terminal",
 ) -> int:
     """Compare a finished run with published numbers: ours, theirs, difference, whether theirs is in our interval.
 
@@ -47,20 +55,18 @@ def compare(
     Without SUITE, sum up the published numbers on their own: how often, over all cells and not only the best, the
     method is better and worse, and by how much.
     """
-    if suite and (method or drop_suspect):
+    if suite and (published.method or published.drop_suspect):
         raise InputError("compare: --method and --drop-suspect sum up a reference; leave out the suite")
     if suite:
-        return _with_published(suite, reference, results_dir, format_, ranks, as_)
-    if ranks:
+        return _with_published(suite, published, results_dir)
+    if published.ranks:
         raise InputError("compare: --ranks compares a suite with a reference; name a suite")
-    if not reference:
+    if not published.reference:
         raise InputError("compare: name a suite that was run, or published numbers with --reference")
-    return _published_only(reference, method, drop_suspect, format_)
+    return _published_only(published)
 
 
-def _with_published(
-    suite: str, reference: str, results_dir: str, format_: Format, ranks: bool, renamed: Sequence[str] = ()
-) -> int:
+def _with_published(suite: str, asked: Published, results_dir: str) -> int:
     from calbench.benchmark.cli.reports import load_suite_results
     from calbench.benchmark.report.report import Report
     from calbench.benchmark.report.tables.reference import reference_table, under_other_names
@@ -68,12 +74,12 @@ def _with_published(
     from calbench.benchmark.results.reference import describe
 
     results = load_suite_results(suite, results_dir)
-    name = reference or results.run.config.reference
+    name, format_, ranks = asked.reference or results.run.config.reference, asked.format_, asked.ranks
     if not name:
         raise InputError(f"compare: the suite {suite} names no published numbers; name some with --reference")
     report = Report(results)
     view = report.view if name.endswith(".csv") else report.views(describe(name).split)
-    published, notes = under_other_names(report.reference(name), renamed, view)
+    published, notes = under_other_names(report.reference(name), asked.as_, view)
     notes += _cautions(name)
     values, ranked = report.remarked(reference_table(view, published)), rank_table(view, published)
     if ranks and ranked is None:
@@ -87,23 +93,24 @@ def _with_published(
     return 0
 
 
-def _published_only(reference: str, method: str, drop_suspect: bool, format_: Format) -> int:
+def _published_only(asked: Published) -> int:
     from calbench.benchmark.report.tables.reference import summary_table
     from calbench.benchmark.results.reference import describe, gains, load_reference, summary
 
+    reference = asked.reference
     published = load_reference(reference)
-    if not method and reference.endswith(".csv"):
+    if not asked.method and reference.endswith(".csv"):
         raise InputError("compare: name the method to sum up with --method")
-    method = method or describe(reference).method
+    method = asked.method or describe(reference).method
     pairs = gains(published, method)
     doubtful = pairs[pairs["suspect"]]
-    if drop_suspect:
+    if asked.drop_suspect:
         pairs = pairs[~pairs["suspect"]]
         if pairs.empty:
             raise InputError(f"compare: every cell with {method!r} looks suspect")
-    notes = _suspect_notes(doubtful, drop_suspect)
+    notes = _suspect_notes(doubtful, asked.drop_suspect)
     table = summary_table(summary(pairs), method, ", ".join(published["source"].unique()))
-    _print(table, format_, notes + _cautions(reference))
+    _print(table, asked.format_, notes + _cautions(reference))
     return 0
 
 

@@ -77,31 +77,53 @@ class SuiteOptions:
         return RunOptions(self.results_dir, self.data_dir, plugins=tuple(self.plugin), **more)
 
 
-def takes_suite_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command's parameter ``chosen`` the options of `SuiteOptions`, as if the command listed each of them."""
-    mine = inspect.signature(command)
-    hints = inspect.get_annotations(SuiteOptions)
-    defaults = {one.name: NONE if one.default is MISSING else one.default for one in fields(SuiteOptions)}
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
-        for name, default in defaults.items()
-    ]
-    kept = [
-        one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in mine.parameters.values() if one.name != "chosen"
-    ]
-    arguments = [one for one in kept if one.name == "suite"]
-    options = [*arguments, *shared, *(one for one in kept if one.name != "suite")]
+Command = Callable[..., int]
+
+
+def takes(parameter: str, options: type) -> Callable[[Command], Command]:
+    """Give a command the options that a dataclass declares, in the place of one parameter that receives them all.
+
+    Args:
+        parameter: the name of the command's parameter.
+        options: the dataclass; every field is annotated as the parameter of a command is.
+
+    Returns:
+        A decorator; to typer the command is as if it listed each option.
+    """
+
+    def decorate(command: Command) -> Command:
+        mine, hints = inspect.signature(command), inspect.get_annotations(options)
+        defaults = {one.name: NONE if one.default is MISSING else one.default for one in fields(options)}
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+            for name, default in defaults.items()
+        ]
+        own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in mine.parameters.values()]
+        place = list(mine.parameters).index(parameter)
+        listed = [*own[:place], *shared, *own[place + 1 :]]
+
+        @functools.wraps(command)
+        def taking(**values: Any) -> int:
+            values[parameter] = options(**{one.name: values.pop(one.name) for one in shared})
+            return command(**values)
+
+        taking.__signature__ = mine.replace(parameters=listed)  # pyright: ignore[reportAttributeAccessIssue]
+        taking.__annotations__ = {one.name: one.annotation for one in listed} | {"return": int}
+        return taking
+
+    return decorate
+
+
+def takes_suite_options(command: Command) -> Command:
+    """Give a command's parameter ``chosen`` the options of `SuiteOptions`."""
 
     @functools.wraps(command)
-    def taking(**values: Any) -> int:
-        chosen = SuiteOptions(**{one.name: values.pop(one.name) for one in shared})
+    def checked(**values: Any) -> int:
         if "suite" in values:  # `cache prune` has none
             read_suite(values["suite"])  # a wrong name or path is one line before anything heavy is imported
-        return command(chosen=chosen, **values)
+        return command(**values)
 
-    taking.__signature__ = mine.replace(parameters=options)  # pyright: ignore[reportAttributeAccessIssue]
-    taking.__annotations__ = {one.name: one.annotation for one in options} | {"return": int}
-    return taking
+    return takes("chosen", SuiteOptions)(checked)
 
 
 def place(results_dir: str, name: str) -> str:

@@ -2,8 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,53 +11,24 @@ import typer
 from calbench.benchmark.cli.file_options import KNOWN_NAMES, PredictionsFile, command_line, show_note, with_source
 from calbench.benchmark.cli.fit_progress import FitProgress
 from calbench.benchmark.cli.metric_table import metric_table
-from calbench.benchmark.cli.options import NONE, Plugins, load_plugins, wide_console
-from calbench.benchmark.cli.sizes import Draws, Sizes, read_sizes, show_curves
-from calbench.benchmark.core.bins import DEFAULT_BINS
-from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.cli.options import NONE, Plugins, load_plugins, takes, wide_console
+from calbench.benchmark.cli.prediction_options import MetricOptions, SplitOptions
+from calbench.benchmark.cli.sizes import DRAWS, Draws, Sizes, read_sizes, show_curves
+from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.files import make_folder
 from calbench.benchmark.core.text import counted
 from calbench.benchmark.predictions.source import Source
 
 if TYPE_CHECKING:  # files are read before torch is imported: an error should not wait for it
-    from calbench.benchmark.predictions.predictions import SplitPredictions
+    from calbench.benchmark.execution.posthoc import Chain
+    from calbench.benchmark.predictions.predictions import Predictions
     from calbench.benchmark.results.results import Results
 
 app = typer.Typer()
-
-
-def _replicates(value: int) -> int:
-    from calbench.benchmark.core.schema import FEWEST_REPLICATES  # heavy: pandas
-
-    if 0 < value < FEWEST_REPLICATES:
-        raise typer.BadParameter(
-            f"{counted(value, 'replicate')}: at least {FEWEST_REPLICATES} make an interval, 0 none"
-        )
-    return value
-
-
-Bootstrap = Annotated[
-    int,
-    typer.Option("--bootstrap", min=0, callback=_replicates, help="Bootstrap replicates of the intervals; 0 for none."),
-]
-Bins = Annotated[int, typer.Option("--bins", min=1, help="Bins of the binned metrics.")]
-TestFile = Annotated[Path | None, typer.Argument(metavar="[TEST]", help="The test split, if it is in a separate file.")]
-Share = Annotated[
-    float | None,
-    typer.Option("--split", min=0, max=1, help="Share of FILE's rows to calibrate on, stratified by class."),
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random split.")]
-InOrder = Annotated[bool, typer.Option("--in-order", help="Calibrate on the first rows instead of random ones.")]
 Methods = Annotated[
     list[str] | None, typer.Option("--method", "-m", help="A calibrator, or a chain a + b; all by default.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for tables and figures.")]
-Metrics = Annotated[
-    str,
-    typer.Option(
-        "--metrics", help="Further metrics, joined by commas: aurc,nll-refinement; see calbench list metrics."
-    ),
-]
 
 
 @app.command("inspect", epilog=KNOWN_NAMES)
@@ -75,15 +45,8 @@ def inspect_file(file: PredictionsFile, *, source: Source) -> int:
 
 @app.command(epilog=KNOWN_NAMES)
 @with_source
-def evaluate(
-    file: PredictionsFile,
-    bootstrap: Bootstrap = 1000,
-    bins: Bins = DEFAULT_BINS,
-    metrics: Metrics = "",
-    plugin: Plugins = NONE,
-    *,
-    source: Source,
-) -> int:
+@takes("measured", MetricOptions)
+def evaluate(file: PredictionsFile, measured: MetricOptions, plugin: Plugins = NONE, *, source: Source) -> int:
     """Print the metrics of predictions in a file, each with its 95 % interval, or the reason why it has none.
 
     With --bootstrap 0 there are no intervals.
@@ -99,35 +62,23 @@ def evaluate(
         show_note(note)
     for split, part in splits.items():
         title = f"{file.name}, {split}" if split != "all" else file.name
-        wide_console().print(metric_table(title, part, _panel(metrics), bootstrap, bins))
+        wide_console().print(metric_table(title, part, measured.panel(), measured.bootstrap, measured.bins))
     return 0
-
-
-def _panel(further: str) -> tuple[str, ...]:
-    """The names of the usual metrics and of `further` ones, joined by commas."""
-    from calbench.benchmark.metrics import PANEL, registry
-
-    names = [name.strip() for name in further.split(",") if name.strip()]
-    check_names("metric", names, registry, registry.listing)
-    return tuple(dict.fromkeys((*PANEL, *names)))
 
 
 @app.command(epilog=KNOWN_NAMES)
 @with_source
+@takes("splits", SplitOptions)
+@takes("measured", MetricOptions)
 def calibrate(
     context: typer.Context,
     file: PredictionsFile,
-    test: TestFile = None,
-    split: Share = None,
-    seed: Seed = 0,
-    in_order: InOrder = False,
+    splits: SplitOptions,
+    measured: MetricOptions,
     methods: Methods = None,
     output: Output = None,
-    bootstrap: Bootstrap = 1000,
-    bins: Bins = DEFAULT_BINS,
-    metrics: Metrics = "",
     sizes: Sizes = "",
-    draws: Draws = 10,
+    draws: Draws = DRAWS,
     plugin: Plugins = NONE,
     *,
     source: Source,
@@ -136,57 +87,71 @@ def calibrate(
 
     Exit status 1 if a requested method could not be fitted; the notes below the table have the reason.
     """
-    from calbench.benchmark.predictions.files import read_pair
-
-    if in_order and split is None:
-        raise InputError("--in-order has no effect without --split: give --split too")
     load_plugins(plugin)
-    order_seed = None if in_order else seed
-    pair = read_pair(file, test, source=source, split=split, seed=order_seed, note=show_note)
+    pair = splits.read(file, source)
 
     from calbench.benchmark.config.protocol import Protocol
-    from calbench.benchmark.evaluation.simplicity import values_of_a_fit
-    from calbench.benchmark.evaluation.sizes import check_sizes
-    from calbench.benchmark.execution.posthoc import (
-        chain_name,
-        compare_calibrators,
-        default_chains,
-        parse_chain,
-        too_large,
-    )
-    from calbench.benchmark.predictions.chance import chance_note
+    from calbench.benchmark.execution.posthoc import chain_name, compare_calibrators
 
-    calibration, test_part = pair["last", "calibration"], pair["last", "test"]
-    if note := chance_note({"test": test_part, "calibration": calibration}):
-        show_note(note)
-    numbers = read_sizes(sizes) if sizes else []
-    check_sizes(numbers, calibration)
-    chains, left_out = [parse_chain(text) for text in methods or ()], ""
-    if not methods:
-        chains, left_out = too_large(default_chains(pair), pair)
-    if left_out:
-        show_note(left_out)
+    _note_chance(pair)
+    numbers = _numbers(sizes, pair)
+    chains, left_out = _chains(methods, pair)
     if output is not None:
         make_folder(output)
     with FitProgress() as progress:
         results = compare_calibrators(
             pair,
             chains,
-            protocol=Protocol(bootstrap=bootstrap, bins=bins, metrics=_panel(metrics)),
+            protocol=Protocol(bootstrap=measured.bootstrap, bins=measured.bins, metrics=measured.panel()),
             name=file.stem,
-            calibration=_how(calibration, test_part, file, test, split, order_seed),
+            calibration=splits.described(file, pair),
             command=command_line(context),
             progress=progress,
-            notes=[left_out] if left_out else (),
+            notes=left_out,
         )
     named = {chain_name(chain): chain for chain in ((), *chains)}
-    sizes_of_fits = {name: partial(values_of_a_fit, chain, calibration) for name, chain in named.items()}
-    written = _show(results, output, lambda entry: sizes_of_fits[entry]() if entry in sizes_of_fits else math.inf)
+    written = _show(results, output, _values_of(named, pair))
     if numbers:
-        written += show_curves(pair, named, numbers, draws, bins, output)
+        written += show_curves(pair, named, numbers, draws, measured.bins, output)
     _name_written(output, written)
     compared = set(results.table["entry"])
     return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
+
+
+def _note_chance(pair: "Predictions") -> None:
+    from calbench.benchmark.predictions.chance import chance_note
+
+    if note := chance_note({split: pair["last", split] for split in ("test", "calibration")}):
+        show_note(note)
+
+
+def _numbers(sizes: str, pair: "Predictions") -> list[int]:
+    """The numbers of calibration samples that are asked for, of which the split has enough."""
+    from calbench.benchmark.evaluation.sizes import check_sizes
+
+    numbers = read_sizes(sizes) if sizes else []
+    check_sizes(numbers, pair["last", "calibration"])
+    return numbers
+
+
+def _chains(methods: list[str] | None, pair: "Predictions") -> "tuple[list[Chain], list[str]]":
+    """The chains to compare, and a note on those that would take too long and were not asked for."""
+    from calbench.benchmark.execution.posthoc import default_chains, parse_chain, too_large
+
+    if methods:
+        return [parse_chain(text) for text in methods], []
+    chains, left_out = too_large(default_chains(pair), pair)
+    if left_out:
+        show_note(left_out)
+    return chains, [left_out] if left_out else []
+
+
+def _values_of(named: "Mapping[str, Chain]", pair: "Predictions") -> Callable[[str], float]:
+    """The number of fitted values of an entry; infinity of one that is no chain, whose values are unknown."""
+    from calbench.benchmark.evaluation.simplicity import values_of_a_fit
+
+    calibration = pair["last", "calibration"]
+    return lambda entry: values_of_a_fit(named[entry], calibration) if entry in named else math.inf
 
 
 def _name_written(output: Path | None, written: list[str]) -> None:
@@ -254,21 +219,3 @@ def export(
     if part.probabilities is not None:
         wide_console().print("it takes logits: give it the logarithm of probabilities")
     return 0
-
-
-def _how(
-    calibration: "SplitPredictions",
-    test_part: "SplitPredictions",
-    file: Path,
-    test: Path | None,
-    split: float | None,
-    seed: int | None,
-) -> str:
-    """The line above the tables on where the two splits come from."""
-    sizes = f"{counted(len(calibration), 'sample')} to calibrate on, {len(test_part):,} to test on"
-    if test is not None:
-        return f"{sizes}: {file.name} and {test.name}."
-    if split is None:
-        return f"{sizes}: both from {file.name}."
-    rule = "in order" if seed is None else f"at random with seed {seed}, stratified by class"
-    return f"{sizes}: {file.name}, split {rule}."
