@@ -88,7 +88,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from calbench.methods import Objective, register
 
-@pytest.mark.slow
 @register("stuck")
 @dataclass
 class Stuck(Objective):
@@ -106,6 +105,7 @@ class Stuck(Objective):
 """
 
 
+@pytest.mark.slow
 def test_workers_ended_in_the_middle_of_a_write_leave_no_half_file(tiny, tmp_path, forgotten):
     from calbench.benchmark.core.registry import Plugin
 
