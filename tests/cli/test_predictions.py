@@ -224,6 +224,7 @@ class HalfLogits(Calibrator):
 
 
 @pytest.mark.usefixtures("forgotten")
+@pytest.mark.slow
 def test_calibrate_and_export_take_methods_of_a_plugin(predictions, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(PLUGIN)

@@ -140,7 +140,6 @@ from dataclasses import dataclass
 import numpy as np
 from calbench.benchmark.metrics import Metric, register
 
-@pytest.mark.slow
 @register("always")
 @dataclass
 class Always(Metric):
@@ -151,6 +150,7 @@ class Always(Metric):
 """
 
 
+@pytest.mark.slow
 def test_an_edited_metric_is_taken_again_and_nothing_is_trained(tiny, run, tmp_path, monkeypatch, value, forgotten):
     path, settings = tmp_path / "always.py", ["protocol.metrics=[ece, always]"]
     for number in ("1.0", "2.0"):

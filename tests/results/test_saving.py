@@ -66,6 +66,7 @@ def test_an_edited_file_is_named_in_every_report(folder, name):
         assert f"{name}: edited by hand" in (folder / report).read_text()
 
 
+@pytest.mark.slow
 def test_the_note_of_an_edit_is_on_everything_that_shows_numbers(calbench, finished, tmp_path):
     """Each table on its own, since people copy one; CSV has it in a column, since a comment would break readers."""
     folder, note = finished / "tiny", "results.csv: edited by hand"
@@ -94,6 +95,7 @@ def test_the_note_of_an_edit_is_on_everything_that_shows_numbers(calbench, finis
         assert note in " ".join(out.split()), options
 
 
+@pytest.mark.slow
 def test_every_command_names_an_edited_file(calbench, finished, tmp_path):
     path = finished / "tiny/results.csv"
     path.write_text(path.read_text().replace("0.", "0.1", 1))

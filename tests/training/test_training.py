@@ -205,7 +205,8 @@ def test_a_step_stays_on_its_device_and_never_waits_for_it(tiny, tmp_path, monke
     assert all(p.grad.is_meta for p in model.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("fails", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
 def test_a_finished_cell_leaves_no_model_behind(tiny, run, monkeypatch, fails, statuses):
     """accelerate keeps what it prepared: a study would end where the memory ends."""
     made = []

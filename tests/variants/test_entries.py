@@ -122,6 +122,7 @@ def test_weights_that_were_not_kept_fail_the_variant_only(tiny, run, statuses):
     assert "--cache refresh" in results.run["cells"][1]["reason"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_probabilities_calibrated_before_or_after(tiny, statuses, tmp_path):
     entries = [
         "cross-entropy",

@@ -158,7 +158,7 @@ def test_a_damaged_image_and_an_unknown_class_are_named(folder, tmp_path):
     write_image(folder / "test/bird/1.png", 3)
     with pytest.raises(InputError, match="'bird' is no class of the training folder"):
         registry.create("image-folder", path=str(folder)).fingerprint(tmp_path)
-    with pytest.raises(InputError, match="nowhere/train: .*expected a folder"):
+    with pytest.raises(InputError, match="nowhere/train: .*expected one sub-folder of images"):
         _ = registry.create("image-folder", path=str(tmp_path / "nowhere")).num_classes
 
 
