@@ -1,15 +1,13 @@
 """The command ``diagnose``: relate the attention of a suite's trained networks to their confidence."""
 
-import shlex
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from calbench.benchmark.cli.options import SuiteOptions, place, takes_suite_options
+from calbench.benchmark.core.text import typed_command
 
 app = typer.Typer()
 
@@ -42,8 +40,7 @@ def diagnose(
         cells, store, chosen.data_dir.expanduser(), asked, device,
         lambda line: messages.print(line, markup=False, soft_wrap=True),
     )  # fmt: skip
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    record = {"suite": loaded.name, "options": asdict(asked), "command": command}
+    record = {"suite": loaded.name, "options": asdict(asked), "command": typed_command()}
     with store.folder.publishing(f"{loaded.name}/diagnostics") as folder:
         files = [path.name for path in write_diagnosis(diagnosis, record, folder)]
     Console(highlight=False).print(

@@ -1,6 +1,8 @@
 """Sanitises untrusted text (names, titles and reasons from files) before it is shown."""
 
 import re
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -86,6 +88,11 @@ def without_paths(value: Any) -> Any:
         items = cast("list[Any] | tuple[Any, ...]", value)
         return [without_paths(item) for item in items]
     return value
+
+
+def typed_command() -> str:
+    """The command of this process as it was typed, for records: without absolute paths."""
+    return without_paths(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def visible_frame(frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -1,7 +1,5 @@
 """Runs a suite: plan, status, work, results; for the command line and for notebooks."""
 
-import shlex
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import stopping
 from calbench.benchmark.core.errors import check_names
-from calbench.benchmark.core.text import counted
+from calbench.benchmark.core.text import counted, typed_command
 from calbench.benchmark.evaluation.tuning import stored_names
 from calbench.benchmark.execution.collect import collect, inputs_digest, standing_results
 from calbench.benchmark.execution.collector import TO_EVALUATE
@@ -145,7 +143,7 @@ def run_suite(suite: Suite, options: RunOptions, reporter: Reporter | None = Non
                 store.forget_failures(work.cell.key)
         with reporter.working(found.todo):
             execute(found.todo, suite, options, reporter)
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = typed_command()
     results = collect(suite, plan, store, inputs, command, time.perf_counter() - started)
     again = [w for w, cell in zip(plan, results.run.cells, strict=True) if cell.status == TO_EVALUATE]
     if again and options.cache != "only":

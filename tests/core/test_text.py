@@ -19,7 +19,7 @@ from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Spec
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, RESULT_SCHEMA, conform
-from calbench.benchmark.core.text import csv_safe, from_csv, is_visible, visible, visible_data
+from calbench.benchmark.core.text import csv_safe, from_csv, is_visible, typed_command, visible, visible_data
 from calbench.benchmark.report import render_terminal, write_reports
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.table import Row, Table
@@ -215,3 +215,10 @@ def test_what_a_mapping_merges_is_overridden_and_its_lines_are_known():
     assert raw["seeds"] == {"x": 3, "y": 2}
     assert where(["seeds", "x"]) == "s.yaml, line 4"
     assert where(["seeds", "y"]) == "s.yaml, line 1"
+
+
+def test_the_command_of_a_record_has_no_absolute_path(monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", ["/opt/bin/calbench", "run", "s.yaml", "--set", "datasets=[image-folder(path=/home/me/x)]"]
+    )
+    assert typed_command() == "calbench run s.yaml --set 'datasets=[image-folder(path=x)]'"
