@@ -79,12 +79,22 @@ def _relations(rows: pd.DataFrame) -> Figure:
     for place, (low, high, value) in enumerate(rows[["low", "high", "value"]].to_numpy(dtype=float).tolist()):
         axes.plot([low, high], [place, place], color=INK, linewidth=0.8)
         axes.plot(value, place, "o", color=PALETTE[0])
-    block = rows.block.where(rows.block == "", " " + rows.block.map(lambda b: f"(block {int(b) + 1})" if b else ""))
-    labels = rows.measure + block + " / " + rows.dataset + " / " + rows.backbone.map(lambda b: short(b, 24))
-    axes.set_yticks(range(len(rows)), labels)
+    axes.set_yticks(range(len(rows)), _row_labels(rows))
     axes.axvline(0.5, color=INK, linewidth=0.5, linestyle=":")
-    axes.set_xlabel("AUROC of misclassification")
+    axes.set_xlabel("AUROC of misclassification", loc="right")
     return figure
+
+
+def _row_labels(rows: pd.DataFrame) -> list[str]:
+    """Measure and block, and of dataset, backbone and recipe what is not the same in all rows."""
+    differing = [column for column in ("dataset", "backbone", "recipe") if rows[column].nunique() > 1]
+    places = [f" (block {int(block) + 1})" if block else "" for block in rows.block.astype(str)]
+    return [
+        " / ".join([f"{measure}{place}", *(short(name, 34) for name in names)])
+        for measure, place, names in zip(
+            rows.measure, places, rows[differing].astype(str).to_numpy().tolist(), strict=True
+        )
+    ]
 
 
 def _curves(rows: pd.DataFrame) -> Figure:
