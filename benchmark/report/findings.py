@@ -24,7 +24,7 @@ def findings(results: Results) -> list[str]:
     """Sentences on a run: what was compared, what differs beyond noise, what does not, and what costs accuracy.
 
     Differences are those of the NLL on the test split, paired over samples and seeds, adjusted for the number of
-    entries (Holm).
+    entries (Hommel).
 
     Args:
         results: of a suite.
@@ -38,6 +38,8 @@ def findings(results: Results) -> list[str]:
     baseline = str(table["baseline"].iloc[0])
     pairs, seeds = table.groupby(_PAIR).ngroups, int(table["seeds"].max())
     others = table[table["entry"] != baseline]
+    if others.empty:
+        return _accuracy_lost(results, baseline)
     counts = others.groupby("entry", sort=False).agg(
         better=("better", "sum"), worse=("worse", "sum"), cells=("better", "size")
     )

@@ -150,3 +150,39 @@ def test_what_is_wrong_is_said(term, message):
 def test_every_backbone_parses_as_before():
     for spec in ("vit-micro", "vit-micro(depth=1)", {"vit-micro": {"depth": 1}}):
         assert type(make_backbone(spec)) is backbones.registry["vit-micro"]
+
+
+PLUGIN = """\
+import torch
+from calbench.benchmark.backbones.modifiers import Modifier, register
+
+@register("output-gain", label="Gain")
+class OutputGain(Modifier):
+    \"\"\"A learned factor of what every block's attention adds, 1 at the start.\"\"\"
+    identity_at_start = True
+
+    def apply(self, network):
+        for module in list(network.modules()):
+            if hasattr(module, "qkv"):
+                module.proj = torch.nn.Sequential(module.proj, Gain(module.proj.out_features))
+
+class Gain(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(width))
+
+    def forward(self, values):
+        return values * self.factor
+"""
+
+
+def test_a_modifier_of_a_plugin_is_trained_and_shown(tiny, calbench, tmp_path):
+    (tmp_path / "gain.py").write_text(PLUGIN)
+    backbones = "backbones=['vit-micro(depth=1, width=16, heads=2) * output-gain']"
+    options = ["--plugin", "gain.py", "--set", backbones, "--entry", "cross-entropy", "--jobs", 1]
+    status, output, messages = calbench("run", tiny, *options)
+    assert status == 0, messages
+    assert "* output-gain" in output + messages
+    assert "Compared" not in output  # the baseline on its own
+    images_ = images()
+    torch.testing.assert_close(build("vit-micro * output-gain")(images_).logits, build("vit-micro")(images_).logits)
