@@ -130,7 +130,7 @@ def report_command(
         with Folder(results_dir).publishing(name) as folder:
             written = write_reports(report, folder, ["html"]) if format_ == "html" else write_reports(report, folder)
         Console(highlight=False).print(
-            f"written to {place(results_dir, name)}: {', '.join(path.name for path in written)}",
+            f"written to {place(results_dir, name)}: {', '.join(path.relative_to(folder).as_posix() for path in written)}",
             markup=False,
             soft_wrap=True,
         )

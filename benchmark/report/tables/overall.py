@@ -37,7 +37,9 @@ def overall_table(view: View, metric: str = "ece", order: str = "nll") -> Table:
     rows = [whole.row(entry, _cells(whole, entry), columns) for entry in whole.ranked]
     title = f"All datasets and backbones ({counted(len(view.pairs), 'cell')})"
     caption = " ".join(part for part in (_order_line(whole), noise_line(whole), _disagreement(whole)) if part)
-    return Table("overall", title, ("entry",), columns, tuple(rows), caption, smoke=view.run.smoke)
+    return Table(
+        "overall", title, ("entry",), columns, tuple(rows), caption, smoke=view.run.smoke, cells=len(view.pairs)
+    )
 
 
 def _columns(whole: Whole) -> tuple[Column, ...]:

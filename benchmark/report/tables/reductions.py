@@ -49,7 +49,16 @@ def reductions_table(view: View, metric: str = "ece", order: str = "nll") -> Tab
     counts = COUNTS if any(column.key in ("accuracy_losses", "nll_losses") for column in columns) else ""
     caption = " ".join(part for part in (noise_line(whole), counts, _rank_line(tests)) if part)
     title = f"{info.reduction_label}s over all datasets and backbones"
-    return Table(f"overall-{metric}", title, ("entry",), columns, tuple(rows), caption, smoke=view.run.smoke)
+    return Table(
+        f"overall-{metric}",
+        title,
+        ("entry",),
+        columns,
+        tuple(rows),
+        caption,
+        smoke=view.run.smoke,
+        cells=len(view.pairs),
+    )
 
 
 def _pairs(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -130,6 +130,7 @@ class Row:
 class Table:
     """A titled table with typed cells, and the footnotes that its cells refer to.
 
+    A row over several `cells` (pairs of dataset and backbone) is marked for a loss on any of them; the legend says so.
     ``remark`` is what a reader must know of all its numbers: the caption begins with it, and the column ``notes`` of
     its frame has it in every row, so that it is in a CSV file too, where a line of comment would break readers.
     """
@@ -142,6 +143,7 @@ class Table:
     caption: str = ""
     smoke: bool = False
     remark: str = ""
+    cells: int = 1
     footnotes: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -164,9 +166,12 @@ class Table:
     def legend(self) -> list[str]:
         """One line for each mark that occurs in the table."""
         used = {mark for row in self.rows for cell in row.cells for mark in cell.marks}
-        lines = [f"{sign}: {meaning}" for mark, (sign, meaning) in MARKS.items() if mark in used]
+        lines = [f"{sign}: {meaning}{self._where(mark)}" for mark, (sign, meaning) in MARKS.items() if mark in used]
         blank = any(cell.does_not_apply for row in self.rows for cell in row.cells)
         return [*lines, ": ".join(DOES_NOT_APPLY)] if blank else lines
+
+    def _where(self, mark: Mark) -> str:
+        return " on at least one cell" if self.cells > 1 and mark in ("accuracy-loss", "nll-loss") else ""
 
     def numeric(self, index: int) -> bool:
         """Whether a column holds numbers (and at most some words among them), not only words."""
