@@ -129,11 +129,8 @@ def report_command(
         name = _folder_name(suite)
         with Folder(results_dir).publishing(name) as folder:
             written = write_reports(report, folder, ["html"]) if format_ == "html" else write_reports(report, folder)
-        Console(highlight=False).print(
-            f"written to {place(results_dir, name)}: {', '.join(path.relative_to(folder).as_posix() for path in written)}",
-            markup=False,
-            soft_wrap=True,
-        )
+        names = ", ".join(path.relative_to(folder).as_posix() for path in written)
+        Console(highlight=False).print(f"written to {place(results_dir, name)}: {names}", markup=False, soft_wrap=True)
     return 0
 
 
