@@ -15,10 +15,10 @@ PRODUCT_ELEMENTS = 2**23
 FEWEST_ROWS = 128
 """Rows for the same purpose, at least."""
 
-SHARE = 0.05
+SHARE = 0.1
 """Weight of the diagonal blocks of many rows next to the Hessian of the few rows, which lacks rare classes."""
 
-ITERATIONS, PRECISION = 25, 0.03
+ITERATIONS, PRECISION = 25, 0.1
 """Of the conjugate gradients: the most iterations, and the residual relative to the gradient at which they end."""
 
 
