@@ -157,4 +157,6 @@ class ClasswiseECE(Metric):
         independent = float((gaps.spread**2).sum()) + gaps.between
         if len(sample) < 2:  # of one sample no variance is known
             return gaps
-        return replace(gaps, inflation=float(signed.var()) / len(sample) / independent if independent else 1.0)
+        estimate = float(signed.var()) / len(sample) / independent if independent else 1.0
+        # Of few samples the estimate can be anything down to 0, which would leave an interval almost without width.
+        return replace(gaps, inflation=max(estimate, 1.0))

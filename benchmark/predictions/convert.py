@@ -16,6 +16,9 @@ _EXACT_BELOW = 128.0
 _FEW = 10
 _UNLABELLED = (-1, 255, -100)
 
+_FEWEST_IN_ORDER = 20
+"""Rows from which on it is no accident that all descend."""
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -51,6 +54,7 @@ def convert(choice: Choice, labels: np.ndarray, source: Source) -> Numbers:
     if choice.kind == "probabilities":
         values, more = _probabilities(values, source.normalize, _tolerance(choice))
         _check_one_column(values, labels, choice, source)
+        _check_order(values, choice)
     else:
         values, more = _logits(values, choice, source), []
     notes += more
@@ -70,7 +74,9 @@ def _matrix(choice: Choice) -> tuple[np.ndarray, list[str]]:
     if values.dtype.kind not in "fiub":
         raise InputError(f"{name} is text, not numbers" if values.dtype.kind in "US" else f"{name} is not numbers")
     if values.ndim not in (1, 2):
-        raise InputError(f"{name} has shape {values.shape}, expected (rows, classes)")
+        several = "; write each (rows, classes) part, such as a model or split, under a name of its own"
+        hint = several if values.ndim == 3 else ""
+        raise InputError(f"{name} has shape {values.shape}, expected (rows, classes){hint}")
     if not len(values):
         raise InputError(f"{name} has no rows")
     values = _standard(values, choice.kind)
@@ -84,6 +90,22 @@ def _matrix(choice: Choice) -> tuple[np.ndarray, list[str]]:
         raise InputError(f"{name} has one column, which is read as P(class 1) of two classes, but not all are in 0..1")
     what = "the logit" if choice.kind == "logits" else "the probability"
     return np.stack([other, column], axis=1), [f"{name} has one column: {what} of class 1 of two classes"]
+
+
+def _check_order(values: np.ndarray, choice: Choice) -> None:
+    """Refuse the k largest probabilities of each row, which tools of inference write next to the class numbers.
+
+    Raises:
+        InputError: all of 20 rows or more, which are not all the same, descend over three columns or more.
+    """
+    if len(values) < _FEWEST_IN_ORDER or values.shape[1] < 3 or (values == values[0]).all():
+        return
+    steps = np.diff(values, axis=1)
+    if (steps <= 0).all() and (steps < 0).any(axis=1).all():
+        raise InputError(
+            f"{choice.scores.name or 'the array'} descends in every row, as a list of the largest probabilities does; "
+            "write one column per class, always in the same order"
+        )
 
 
 def _standard(values: np.ndarray, kind: str) -> np.ndarray:

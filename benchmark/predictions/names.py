@@ -52,6 +52,9 @@ _COLLECTED = frozenset(("all", "list", "lists", "array", "arrays", "arr", "np", 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
+GROUPS = frozenset({"model", "model_name", "name", "method", "arch", "architecture", "backbone", "network", "split"})
+"""Of text that names what a record with a matrix of its own is of."""
+
 
 def normal(name: str) -> str:
     """A name in words of lower case: ``trueLabel``, ``.true-label``, ``all_true_label`` are alike."""

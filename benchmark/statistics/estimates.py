@@ -29,7 +29,8 @@ class Estimate:
     Attributes:
         value: by the metric's published definition.
         low: lower end of the interval of the population value; NaN if there is no interval.
-        high: upper end.
+        high: upper end. For a binned calibration error with few samples per cell it can be below `value`, which lies
+            above the population value by about the noise floor.
         debiased: for a binned calibration error, the estimate without the upward bias of label noise; below 0 where
             the value is below its mean under perfect calibration. NaN for other metrics.
         low_signed: `low`, continued below 0 for a binned calibration error; intervals of differences are made from it.

@@ -1,5 +1,6 @@
 """An edit of the source changes the digest of what depends on it, and of nothing else."""
 
+import subprocess
 import sys
 
 import pytest
@@ -203,3 +204,48 @@ def test_an_edit_declared_unchanged_keeps_the_digest(edit, monkeypatch, tmp_path
         sources.source_digest.cache_clear()
         assert sources.source_digest(cls) == digests[0]
     assert unchanged.FILE.read_text().count("reason: test") == 2
+
+
+INSTALLED = """
+import subprocess
+import sys
+sys.path.insert(0, sys.argv[1])
+from calbench.benchmark.core.sources import definition_digests, source_digest
+from calbench.methods import registry
+cls = registry["installed-test"]
+print(source_digest(cls), *sorted(name for name in definition_digests(cls) if name.startswith("installed")))
+"""
+
+
+@pytest.mark.slow
+def test_a_plugin_of_an_installed_package_counts_with_the_modules_it_imports(tmp_path):
+    site = tmp_path / "site-packages"
+    package, info = site / "installed_package", site / "installed_package-1.0.dist-info"
+    package.mkdir(parents=True)
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: installed-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[calbench.methods]\ninstalled = installed_package.method\n")
+    (package / "__init__.py").write_text("")
+    scales, method = package / "scales.py", package / "method.py"
+    helper = "installed_package.scales"
+    method.write_text(PLUGIN.format(helper=f"{helper} as scales", name="installed-test").replace(
+        f"{helper} as scales.scale()", "scales.scale()"
+    ))  # fmt: skip
+    scales.write_text("def scale():\n    return 2.0\ndef unused():\n    return 1\n")
+
+    def digest():
+        command = [sys.executable, "-c", INSTALLED, str(site)]
+        first, *names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert {"installed_package.method:Helped", f"{helper}:scale"} <= set(names)
+        return first
+
+    digests = [digest()]
+    for path, old, new in (
+        (scales, "return 2.0", "return 3.0"),
+        (method, "return logits /", "return logits *"),
+        (scales, "return 1", "return 5"),
+    ):
+        path.write_text(path.read_text().replace(old, new))
+        digests.append(digest())
+    assert len(set(digests)) == 3
+    assert digests[-1] == digests[-2]  # what is not used does not count

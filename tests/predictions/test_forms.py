@@ -311,3 +311,56 @@ def test_a_default_dict_calls_nothing(tmp_path):
     dump(tmp_path / "a.pkl", {"logits": Z, "labels": Y, "make": list})
     with pytest.raises(InputError):
         read(tmp_path / "a.pkl")
+
+
+def of_models(models):
+    return [{"model": name, "probs": (P if name == "b" else P[::-1]).tolist(), "labels": Y.tolist()} for name in models]
+
+
+def test_a_list_of_records_of_several_models_asks_for_one(tmp_path):
+    write(path := tmp_path / "models.json", json.dumps(of_models("ab")))
+    with pytest.raises(InputError, match=r"contains several models; name one \(--key\): a, b"):
+        read_numbers(path, Source(), print)
+    [numbers] = read_numbers(path, Source(logits_key="b"), print).values()
+    np.testing.assert_allclose(numbers.scores, P)
+    np.testing.assert_array_equal(numbers.labels, Y)
+
+
+def test_stacked_matrices_without_names_say_what_to_do(tmp_path):
+    write(path := tmp_path / "stacked.json", json.dumps({"probs": [P.tolist(), P.tolist()], "labels": Y.tolist()}))
+    with pytest.raises(InputError, match="write each .rows, classes. part"):
+        read_numbers(path, Source(), print)
+
+
+def test_a_row_of_its_own_in_every_record_is_no_model(tmp_path):
+    rows = [
+        {"name": f"{n}.png", "logits": [z.tolist()], "label": int(y)} for n, (z, y) in enumerate(zip(Z, Y, strict=True))
+    ]
+    write(path := tmp_path / "rows.json", json.dumps(rows))
+    try:
+        read_numbers(path, Source(), print)
+    except InputError as error:
+        assert "models" not in str(error)
+
+
+def test_the_largest_probabilities_of_each_row_are_not_taken_for_classes(tmp_path):
+    """As timm's inference.py writes them, next to index_0, index_1 ...: the label is no column number there."""
+    order = np.argsort(-P, axis=1)
+    frame = pd.DataFrame(np.take_along_axis(P, order, 1), columns=[f"prob_{k}" for k in range(4)])
+    frame[[f"index_{k}" for k in range(4)]] = order
+    frame.assign(label=Y).to_csv(path := tmp_path / "topk.csv", index=False)
+    with pytest.raises(InputError, match="descends in every row"):
+        read_numbers(path, Source(), print)
+
+
+def test_a_table_of_wandb_is_read(tmp_path):
+    rows = [
+        [{"_type": "image-file", "path": "a.png"}, NAMES[label], *row] for row, label in zip(P.tolist(), Y, strict=True)
+    ]
+    columns = ["image", "truth", *(f"score_{name}" for name in NAMES)]
+    table = {"_type": "table", "columns": columns, "data": rows, "ncols": len(columns), "nrows": len(rows)}
+    write(path := tmp_path / "media.table.json", json.dumps(table))
+    key = ",".join(columns[2:])
+    [numbers] = read_numbers(path, Source(logits_key=key, kind="probabilities", classes=tuple(NAMES)), print).values()
+    np.testing.assert_allclose(numbers.scores, P)
+    np.testing.assert_array_equal(numbers.labels, Y)

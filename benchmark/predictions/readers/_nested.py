@@ -9,7 +9,7 @@ from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.limits import limit, refusal
 from calbench.benchmark.core.sparse import dense_of_compressed
 from calbench.benchmark.predictions.contents import Leaf, join_path
-from calbench.benchmark.predictions.names import is_label_name, is_score_name
+from calbench.benchmark.predictions.names import GROUPS, is_label_name, is_score_name, normal
 from calbench.benchmark.predictions.readers._bounds import texts
 
 _PAIR = ("logits", "labels")
@@ -103,6 +103,9 @@ def _sequence(values: list[Any], path: str) -> dict[str, Leaf]:
         if len(keys) * len(values) > limit(_SPARSE) + 20 * sum(map(len, values)):
             reason = f"{len(values):,} records with {len(keys):,} different names"
             raise InputError(f"{path or 'it'} is a list of {reason}; write one record per row, with the same names")
+        models = _models(values, list(keys))
+        if models:
+            return _children({join_path(path, name): model for name, model in models.items()})
         if is_score_name(path) and all(_is_score_of_classes(value, keys) for value in values):
             return {f"{path}_{key}": Leaf.of(np.array([value[key] for value in values], dtype=float)) for key in keys}
         return _children({join_path(path, key): [value.get(key) for value in values] for key in keys})
@@ -152,6 +155,23 @@ def _are_columns_by_id(values: dict[Any, Any]) -> bool:
     labels = [column for name, column in values.items() if is_label_name(str(_text(name)))]
     are_labels = any(all(isinstance(label, int | str) for label in column.values()) for column in labels)
     return are_labels and any(is_score_name(str(_text(name))) for name in values)
+
+
+def _models(values: Sequence[dict[Any, Any]], keys: Sequence[Any]) -> dict[str, dict[Any, Any]]:
+    """Records of a matrix and its labels each, by the model or split that they name; none of other records."""
+    if len(values) < 2 or not all(_is_split(value) for value in values):
+        return {}
+    for key in (key for key in keys if normal(str(key)) in GROUPS):
+        names = [value.get(key) for value in values]
+        if all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names):
+            return {str(value[key]): {name: v for name, v in value.items() if name != key} for value in values}
+    return {}
+
+
+def _is_split(value: dict[Any, Any]) -> bool:
+    """Whether a record has a matrix of two rows or more, and one number for each of them."""
+    shapes = [_shape(one) for one in value.values()]
+    return any(len(shape) == 2 and shape[0] > 1 and (shape[0],) in shapes for shape in shapes)
 
 
 def _is_score_of_classes(value: dict[Any, Any], classes: Iterable[Any]) -> bool:

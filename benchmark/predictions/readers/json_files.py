@@ -43,10 +43,16 @@ def _lines(lines: list[str]) -> list[Any]:
 
 
 def _table(value: Any) -> Any:
-    """The columns of what pandas writes with ``orient="split"``; anything else as it is."""
-    if isinstance(value, dict) and {"columns", "data"} <= value.keys() <= {"columns", "data", "index"}:
-        return [dict(zip(value["columns"], row, strict=True)) for row in value["data"]]
+    """The rows of what pandas writes with ``orient="split"``, and wandb as a table; anything else as it is."""
+    if isinstance(value, dict) and {"columns", "data"} <= value.keys():
+        columns, data = value["columns"], value["data"]
+        if isinstance(columns, list) and isinstance(data, list) and all(_is_row(row, len(columns)) for row in data):
+            return [dict(zip(columns, row, strict=True)) for row in data]
     return value
+
+
+def _is_row(row: Any, width: int) -> bool:
+    return isinstance(row, list) and len(row) == width
 
 
 FORMAT = Format("JSON", (".json", ".jsonl", ".ndjson"), _read)
