@@ -148,7 +148,7 @@ def plot_command(suite: str, results_dir: str, figures: list[str], look: "Look |
             else write_reports(report, folder, ["document"], look)
         )
     Console(highlight=False).print(
-        f"written to {place(results_dir, name)}/figures: {counted(len(written), 'file')}", markup=False, soft_wrap=True
+        f"written to {place(results_dir, name)}: {counted(len(written), 'file')}", markup=False, soft_wrap=True
     )
     return 0
 
