@@ -18,7 +18,7 @@ from calbench.benchmark.studies.coverage.suites import SuiteWorld, suite_rows
 from calbench.benchmark.studies.coverage.tables import EQUAL, UNEQUAL, TableWorld, table_rows
 from calbench.benchmark.studies.coverage.worlds import NetworkWorld, TemperedWorld
 
-METRICS = ("ece", "debiased-ece", "nll", "brier", "accuracy")
+METRICS = ("ece", "debiased-ece", "classwise-ece", "nll", "brier", "accuracy")
 COMPARED = ("ece", "nll", "accuracy")
 SEEDS = (1, 2, 3, 5, 10)
 TRUTH_SAMPLES = 1_000_000
@@ -75,6 +75,7 @@ class Situation:
 
 SITUATIONS = (
     Situation("coverage-540", 540, TemperedWorld(12.0), (1.0, 1.05, 1.15, 1.5, 3.0)),
+    Situation("coverage-540-saturated", 540, TemperedWorld(60.0), (1.0, 1.5, 3.0)),
     Situation("coverage-1000", 1000, TemperedWorld(3.0), (1.0, 1.05, 1.15, 1.5)),
     Situation("coverage-10000", 10_000, TemperedWorld(3.0), (1.0, 1.05, 1.15, 1.5)),
     Situation("levels-540", 540, NetworkWorld(3.0, 0.17, 1.4, 0.25)),
@@ -97,7 +98,7 @@ SITUATIONS = (
     Situation("suite-6-lognormal", 0, SuiteWorld(6, lognormal=True), fewer=3),
     Situation("suite-6-differences", 0, SuiteWorld(6, effect=5.0), fewer=3),
 )
-"""Coverage: 91 % and 66 % accuracy, true errors from 0 to three noise floors. Levels: a spread over seeds of about
+"""Coverage: 91 %, 98 % and 66 % accuracy, true errors from 0 to three noise floors. Levels: a spread over seeds of about
 twice the sampling error of one network. Tables: twelve entries whose spread over seeds is equal or very unequal.
 Suites: twelve entries over 1 to 6 cells whose spreads over seeds differ."""
 

@@ -39,9 +39,10 @@ class TemperedWorld:
         return lambda z: gap * (z == z.max(axis=1, keepdims=True))
 
     def truth(self, model: Callable[[np.ndarray], np.ndarray], size: int, seed: int = 0) -> dict[str, float]:
-        """The population values of ece, nll, brier and accuracy, from `size` samples without label noise."""
+        """The population values of ece, classwise-ece, nll, brier and accuracy, from samples without label noise."""
         generator = np.random.default_rng(seed)
-        totals, gaps = np.zeros(3), np.zeros(DEFAULT_BINS)
+        totals, gaps, by_class = np.zeros(3), np.zeros(DEFAULT_BINS), np.zeros(CLASSES * DEFAULT_BINS)
+        column = DEFAULT_BINS * np.arange(CLASSES)
         for _ in range(size // _POPULATION_BLOCK):
             z, _ = self.draw(_POPULATION_BLOCK, generator)
             posterior, logits = softmax(z, axis=1), model(z)
@@ -49,11 +50,14 @@ class TemperedWorld:
             rows, predicted = np.arange(len(z)), logits.argmax(axis=1)
             hits, confidence = posterior[rows, predicted], shown[rows, predicted]
             gaps += np.bincount(bin_of(confidence, DEFAULT_BINS), hits - confidence, minlength=DEFAULT_BINS)
+            cells = (bin_of(shown, DEFAULT_BINS) + column).ravel()
+            by_class += np.bincount(cells, (posterior - shown).ravel(), minlength=len(by_class))
             brier = (shown**2).sum(axis=1) - 2 * (posterior * shown).sum(axis=1) + 1
             totals += [hits.sum(), -(posterior * log_softmax(logits, axis=1)).sum(), brier.sum()]
         count = size // _POPULATION_BLOCK * _POPULATION_BLOCK
         accuracy, nll, brier = totals / count
-        return {"accuracy": 100 * accuracy, "nll": nll, "brier": brier, "ece": 100 * float(np.abs(gaps).sum()) / count}
+        ece, classwise = 100 * float(np.abs(gaps).sum()) / count, 100 * float(np.abs(by_class).sum()) / count / CLASSES
+        return {"accuracy": 100 * accuracy, "nll": nll, "brier": brier, "ece": ece, "classwise-ece": classwise}
 
 
 @dataclass(frozen=True)
