@@ -11,7 +11,7 @@ from typing_extensions import override
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, register
 from calbench.benchmark.metrics.classwise import Classwise, SignedResidual
-from calbench.benchmark.metrics.gaps import Gaps, binned_gaps
+from calbench.benchmark.metrics.gaps import Gaps, binned_gaps, pooled_shares
 from calbench.benchmark.metrics.intervals import wilson_interval
 from calbench.benchmark.metrics.parts import Part
 from calbench.benchmark.metrics.sample import PointView, Sample, View
@@ -150,8 +150,8 @@ class ClasswiseECE(Metric):
     def gaps(self, sample: Sample) -> Gaps:
         sums = sample[Classwise(self.bins)]
         weight = 1 / (len(sample) * len(sums.hits))
-        gaps = binned_gaps(sums.counts.ravel(), sums.hits.ravel(), sums.probabilities.ravel(), weight)
-        gaps = replace(gaps, sparse=True)
+        cells = sums.counts, sums.hits, sums.probabilities
+        gaps = binned_gaps(*(values.ravel() for values in cells), weight, pooled_shares(*cells).ravel())
         # One sample is in a cell of every class, so that the cells are not independent.
         signed = sample[SignedResidual(self.bins, (sums.residuals > 0).tobytes())] / len(sums.hits)
         independent = float((gaps.spread**2).sum()) + gaps.between

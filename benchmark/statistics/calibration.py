@@ -78,7 +78,7 @@ def calibration_interval(gaps: Gaps, level: float = 0.95) -> CalibrationInterval
     flatter = _Family(gaps, errors, _FLAT_SHARE)
     # The lower end asks what a nearly calibrated model would give. An overconfident one has more noise than its
     # confidences say: then the observed shares are the larger bound.
-    start = _Family(gaps, errors, 0.0, exact=True) if gaps.sparse else observed
+    start = _Family(gaps, errors, 0.0, exact=True) if gaps.expected is not None else observed
     start = start if start.mean[0] > observed.mean[0] else observed
     debiased = _signed_inverse(errors, observed.mean, gaps.error)
     low = _signed_inverse(errors, start.quantile(1 - tail), gaps.error)
@@ -94,15 +94,15 @@ class _Family:
         error = gaps.error
         shape = sizes / error if error > 0 else gaps.spread / gaps.spread.sum()
         self.mean, variance = np.zeros(len(errors)), np.zeros(len(errors))
-        step, calibrated = max(1, _CELLS_AT_ONCE // len(errors)), gaps.calibrated() if exact else None
+        step, alone = max(1, _CELLS_AT_ONCE // len(errors)), gaps.pure_noise() if exact else None
         for first in range(0, len(shape), step):
             part, spread = shape[first : first + step], gaps.spread[first : first + step]
             means, variances = folded_normal(np.outer(errors, part), spread)
-            if calibrated is not None:  # exact at an error of 0, and the normal's moments far from it
+            if alone is not None:  # exact at an error of 0, and the normal's moments far from it
                 fading = np.exp(-0.5 * (np.outer(errors, part) / np.where(spread > 0, spread, np.inf)) ** 2)
                 at_zero = folded_normal(np.zeros(len(part)), spread)
-                means += fading * (calibrated[0][first : first + step] - at_zero[0])
-                variances += fading * (calibrated[1][first : first + step] - at_zero[1])
+                means += fading * (alone[0][first : first + step] - at_zero[0])
+                variances += fading * (alone[1][first : first + step] - at_zero[1])
             self.mean += means.sum(axis=1)
             variance += variances.sum(axis=1)
         growth = errors / error if error > 0 else np.zeros(len(errors))

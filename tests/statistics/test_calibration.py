@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from scipy.stats import binom, foldnorm, gamma, norm
 
+from calbench.benchmark.core.bins import bin_of
 from calbench.benchmark.metrics import Metric, registry
-from calbench.benchmark.metrics.gaps import Gaps, binned_gaps
+from calbench.benchmark.metrics.gaps import Gaps, binned_gaps, pooled_shares
 from calbench.benchmark.metrics.intervals import folded_normal, supremum_quantile
 from calbench.benchmark.statistics import calibration_interval, evaluate
 from calbench.benchmark.statistics.calibrated import calibration_test
@@ -215,8 +217,32 @@ def test_the_interval_of_the_classwise_error_of_a_calibrated_sharp_model_reaches
 
 def test_the_mean_gap_of_calibrated_sparse_cells_is_binomial():
     n, c = np.array([5, 1, 40, 3]), np.array([0.1, 0.3, 0.02, 1.0])
-    gaps = Gaps(np.zeros(4), np.ones(4), cells=(n, n, c), weight=0.01, sparse=True)
-    mean, variance = gaps.calibrated()
+    gaps = Gaps(np.zeros(4), np.ones(4), cells=(n, n, c), weight=0.01, expected=c)
+    mean, variance = gaps.pure_noise()
     draws = 0.01 * np.abs(np.random.default_rng(10).binomial(n, c, size=(200_000, 4)) - n * c)
     assert mean == pytest.approx(draws.mean(0), rel=0.02)
     assert variance == pytest.approx(draws.var(0), rel=0.03)
+
+
+@pytest.mark.parametrize(("classes", "size", "sharpness"), [(10, 100, 1.5), (100, 1000, 1.5), (100, 1000, 1.0)])
+def test_the_interval_of_the_classwise_error_covers_where_noise_is_most_of_it(classes, size, sharpness):
+    # the noise of cells of one or two samples is that of the shares that all classes have in the bin
+    rng, sets, hits = np.random.default_rng(11), 40, 0
+    z = 3 * rng.normal(size=(60_000, classes))
+    posterior, shown = softmax(z, 1), softmax(sharpness * z, 1)
+    cells = (bin_of(shown, 15) + 15 * np.arange(classes)).ravel()
+    gaps = np.bincount(cells, (posterior - shown).ravel(), minlength=15 * classes)
+    truth = 100 * np.abs(gaps).sum() / len(z) / classes
+    for _ in range(sets):
+        z = 3 * rng.normal(size=(size, classes))
+        y = (z + rng.gumbel(size=z.shape)).argmax(1)
+        one = evaluate(logits=sharpness * z, labels=y, metrics=["classwise-ece"], interval=0.95)["classwise-ece"]
+        hits += one.low <= truth <= one.high
+    assert hits >= binom.ppf(0.001, sets, 0.95)
+
+
+def test_pooled_shares_are_those_of_all_classes_at_the_confidence_of_each():
+    counts, hits, sums = np.array([[100, 2], [300, 2]]), np.array([[1, 1], [9, 2]]), np.array([[2, 1.9], [18, 1.9]])
+    shares = pooled_shares(counts, hits, sums)
+    assert shares[:, 0] == pytest.approx(np.array([0.02, 0.06]) * 11 / 21)  # half as many hits as predicted
+    assert shares[:, 1] == pytest.approx(1 - 0.05 * 2 / 1.2)  # one miss where 0.2 were predicted, and a pseudo-sample

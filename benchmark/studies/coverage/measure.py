@@ -98,8 +98,8 @@ SITUATIONS = (
     Situation("suite-6-lognormal", 0, SuiteWorld(6, lognormal=True), fewer=3),
     Situation("suite-6-differences", 0, SuiteWorld(6, effect=5.0), fewer=3),
 )
-"""Coverage: 91 %, 98 % and 66 % accuracy, true errors from 0 to three noise floors. Levels: a spread over seeds of about
-twice the sampling error of one network. Tables: twelve entries whose spread over seeds is equal or very unequal.
+"""Coverage: accuracies of 91, 98 and 66 %, true errors from 0 to three noise floors. Levels: a spread over seeds of
+about twice the sampling error of one network. Tables: twelve entries whose spread over seeds is equal or very unequal.
 Suites: twelve entries over 1 to 6 cells whose spreads over seeds differ."""
 
 
