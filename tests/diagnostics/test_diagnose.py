@@ -51,7 +51,7 @@ def test_diagnose_writes_tables_figures_and_a_page(tiny, run, calbench, argument
     page = (folder / "index.html").read_text()
     assert "entropy.png" in page
     assert str(tmp_path) not in page + (folder / "diagnostics.json").read_text()
-    assert out.startswith("written to runs/tiny/diagnostics")
+    assert out.startswith("written to results/tiny/diagnostics")
 
 
 def test_without_kept_weights_the_message_says_what_to_do(tiny, run, calbench):
