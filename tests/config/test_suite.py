@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from calbench.benchmark.config.protocol import named_protocols
@@ -27,15 +29,21 @@ def write(tmp_path):
     return write
 
 
-# Twelve large networks are built on the meta device for pretrained-imagenet.
-SUITES = [pytest.param(n, marks=[pytest.mark.slow] if n.startswith("pretrained") else []) for n in suite_files()]
-
-
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", suite_files())
 def test_every_suite_that_comes_with_calbench_is_good(name):
-    suite = load_suite(name)
+    # Large networks are built on the meta device: one of the twelve of pretrained-imagenet; the next test has names.
+    few = ["backbones=['timm:deit_small_patch16_224.fb_in1k(pretrained=true)']"]
+    suite = load_suite(name, settings=few if name == "pretrained-imagenet" else [])
     assert suite.baseline in [entry.name for entry in suite.entries]
     assert suite.config.title
+
+
+def test_the_pretrained_networks_are_known_to_timm():
+    import timm
+
+    names = re.findall(r"timm:([\w.]+)\(pretrained=true\)", suite_files()["pretrained-imagenet"].read_text("utf-8"))
+    assert len(names) == 12
+    assert set(names) <= set(timm.list_models(pretrained=True))
 
 
 @pytest.mark.parametrize("name", named_protocols())
