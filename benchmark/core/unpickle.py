@@ -58,7 +58,7 @@ class _ArraysOnly(pickle._Unpickler):
         super().__init__(stream, encoding="latin1")
         self.storages = storages
         self.file = file_budget(size)
-        self.dispatch = cast("Any", _Counted(self.file))
+        vars(self)["dispatch"] = _Counted(self.file)  # in place of the class's own table
         self.budget = min(limit(MAX_GROWTH * size + SMALL), self.file.most_bytes)
 
     def find_class(self, module: str, name: str) -> Any:

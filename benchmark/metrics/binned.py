@@ -150,8 +150,8 @@ class ClasswiseECE(Metric):
     def gaps(self, sample: Sample) -> Gaps:
         sums = sample[Classwise(self.bins)]
         weight = 1 / (len(sample) * len(sums.hits))
-        cells = sums.counts, sums.hits, sums.probabilities
-        gaps = binned_gaps(*(values.ravel() for values in cells), weight, pooled_shares(*cells).ravel())
+        expected = pooled_shares(sums.counts, sums.hits, sums.probabilities).ravel()
+        gaps = binned_gaps(sums.counts.ravel(), sums.hits.ravel(), sums.probabilities.ravel(), weight, expected)
         # One sample is in a cell of every class, so that the cells are not independent.
         signed = sample[SignedResidual(self.bins, (sums.residuals > 0).tobytes())] / len(sums.hits)
         independent = float((gaps.spread**2).sum()) + gaps.between
