@@ -92,7 +92,7 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
         "levels.csv is the number that each level is a share of.", "",
     ]  # fmt: skip
     text += ["## Coverage of 95 % intervals, %", ""]
-    for samples, part in coverage.groupby("samples", sort=False):
+    for _, part in coverage.groupby("situation", sort=False):
         plain = part[part["kind"] == "coverage"]
         wide = plain.pivot(index="label", columns="metric", values="covered")[list(plain["metric"].unique())]
         wide.columns = [registry[str(name)].spec.label for name in wide]
@@ -105,7 +105,7 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
                          "given": "reduction given"}
             )
         )  # fmt: skip
-        text += [f"**N = {samples:,}**", "", table.reindex(first.index).to_markdown(floatfmt=".1f"), ""]
+        text += [f"**{_situation(part)}**", "", table.reindex(first.index).to_markdown(floatfmt=".1f"), ""]
     text += ["## How often a mark appears, %, by the number of seeds", ""]
     for kind, title in _TITLES.items():
         part = levels[levels["kind"] == kind]
@@ -115,6 +115,11 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
     return "\n".join(text).replace("nan", "").rstrip() + "\n"
 
 
+def _situation(part: pd.DataFrame) -> str:
+    accuracy = part.loc[part["metric"] == "accuracy", "truth"]
+    return f"N = {part['samples'].iloc[0]:,}" + (f", accuracy {accuracy.iloc[0]:.0f} %" if len(accuracy) else "")
+
+
 def figure(coverage: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     """Coverage against the true ECE by number of samples, and levels against the number of seeds."""
     levels = pooled(levels)
@@ -122,15 +127,14 @@ def figure(coverage: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     left, right = drawing.subplots(1, 2)
     left.axhspan(*GOAL_COVERAGE, color="#0072B2", alpha=0.08)
     left.axhline(95, color="#0072B2", linewidth=0.7)
-    markers = dict(zip(coverage["samples"].unique(), "osD^", strict=False))
-    ece = coverage[coverage["metric"] == "ece"]
-    for (kind, samples), part in ece.groupby(["kind", "samples"], sort=False):
-        at = part["truth"] if kind == "coverage" else part["label"].map(
-            ece[(ece["samples"] == samples) & (ece["kind"] == "coverage")].set_index("label")["truth"]
-        )  # fmt: skip
-        color = "#0072B2" if kind == "coverage" else "#D55E00"
-        name = f"{'ECE' if kind == 'coverage' else 'reduction'}, N = {samples:,}"
-        left.plot(at, part["covered"], markers[samples], color=color, markersize=4, label=name, alpha=0.8)
+    for (_, part), marker in zip(coverage.groupby("situation", sort=False), "osD^v", strict=False):
+        ece = part[part["metric"] == "ece"]
+        truth = ece[ece["kind"] == "coverage"].set_index("label")["truth"]
+        for kind, color in (("coverage", "#0072B2"), ("reduction", "#D55E00")):
+            rows = ece[ece["kind"] == kind]
+            name = f"{'ECE' if kind == 'coverage' else 'reduction'}, {_situation(part)}"
+            at = rows["label"].map(truth)
+            left.plot(at, rows["covered"], marker, color=color, markersize=4, label=name, alpha=0.8)
     left.set(xlabel="true ECE, %", ylabel="coverage of the 95 % interval, %", ylim=(80, 100.5))
     left.legend(fontsize=7, loc="lower right")
     level = levels[levels["kind"] == "level"]
