@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from calbench.benchmark.core import environment
 from calbench.benchmark.metrics import registry
+from calbench.benchmark.report.figures.base import MARKERS, PALETTE
 from calbench.benchmark.studies.coverage.measure import Size
 
 GOAL_COVERAGE, GOAL_LEVEL = (90.0, 99.0), 7.0
@@ -123,7 +124,7 @@ def _situation(part: pd.DataFrame) -> str:
 def figure(coverage: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     """Coverage against the true ECE by number of samples, and levels against the number of seeds."""
     levels = pooled(levels)
-    drawing = Figure(figsize=(9, 3.4), layout="constrained")
+    drawing = Figure(figsize=(9, 5.2), layout="constrained")
     left, right = drawing.subplots(1, 2)
     left.axhspan(*GOAL_COVERAGE, color="#0072B2", alpha=0.08)
     left.axhline(95, color="#0072B2", linewidth=0.7)
@@ -136,17 +137,20 @@ def figure(coverage: pd.DataFrame, levels: pd.DataFrame) -> Figure:
             at = rows["label"].map(truth)
             left.plot(at, rows["covered"], marker, color=color, markersize=4, label=name, alpha=0.8)
     left.set(xlabel="true ECE, %", ylabel="coverage of the 95 % interval, %", ylim=(80, 100.5))
-    left.legend(fontsize=7, loc="lower right")
     level = levels[levels["kind"] == "level"]
+    level = level.assign(label=level["label"].str.replace(r", \d+ cells?$", "", regex=True))
     right.axhspan(0, GOAL_LEVEL, color="#0072B2", alpha=0.08)
     right.axhline(5, color="#0072B2", linewidth=0.7)
     seeds = sorted(level["seeds"].unique())
-    for label, part in level.groupby("label", sort=False):
+    for place, (label, part) in enumerate(level.groupby("label", sort=False)):
         worst = part.groupby("seeds")["seen"].max()
-        right.plot([seeds.index(s) for s in worst.index], worst, "o-", markersize=3, linewidth=0.8, label=label)
-    right.set(xlabel="seeds", ylabel="level, % (worst case over N and metrics)", ylim=(0, None))
+        marker, color = MARKERS[place % len(MARKERS)], PALETTE[place % len(PALETTE)]
+        at = [seeds.index(one) for one in worst.index]
+        right.plot(at, worst, marker=marker, color=color, markersize=4, linewidth=0.8, label=label)
+    right.set(xlabel="seeds", ylabel="level, % (the worst case)", ylim=(0, None))
     right.set_xticks(range(len(seeds)), [str(s) for s in seeds])
-    right.legend(fontsize=6)
+    for axes in (left, right):
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.14), frameon=False)
     return drawing
 
 
