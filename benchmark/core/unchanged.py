@@ -43,7 +43,8 @@ def original(digest: str) -> str:
 def declare(edits: list[Declaration]) -> None:
     """Add declarations to ``unchanged.yaml``; known ones are replaced."""
     merged = {one["new"]: one for one in [*_read(), *edits]}
-    FILE.write_text(yaml.safe_dump(list(merged.values()), sort_keys=False, width=120), "utf-8")
+    text: str = yaml.safe_dump(list(merged.values()), sort_keys=False, width=120)  # pyright: ignore[reportUnknownMemberType]
+    FILE.write_text(text, "utf-8")
     declarations.cache_clear()
 
 
