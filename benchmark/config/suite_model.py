@@ -89,7 +89,7 @@ class SuiteConfig(BaseModel):
     Attributes:
         title: above every table. Example: ``My first suite``.
         description: one paragraph under the title. Example: ``Two losses on one network.``.
-        datasets: names of `calbench list datasets`, with options. Example: ``[digits, "overlap(train=6000)"]``.
+        datasets: names of `calbench list datasets`, with options. Example: ``[digits, "overlap(train=5000)"]``.
         backbones: names of `calbench list backbones`, with options; ``timm:NAME`` is any model of timm, and modifiers
             follow a ``*``. Example: ``[vit-micro, "timm:resnet18"]``.
         predictions: files of predictions in place of training. Example: ``[{path: logits.npz, dataset: cifar100,
