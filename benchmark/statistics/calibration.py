@@ -73,7 +73,11 @@ def calibration_interval(gaps: Gaps, level: float = 0.95) -> CalibrationInterval
     if not noise > 0:  # certain and right in every cell
         return CalibrationInterval(gaps.error, gaps.error - float(np.sqrt(down)), gaps.error + float(np.sqrt(up)))
     limit = max(1.5 * gaps.error + 6 * noise, 2.5 * float(gaps.spread.sum()))
-    errors = limit * np.linspace(0, 1, _POINTS) ** 1.5  # denser near 0, where the mean of the plug-in error bends
+    # Denser near 0, where the mean of the plug-in error bends, and near the observed error: of millions of samples the
+    # probabilities would fall from 1 to 0 between two points.
+    errors = limit * np.linspace(0, 1, _POINTS) ** 1.5
+    near = gaps.error + noise * np.linspace(-8, 8, _POINTS)
+    errors = np.unique(np.concatenate([errors, near[(near > 0) & (near < limit)]]))
     observed = _Family(gaps, errors, 0.0)
     flatter = _Family(gaps, errors, _FLAT_SHARE)
     # The lower end asks what a nearly calibrated model would give. An overconfident one has more noise than its

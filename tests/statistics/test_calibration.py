@@ -246,3 +246,15 @@ def test_pooled_shares_are_those_of_all_classes_at_the_confidence_of_each():
     shares = pooled_shares(counts, hits, sums)
     assert shares[:, 0] == pytest.approx(np.array([0.02, 0.06]) * 11 / 21)  # half as many hits as predicted
     assert shares[:, 1] == pytest.approx(1 - 0.05 * 2 / 1.2)  # one miss where 0.2 were predicted, and a pseudo-sample
+
+
+@pytest.mark.parametrize("size", [10**4, 10**6, 10**8])
+def test_intervals_of_many_samples_are_as_wide_as_their_noise(size):
+    share = np.full(5, 0.2)
+    confidence = np.array([0.3, 0.5, 0.6, 0.8, 0.9])
+    found = calibration_interval(
+        binned_gaps(share * size, share * size * (confidence - 0.1), share * size * confidence, 1 / size)
+    )
+    noise = np.sqrt((share * (confidence - 0.1) * (1.1 - confidence)).sum() / size)  # all gaps are 0.1, of one sign
+    assert found.low == pytest.approx(0.1 - 1.96 * noise, abs=0.25 * noise)
+    assert found.high == pytest.approx(0.1 + 1.96 * noise, abs=0.25 * noise)
