@@ -126,7 +126,7 @@ def _note_chance(pair: "Predictions") -> None:
 
 
 def _numbers(sizes: str, pair: "Predictions") -> list[int]:
-    """The numbers of calibration samples that are asked for, of which the split has enough."""
+    """The requested numbers of calibration samples; an error where the split has too few."""
     from calbench.benchmark.evaluation.sizes import check_sizes
 
     numbers = read_sizes(sizes) if sizes else []

@@ -45,7 +45,7 @@ KILLS = int(os.environ.get("CALBENCH_KILLS", "0"))
 
 
 def in_turn(what, jobs):
-    """Each of `what` once where there is one job, the second where there are more, or as many as are asked for."""
+    """All of `what` with one job, only the second with several, or CALBENCH_KILLS of them."""
     number, first = KILLS or (len(what) if jobs == 1 else 1), 0 if jobs == 1 else 1
     return [what[(first + count) % len(what)] for count in range(number)]
 
