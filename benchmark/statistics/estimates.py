@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
-from scipy.stats import norm
 
 from calbench.benchmark import metrics as metrics_package
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, make_all
 from calbench.benchmark.metrics.evaluation import PANEL
-from calbench.benchmark.metrics.intervals import wilson_interval
+from calbench.benchmark.metrics.intervals import mean_interval, wilson_interval
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
 from calbench.benchmark.statistics.calibration import calibration_interval
 from calbench.benchmark.statistics.resampling import interval as percentiles
 from calbench.benchmark.statistics.resampling import resampled
+from calbench.benchmark.statistics.unseen import AllRight
 
 NAN = float("nan")
 REPLICATES = 1000
@@ -71,9 +71,11 @@ def evaluate(
 ) -> dict[str, float] | dict[str, Estimate]:
     """Evaluate predictions, with intervals if asked for.
 
-    The interval of a mean over samples (NLL, Brier score, mean confidence minus accuracy) is the normal one, of a share
-    (accuracy) Wilson's; of a binned calibration error it is one for the population value of the same binned error, 0
-    included (`calibration_interval`); for other metrics it is of percentiles of 1,000 bootstrap resamples.
+    The interval of a mean over samples (NLL, Brier score, mean confidence minus accuracy) is Hall's for skewed scores
+    (`calbench.benchmark.metrics.intervals.mean_interval`); where all predictions are right it allows for wrong ones
+    that the sample lacks, by a rule of three. Of a share (accuracy) it is Wilson's; of a binned calibration error it is
+    one for the population value of the same binned error, 0 included (`calibration_interval`); for other metrics it is
+    of percentiles of 1,000 bootstrap resamples.
 
     Args:
         logits: (N, K), NumPy or torch, any float type, on any device.
@@ -133,8 +135,11 @@ def estimates(
     if replicates is None:
         names = [name for name, metric in metrics.items() if metric.resampled and metric.sampling in _BY_RESAMPLING]
         replicates = resampled(sample, {name: metrics[name] for name in names}, REPLICATES, seed) if names else {}
+    means = any(metric.sampling == "mean" for metric in metrics.values())
+    all_right = AllRight(sample) if means and len(sample) > 1 and sample.correct.all() else None
     return {
-        name: _estimate(metric, values[name], sample, replicates.get(name), level) for name, metric in metrics.items()
+        name: _estimate(metric, values[name], sample, replicates.get(name), level, all_right)
+        for name, metric in metrics.items()
     }
 
 
@@ -142,7 +147,14 @@ _ONE_SAMPLE = "of one sample the spread is not known"
 _BY_RESAMPLING = ("smooth", "excess")
 
 
-def _estimate(metric: Metric, value: float, sample: Sample, replicates: np.ndarray | None, level: float) -> Estimate:
+def _estimate(
+    metric: Metric,
+    value: float,
+    sample: Sample,
+    replicates: np.ndarray | None,
+    level: float,
+    all_right: AllRight | None,
+) -> Estimate:
     if not np.isfinite(value):
         return Estimate(value, reason=_not_finite(metric, value))
     match metric.sampling:
@@ -154,7 +166,10 @@ def _estimate(metric: Metric, value: float, sample: Sample, replicates: np.ndarr
         case "mean" if len(sample) < 2:
             return Estimate(value, reason=_ONE_SAMPLE)
         case "mean":
-            low, high = _mean_interval(metric.scores(sample), level)
+            low, high = mean_interval(metric.scores(sample), level)
+            if all_right is not None:
+                added = all_right.further(metric, level)
+                low, high = min(low, value + added), max(high, value + added)
         case "share":
             low, high = _share_interval(metric.scores(sample), level)
         case "bounds":
@@ -184,17 +199,6 @@ def _not_finite(metric: Metric, value: float) -> str:
 
 def _within(metric: Metric, low: float, high: float) -> tuple[float, float]:
     return float(np.clip(low, metric.lowest, metric.highest)), float(np.clip(high, metric.lowest, metric.highest))
-
-
-def _mean_interval(scores: np.ndarray, level: float) -> tuple[float, float]:
-    """Johnson's interval of a mean: normal, moved for skewness (N. J. Johnson 1978, JASA 73, 536)."""
-    size, mean = len(scores), float(scores.mean(dtype=np.float64))
-    centred = scores - mean
-    spread = float(np.sqrt((centred**2).sum() / (size - 1)))
-    z = float(norm.ppf((1 + level) / 2))
-    shift = float((centred**3).mean()) / (6 * spread**2 * size) * (1 + 2 * z**2) if spread > 0 else 0.0
-    half = z * spread / np.sqrt(size)
-    return mean + shift - half, mean + shift + half
 
 
 def _share_interval(scores: np.ndarray, level: float) -> tuple[float, float]:
