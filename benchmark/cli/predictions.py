@@ -199,7 +199,7 @@ def export(
     splits = read_splits(file, source, show_note)
     part = splits.get("calibration") or next(iter(splits.values()))
 
-    from calbench.benchmark.evaluation.entries import fit_chain
+    from calbench.benchmark.evaluation.chains import fit_chain
     from calbench.benchmark.execution.posthoc import parse_chain
     from calbench.benchmark.predictions.export import export as write
 

@@ -1,7 +1,6 @@
 """From predictions to numbers: fits calibrators, computes metrics and their intervals. A pure function."""
 
 import hashlib
-import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
@@ -17,6 +16,7 @@ from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.schema import FEWEST_SAMPLES, NOISE_FLOOR, NOISE_FLOOR_95
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.core.sources import source_digest
+from calbench.benchmark.evaluation.chains import Fits, Fitted, apply_chain
 from calbench.benchmark.metrics.base import make_all
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
@@ -26,9 +26,6 @@ from calbench.methods import Calibrator
 HISTOGRAM_BINS = 30
 NOISE_FLOORS = (NOISE_FLOOR, NOISE_FLOOR_95)
 """Of every evaluation, from one simulation: its mean and its 95th percentile."""
-
-_OF_LIBRARIES = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
-"""Categories of warnings that concern the code of libraries, not a fit."""
 
 Values = dict[str, np.ndarray]
 
@@ -103,22 +100,27 @@ def evaluation_names(entries: Iterable[Entry], protocol: Protocol) -> dict[str, 
     return {one.name: evaluation_name(one.calibrators, protocol) for one in evaluated}
 
 
-def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...], protocol: Protocol) -> Evaluation:
+def evaluate_entry(
+    predictions: Predictions, calibrators: tuple[Calibrator, ...], protocol: Protocol, fits: Fits | None = None
+) -> Evaluation:
     """Fit a chain of calibrators on the calibration split and evaluate every other split.
 
     Without a calibration split the calibrators are used as they are, and must be fitted.
 
+    Args:
+        predictions: of a cell.
+        calibrators: the chain.
+        protocol: metrics, bins, bootstrap replicates, checkpoint rules.
+        fits: of this cell, where its calibrators are used further; None to fit for this evaluation only.
+
     Raises:
         ValueError: a calibrator cannot be fitted on these predictions; the message says why.
     """
-    evaluation = Evaluation()
+    evaluation, fits = Evaluation(), fits or Fits()
     for checkpoint in protocol.checkpoints:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            part = predictions.splits.get((checkpoint, "calibration"))
-            fitted = list(calibrators) if part is None else fit_chain(calibrators, part)
-        messages = {str(one.message) for one in caught if not issubclass(one.category, _OF_LIBRARIES)}
-        evaluation.warnings += sorted(messages - set(evaluation.warnings))
+        part = predictions.splits.get((checkpoint, "calibration"))
+        fitted, messages = Fitted(list(calibrators), []) if part is None else fits.fit(calibrators, part, checkpoint)
+        evaluation.warnings += [message for message in messages if message not in evaluation.warnings]
         for split in predictions.split_names(checkpoint):
             if split == "calibration":
                 continue
@@ -133,35 +135,6 @@ def evaluate_entry(predictions: Predictions, calibrators: tuple[Calibrator, ...]
                 rows += _temperature_rows(fitted, part)
             evaluation.rows += [where | row for row in rows]
     return evaluation
-
-
-def fit_chain(calibrators: tuple[Calibrator, ...], part: SplitPredictions) -> list[Calibrator]:
-    """Fit fresh copies one after the other, each on the logits that those before it give."""
-    fitted = []
-    for calibrator in calibrators:
-        copy = type(calibrator)(**calibrator.options())
-        copy.fit(part.logits, part.labels, **_extra(copy, part))
-        part = apply_chain([copy], part)
-        fitted.append(copy)
-    return fitted
-
-
-def apply_chain(fitted: list[Calibrator], part: SplitPredictions) -> SplitPredictions:
-    """The predictions that a fitted chain gives for a split."""
-    if not fitted:
-        return part
-    logits = part.logits
-    for calibrator in fitted:
-        logits = calibrator.transform(logits, **_extra(calibrator, part))
-    return SplitPredictions(logits, part.labels, part.features, part.temperature, part.posterior)
-
-
-def _extra(calibrator: Calibrator, part: SplitPredictions) -> dict[str, Tensor]:
-    if "features" not in calibrator.needs:
-        return {}
-    if part.features is None:
-        raise ValueError(f"{calibrator.spec.name} needs pooled features, and these predictions have none")
-    return {"features": part.features}
 
 
 def _metric_rows(part: SplitPredictions, protocol: Protocol, split: str) -> tuple[list[dict[str, Any]], Values]:

@@ -1,6 +1,5 @@
 """Evaluation of shifted and out-of-distribution splits: one split in memory at a time, all entries of a cell on it."""
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,8 @@ from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.core.sources import source_digest
-from calbench.benchmark.evaluation.entries import Evaluation, apply_chain, fit_chain
+from calbench.benchmark.evaluation.chains import Chain, Fits, apply_chain
+from calbench.benchmark.evaluation.entries import Evaluation
 from calbench.benchmark.metrics.detection import (
     OF_CONFIDENCE,
     Observed,
@@ -31,7 +31,6 @@ REPLICATES = 200
 BEFORE = "-uncalibrated"
 """What follows the name of an out-of-distribution group where scores are those before calibration."""
 
-Chain = tuple[Calibrator, ...]
 Scores = dict[str, np.ndarray]
 
 
@@ -108,13 +107,16 @@ class ExtraEvaluator:
         fit: predictions by checkpoint rule that calibrators are fitted on in place of the calibration split, or None.
         graded: whether there are severities, so that the clean test split is evaluated too, as severity 0.
         detecting: whether there are out-of-distribution splits, whose scores refer to the test and calibration splits.
+        fits: of the cell's own evaluations, whose calibrators are the same unless `fit` is given.
     """
 
     def __init__(
         self, base: Predictions, chains: Mapping[str, Chain], protocol: Protocol,
         fit: Mapping[str, SplitPredictions] | None = None, graded: bool = False, detecting: bool = True,
+        fits: Fits | None = None,
     ) -> None:  # fmt: skip
         self.base, self.protocol, self.detecting = base, protocol, detecting
+        self._fits = fits if fits and not fit else Fits()
         self.evaluations: dict[str, Evaluation] = {name: Evaluation() for name in chains}
         self.failures: dict[str, Exception] = {}
         self._states: dict[tuple[str, str], _State] = {}
@@ -133,11 +135,9 @@ class ExtraEvaluator:
                     self._shifted(name, rule, test, severity_group(0), None, None)
 
     def _fitted(self, name: str, chain: Chain, rule: str, on: SplitPredictions) -> _State:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            fitted = fit_chain(chain, on)
+        fitted, messages = self._fits.fit(chain, on, rule)
         evaluation = self.evaluations[name]
-        evaluation.warnings += sorted({str(one.message) for one in caught} - set(evaluation.warnings))
+        evaluation.warnings += [message for message in messages if message not in evaluation.warnings]
         test = apply_chain(fitted, self.base[rule, "test"])
         scored = None
         if self.detecting:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from calbench.benchmark.evaluation.entries import fit_chain
+from calbench.benchmark.evaluation.chains import fit_chain
 from calbench.benchmark.predictions.predictions import SplitPredictions
 from calbench.methods import Calibrator
 

@@ -11,7 +11,7 @@ from calbench.benchmark import metrics
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.seeds import seed_for
-from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
+from calbench.benchmark.evaluation.chains import apply_chain, fit_chain
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.datasets import stratified_split
 from calbench.methods import Calibrator

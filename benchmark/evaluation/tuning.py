@@ -11,7 +11,8 @@ from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.folds import stratified_folds
 from calbench.benchmark.core.hashing import digest
 from calbench.benchmark.core.sources import source_digest
-from calbench.benchmark.evaluation.entries import apply_chain, evaluation_name, fit_chain
+from calbench.benchmark.evaluation.chains import apply_chain, fit_chain
+from calbench.benchmark.evaluation.entries import evaluation_name
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.methods import Calibrator
 

@@ -12,7 +12,7 @@ from calbench.benchmark import metrics
 from calbench.benchmark.config.derived_cell import VariantCell
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.core.errors import CellError, InputError
-from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
+from calbench.benchmark.evaluation.chains import apply_chain, fit_chain
 from calbench.benchmark.predictions.predictions import Predictions, SplitPredictions
 from calbench.benchmark.store.names import UnreadableError
 from calbench.benchmark.store.store import Store

@@ -9,6 +9,7 @@ from torch import Tensor
 from calbench.benchmark.config.entry import Entry
 from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.evaluation.chains import Fits
 from calbench.benchmark.evaluation.entries import Evaluation, evaluate_entry, evaluation_name, oracle_predictions
 from calbench.benchmark.evaluation.tuning import score_record, stored_names
 from calbench.benchmark.execution.plan import Work
@@ -27,6 +28,7 @@ def evaluate_entries(
     store: Store | MemoryStore,
     protocol: Protocol,
     progress: EntryProgress = lambda done, total, entry: None,
+    fits: Fits | None = None,
 ) -> None:
     """Evaluate the entries of a cell that are not evaluated yet; a failure of one is recorded with its reason.
 
@@ -35,11 +37,12 @@ def evaluate_entries(
         store: where predictions are read and evaluations are written.
         protocol: metrics, bins, bootstrap replicates.
         progress: called before each entry with the number done, the number of all, and its name.
+        fits: keeps the fitted calibrators for the cell's further splits.
     """
     key, predictions = work.cell.key, None
     for number, entry in enumerate(work.entries):
         progress(number, len(work.entries), entry.name)
-        for name, make in _made_of(entry, protocol).items():
+        for name, make in _made_of(entry, protocol, fits).items():
             if _known(store, key, name):
                 continue
             predictions = predictions or store.predictions(key)
@@ -56,11 +59,11 @@ def evaluate_entries(
         store.write_evaluation(key, name, *_oracle(predictions, protocol).to_stored())
 
 
-def _made_of(entry: Entry, protocol: Protocol) -> dict[str, Callable[[Predictions], Stored]]:
+def _made_of(entry: Entry, protocol: Protocol, fits: Fits | None) -> dict[str, Callable[[Predictions], Stored]]:
     """How everything that is stored of an entry in a cell is made, by its name there."""
 
     def evaluation(predictions: Predictions) -> Stored:
-        return evaluate_entry(predictions, entry.calibrators, protocol).to_stored()
+        return evaluate_entry(predictions, entry.calibrators, protocol, fits).to_stored()
 
     def score(predictions: Predictions) -> Stored:
         return score_record(predictions, entry.calibrators, protocol), {}

@@ -17,6 +17,7 @@ from calbench.benchmark.store.store import DamagedError, Store
 from calbench.benchmark.store.weights import WeightsByRule, WeightsNotKeptError
 
 if TYPE_CHECKING:
+    from calbench.benchmark.evaluation.chains import Fits
     from calbench.benchmark.execution.plan import Work
 
 AFFECTS_RESULTS = False
@@ -78,12 +79,11 @@ def extra_names(entries: Iterable[Entry], protocol: Protocol, extra: Extra) -> d
     return {entry.name: extra_name(entry.calibrators, protocol, extra) for entry in entries}
 
 
-def update_extra(
-    work: "Work", store: Store, protocol: Protocol, run: ExtraRun, weights: WeightsByRule | None = None
-) -> None:
+def update_extra(work: "Work", store: Store, protocol: Protocol, run: ExtraRun, fits: "Fits | None" = None) -> None:
     """Bring the further splits of a finished cell and their evaluations up to date.
 
-    What cannot be had is recorded with its reason, for every entry concerned; the cell itself stays done.
+    What cannot be had is recorded with its reason, for every entry concerned; the cell itself stays done. `fits` are
+    those of the cell's own evaluations.
     """
     if not isinstance(work.cell, Cell):
         return
@@ -92,12 +92,12 @@ def update_extra(
     if not todo:
         return
     try:
-        predict_missing(work, store, run, weights, leader=True)
+        predict_missing(work, store, run, None, leader=True)
         try:
-            _evaluate(work, store, protocol, set(todo))
+            _evaluate(work, store, protocol, set(todo), fits)
         except DamagedSplitError:  # it has been removed, and is predicted again
-            predict_missing(work, store, run, weights, leader=True)
-            _evaluate(work, store, protocol, set(todo))
+            predict_missing(work, store, run, None, leader=True)
+            _evaluate(work, store, protocol, set(todo), fits)
     except (OSError, DamagedError):
         raise
     except WeightsNotKeptError:
@@ -124,7 +124,7 @@ def _record(store: Store, key: str, names: Iterable[str], reason: str) -> None:
         store.write_failed_evaluation(key, name, {"reason": reason, "traceback": traceback.format_exc()})
 
 
-def _evaluate(work: "Work", store: Store, protocol: Protocol, todo: set[str]) -> None:
+def _evaluate(work: "Work", store: Store, protocol: Protocol, todo: set[str], fits: "Fits | None") -> None:
     from calbench.benchmark.evaluation.extra_splits import ExtraEvaluator
 
     key, extra = work.cell.key, work.extra
@@ -133,7 +133,7 @@ def _evaluate(work: "Work", store: Store, protocol: Protocol, todo: set[str]) ->
     fit = _read(store, key, extra.fit) if extra.fit else None
     graded = any(isinstance(split, Corrupted) for split in extra.splits)
     detecting = any(split.name.startswith(OOD) for split in extra.splits)
-    evaluator = ExtraEvaluator(store.predictions(key), chains, protocol, fit, graded, detecting)
+    evaluator = ExtraEvaluator(store.predictions(key), chains, protocol, fit, graded, detecting, fits)
     for split in extra.splits:
         evaluator.add(split, _read(store, key, split))
     for name, evaluation in evaluator.finish().items():

@@ -11,6 +11,7 @@ from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.derived_cell import VariantCell
 from calbench.benchmark.core.errors import CellError, InputError
 from calbench.benchmark.core.threads import threads
+from calbench.benchmark.evaluation.chains import Fits
 from calbench.benchmark.execution.derive import ready
 from calbench.benchmark.execution.evaluate import evaluate_entries
 from calbench.benchmark.execution.extra_splits import ExtraRun, missing_splits, predict_missing, update_extra
@@ -116,8 +117,9 @@ def _bring_up_to_date(work: Work, store: Store, context: Context, progress: Prog
     if status != "done":
         _make(work, store, context, progress)
     with _evaluation_threads(work, store, context):
-        evaluate_entries(work, store, context.protocol)
-        update_extra(work, store, context.protocol, ExtraRun(context.data_root, context.device))
+        fits = Fits() if work.extra.splits else None
+        evaluate_entries(work, store, context.protocol, fits=fits)
+        update_extra(work, store, context.protocol, ExtraRun(context.data_root, context.device), fits)
 
 
 def _evaluation_threads(work: Work, store: Store, context: Context) -> AbstractContextManager[None]:

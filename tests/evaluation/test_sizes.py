@@ -9,7 +9,7 @@ from calbench.benchmark.cli.main import main
 from calbench.benchmark.cli.sizes import markdown
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.evaluation.entries import apply_chain, fit_chain
+from calbench.benchmark.evaluation.chains import apply_chain, fit_chain
 from calbench.benchmark.evaluation.sizes import COLUMNS, size_curves, spread
 from calbench.benchmark.execution.options import RunOptions
 from calbench.benchmark.execution.runner import plan_suite
