@@ -114,24 +114,25 @@ def compare(
     elif calibrators is None:
         raise InputError("compare: give a calibration split, or fitted calibrators")
     predictions = Predictions(splits)
-    chains: list[Chain] | dict[str, Chain]
-    left_out = ""
-    if calibrators is None:
-        chains, left_out = too_large(default_chains(predictions), predictions)
-    else:
-        _check_calibrators(calibrators)
-        chains = {key: (one,) if isinstance(one, Calibrator) else tuple(one) for key, one in calibrators.items()}
-        if calibration_logits is None:
-            _check_fitted(chains)
+    chains, left_out = _chains(calibrators, predictions)
     protocol = Protocol(bins=bins, bootstrap=bootstrap)
+    notes = [left_out] if left_out else ()
     return compare_calibrators(
-        predictions,
-        chains,
-        protocol=protocol,
-        name=name,
-        command="calbench.compare",
-        notes=[left_out] if left_out else (),
+        predictions, chains, protocol=protocol, name=name, command="calbench.compare", notes=notes
     )
+
+
+def _chains(
+    calibrators: Mapping[str, Calibrator | Sequence[Calibrator]] | None, predictions: Predictions
+) -> tuple[list[Chain] | dict[str, Chain], str]:
+    """The chains to compare, and a sentence on those that would take too long and were not asked for."""
+    if calibrators is None:
+        return too_large(default_chains(predictions), predictions)
+    _check_calibrators(calibrators)
+    chains = {key: (one,) if isinstance(one, Calibrator) else tuple(one) for key, one in calibrators.items()}
+    if (CHECKPOINT, "calibration") not in predictions.splits:
+        _check_fitted(chains)
+    return chains, ""
 
 
 def _check_calibrators(calibrators: object) -> None:
