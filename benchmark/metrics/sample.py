@@ -236,6 +236,21 @@ class ResampledView(View):
         np.cumsum(terms, axis=1, dtype=np.float64, out=sums[:, 1:])
         return sums if len(ends) == len(order) else sums[:, np.append(0, ends)]
 
+    @override
+    def equal_mass(self, bins: int, values: Array | None = None) -> tuple[Array, Array]:
+        """As for any view, one resample after the other: what is between them stays in the processor's cache."""
+        edges = np.arange(bins + 1) * len(self) // bins
+        ranking = self.sample.by_confidence
+        ordered = (self.sample.residual if values is None else values)[ranking.order]
+        ends = np.append(0, ranking.ends)
+        prefixes = np.empty((len(self.raw_counts), bins + 1))
+        rising, sums = np.zeros(len(ordered) + 1, dtype=np.int64), np.zeros(len(ordered) + 1)
+        for row, counts in zip(prefixes, self._ranked_counts(ranking), strict=True):
+            np.cumsum(counts, out=rising[1:])
+            np.cumsum(counts * ordered, out=sums[1:])
+            row[:] = _between(edges, rising[ends], sums[ends])
+        return np.diff(prefixes, axis=1), np.diff(edges)
+
     def _ranked_counts(self, ranking: Ranking) -> Array:
         if id(ranking) not in self._ranked:  # bytes: gathering them costs an eighth of gathering float64
             self._ranked[id(ranking)] = self.raw_counts[:, ranking.order]
@@ -259,6 +274,13 @@ class ResampledView(View):
     def _sparse_sums(self, cells: Array, rows: Array, values: Array, size: int) -> Array:
         placed = sparse.csr_array((values, (cells, rows)), shape=(size, len(self)))
         return np.ascontiguousarray((placed @ self._transposed).T)
+
+
+def _between(points: Array, places: Array, values: Array) -> Array:
+    """`np.interp` of few `points` between the first and the last of many rising `places`, which are not copied."""
+    left = np.minimum(np.searchsorted(places, points, side="right"), len(places) - 1) - 1
+    slopes = (values[left + 1] - values[left]) / np.maximum(places[left + 1] - places[left], 1)
+    return np.where(points == places[-1], values[-1], slopes * (points - places[left]) + values[left])
 
 
 def column_sums(source: Source, counts: Array) -> Array:

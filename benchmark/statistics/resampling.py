@@ -1,6 +1,7 @@
 """Bootstrap over test samples: many resamples of a panel of metrics from small statistics of the predictions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,32 @@ LARGE = 2**18
 GROUPS = 4096
 """Groups that a large sample is divided into: the variance of a resampled mean is exact to 2 %, as with any B."""
 
+KEPT = 2**25
+"""Counts of this many bytes, at most, are kept for the next sample of the same size."""
+
 _BLOCK_NUMBERS = 2**21  # resampling counts handled at once: 16 MB of float64
 _BLOCK_SUMS = 2**24  # sums per class and bin handled at once: 128 MB of float64
 
 
 def resampling_counts(size: int, replicates: int, seed: int) -> np.ndarray:
-    """How often each of `replicates` resamples with replacement holds each of `size` samples: (R, N) uint8.
+    """How often each of `replicates` resamples with replacement holds each of `size` samples: (R, N) uint8, read-only.
 
     The counts depend only on the arguments, so that resamples of the same size and seed are paired.
     """
+    return (_kept_counts if replicates * size <= KEPT else _new_counts)(size, replicates, seed)
+
+
+def _new_counts(size: int, replicates: int, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     counts = np.empty((replicates, size), dtype=np.uint8)
     for row in counts:
         row[:] = np.bincount(generator.integers(0, size, size), minlength=size)
+    counts.flags.writeable = False
     return counts
+
+
+_kept_counts = lru_cache(maxsize=2)(_new_counts)
+"""The last counts are kept: many calibrators are evaluated on the same samples."""
 
 
 def bootstrap(
