@@ -1,6 +1,7 @@
 """The base of calibrators that divide the logits by a temperature per sample, predicted by a small network."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from calbench.methods.calibrators._base import Calibrator
 from calbench.methods.solvers.network_fit import fit_network, seeded
 from calbench.methods.solvers.newton import optimal_temperature
+from calbench.methods.solvers.nll import in_blocks
 
 FLOOR = 30.0
 """Units below the row's largest logit at which the inputs of a network are floored: a probability of e^-30."""
@@ -41,11 +43,15 @@ class NetworkCalibrator(Calibrator):
         inputs = logits if inputs is None else inputs
         with seeded(self.seed, logits.device):
             network = self.build_module("network_").to(logits.device)
+            predict: nn.Module | Callable[[Tensor], Tensor] = network
+            if inputs is logits and isinstance(network, SummaryNetwork):
+                inputs = in_blocks(lambda part: network.summary(floored((part / self.scale_).float())), logits)
+                predict = network.of_summary
 
             def loss(rows: Tensor) -> Tensor:
                 scaled = (logits[rows] / self.scale_).float()
                 seen = floored(scaled) if inputs is logits else inputs[rows].float()
-                return self.batch_loss(scaled, labels[rows], network(seen))
+                return self.batch_loss(scaled, labels[rows], predict(seen))
 
             fit_network(
                 network, loss, len(logits),
@@ -69,6 +75,22 @@ class NetworkCalibrator(Calibrator):
     def transform(self, logits: Any) -> Any:
         """Logits over the temperature of each sample (N, K)."""
         return logits / self.temperatures(logits)[:, None]
+
+
+class SummaryNetwork(nn.Module, ABC):
+    """A network that sees a few numbers of each row of logits, which are computed once and not in every step."""
+
+    @abstractmethod
+    def summary(self, logits: Tensor) -> Tensor:
+        """What the network sees (N, D) of `logits` (N, K)."""
+
+    @abstractmethod
+    def of_summary(self, summary: Tensor) -> Tensor:
+        """The temperatures (N,), above zero."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """The temperatures (N,), above zero, of `logits` (N, K)."""
+        return self.of_summary(self.summary(logits))
 
 
 def floored(logits: Tensor) -> Tensor:

@@ -20,7 +20,10 @@ BANDWIDTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 TRIED_ON = 1_000
 """Samples, at most, whose left-out likelihood chooses the bandwidth."""
 
-BLOCK_ELEMENTS = 4_000_000
+LOWEST = -80.0
+"""The logarithm of a weight that is too small to count; below it float32 is slow, and then zero."""
+
+BLOCK_ELEMENTS = 1_000_000
 
 
 @register("kernel", label="Kernel", paper="popordanoska2022consistent")
@@ -51,39 +54,54 @@ class Kernel(Calibrator):
     def transform(self, logits: Any) -> Any:
         """Log-probabilities (N, K), floored so that they are finite."""
         points = _probabilities(logits)
-        reference = self.reference_.to(points)
-        kernels = (
-            _log_kernel(part, reference, self.bandwidth_)
+        reference, one_hot = self._compared_with(points.device)
+        slopes, normaliser = (reference / self.bandwidth_).T, _log_normaliser(reference, self.bandwidth_)
+        parts = [
+            _estimate(part.log() @ slopes - normaliser, one_hot)
             for (part,) in split_rows(BLOCK_ELEMENTS // len(reference), points)
-        )
-        parts = [self._estimate(log_kernel) for log_kernel in kernels]
+        ]
         return renormalised_log(torch.cat(parts)).to(logits.dtype)
 
-    def _estimate(self, log_kernel: Tensor) -> Tensor:
-        """The weighted shares of the labels (n, K), from logarithms of the weights (n, M)."""
-        one_hot = functional.one_hot(self.labels_.to(log_kernel.device), self.reference_.shape[1]).to(log_kernel)
-        return log_kernel.softmax(dim=1) @ one_hot
+    def _compared_with(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The reference points (M, K) float64, and their labels as vectors (M, K) float32."""
+        labels = functional.one_hot(self.labels_.to(device), self.reference_.shape[1])
+        return self.reference_.to(device), labels.float()
 
     def _choose(self) -> float:
         if len(self.reference_) < 2:
             return BANDWIDTHS[-1]
         tried = torch.arange(len(self.reference_), device=self.reference_.device)
         tried = tried[:: max(1, -(-len(tried) // TRIED_ON))]
-        losses = []
-        for bandwidth in BANDWIDTHS:
-            log_kernel = _log_kernel(self.reference_[tried], self.reference_, bandwidth)
-            log_kernel[torch.arange(len(tried), device=tried.device), tried] = -torch.inf
-            log_q = renormalised_log(self._estimate(log_kernel))
-            losses.append(float(functional.nll_loss(log_q, self.labels_[tried])))
-        return BANDWIDTHS[losses.index(min(losses))]
+        reference, one_hot = self._compared_with(self.reference_.device)
+        normalisers = [_log_normaliser(reference, bandwidth) for bandwidth in BANDWIDTHS]
+        losses = torch.zeros(len(BANDWIDTHS), dtype=torch.float64, device=reference.device)
+        for (rows,) in split_rows(BLOCK_ELEMENTS // len(reference), tried):
+            slopes = reference[rows].log() @ reference.T
+            slopes[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
+            for number, (bandwidth, normaliser) in enumerate(zip(BANDWIDTHS, normalisers, strict=True)):
+                log_q = renormalised_log(_estimate(slopes / bandwidth - normaliser, one_hot))
+                losses[number] += functional.nll_loss(log_q, self.labels_[rows], reduction="sum")
+        return BANDWIDTHS[int(losses.argmin())]
 
 
 def _probabilities(logits: Tensor) -> Tensor:
     return logits.double().softmax(dim=1).clamp(SMALLEST, 1)
 
 
-def _log_kernel(points: Tensor, reference: Tensor, bandwidth: float) -> Tensor:
-    """The log-density at points (n, K) of the Dirichlet distributions around reference points (M, K): (n, M)."""
+def _log_normaliser(reference: Tensor, bandwidth: float) -> Tensor:
+    """The logarithm of the normaliser of the Dirichlet distribution around each reference point (M, K): (M,).
+
+    Without it the log-density at p is log p . reference / bandwidth.
+    """
     alpha = reference / bandwidth + 1
-    normaliser = torch.lgamma(alpha).sum(dim=1) - torch.lgamma(alpha.sum(dim=1))
-    return points.log() @ (alpha - 1).T - normaliser
+    return torch.lgamma(alpha).sum(dim=1) - torch.lgamma(alpha.sum(dim=1))
+
+
+def _estimate(log_kernel: Tensor, one_hot: Tensor) -> Tensor:
+    """The weighted shares of the labels (n, K) float64, from logarithms of the weights (n, M) and labels (M, K).
+
+    Logarithms can be as large as 1e5, so they are float64; of weights relative to the largest float32 is enough.
+    """
+    weights = (log_kernel - log_kernel.amax(dim=1, keepdim=True)).float().clamp_min(LOWEST).exp()
+    sums = (weights @ one_hot).double()
+    return sums / sums.sum(dim=1, keepdim=True)

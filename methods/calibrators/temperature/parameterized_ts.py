@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from calbench.methods.base import register
-from calbench.methods.calibrators._network import NetworkCalibrator
+from calbench.methods.calibrators._network import NetworkCalibrator, SummaryNetwork
 
 
 @register("parameterized-ts", label="PTS", paper="tomani2022parameterized")
@@ -46,7 +46,7 @@ class ParameterizedTS(NetworkCalibrator):
         return SortedLogitsNetwork(min(self.top, self.num_classes_), self.hidden, self.layers)
 
 
-class SortedLogitsNetwork(nn.Module):
+class SortedLogitsNetwork(SummaryNetwork):
     """Temperatures (N,) from the `top` largest logits of each row."""
 
     def __init__(self, top: int, hidden: int, layers: int) -> None:
@@ -59,7 +59,11 @@ class SortedLogitsNetwork(nn.Module):
         nn.init.normal_(self.out.weight, std=1e-2)
         nn.init.ones_(self.out.bias)
 
-    def forward(self, logits: Tensor) -> Tensor:
-        """The temperatures (N,), above zero, of `logits` (N, K)."""
+    def summary(self, logits: Tensor) -> Tensor:
+        """The largest logits, relative to the very largest (N, top)."""
         largest = torch.topk(logits, self.top, dim=1).values
-        return self.out(self.body(largest - largest[:, :1])).squeeze(1).abs().clamp_min(1e-6)
+        return largest - largest[:, :1]
+
+    def of_summary(self, summary: Tensor) -> Tensor:
+        """The temperatures (N,), above zero."""
+        return self.out(self.body(summary)).squeeze(1).abs().clamp_min(1e-6)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.methods.base import register
-from calbench.methods.calibrators._network import NetworkCalibrator
+from calbench.methods.calibrators._network import NetworkCalibrator, SummaryNetwork
 from calbench.methods.solvers.temperature_mlp import TemperatureMLP
 
 SMOOTH = 1e-3
@@ -50,17 +50,21 @@ class Smart(NetworkCalibrator):
         return GapNetwork(self.hidden)
 
 
-class GapNetwork(nn.Module):
+class GapNetwork(SummaryNetwork):
     """Temperatures (N,) from the gap of the two largest logits of each row."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.body = TemperatureMLP(1, hidden).start_at_one()
 
-    def forward(self, logits: Tensor) -> Tensor:
-        """The temperatures (N,), above zero, of `logits` (N, K)."""
+    def summary(self, logits: Tensor) -> Tensor:
+        """The gaps (N, 1)."""
         first, second = torch.topk(logits, 2, dim=1).values.unbind(dim=1)
-        return self.body((first - second)[:, None])
+        return (first - second)[:, None]
+
+    def of_summary(self, summary: Tensor) -> Tensor:
+        """The temperatures (N,), above zero, of gaps (N, 1)."""
+        return self.body(summary)
 
 
 def soft_ece(confidence: Tensor, correct: Tensor, width: float) -> Tensor:
