@@ -47,7 +47,7 @@ def load_suite(
     given = {}
     if smoke:
         if not isinstance(raw.get("smoke"), dict) or not raw["smoke"]:
-            raise InputError(f"{origin}: the suite has no smoke test")
+            raise InputError(f"{origin}: the suite has no smoke test; leave out --smoke")
         check_names("suite option", raw["smoke"], options)
         given |= dict.fromkeys(raw["smoke"], f"{origin}, smoke")
         raw |= raw["smoke"]

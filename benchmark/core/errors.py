@@ -23,7 +23,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     found = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     if not found:  # CIFAR-10 is cifar10
         plain = {_plain(name): name for name in names}
-        found = [plain[near] for near in difflib.get_close_matches(_plain(str(word)), plain, n=1, cutoff=0.6)]
+        found = [plain[near] for near in difflib.get_close_matches(_plain(str(word)), plain, n=1, cutoff=0.7)]
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 

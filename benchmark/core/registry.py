@@ -7,6 +7,7 @@ labels, citations, cache keys, documentation rows and the parametrised tests all
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from calbench.benchmark.core.declaration import check_declaration
 from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.sources import source_digest
 from calbench.benchmark.core.text import name as one_name
@@ -102,6 +104,8 @@ def checked_options(cls: type[Component], options: dict[str, Any]) -> dict[str, 
     """
     name = cls.spec.name if hasattr(cls, "spec") else cls.__name__
     adapters = _adapters(cls)
+    if set(options) - set(adapters) and inspect.get_annotations(cls) and not is_dataclass(cls):
+        raise InputError(f"{name}: class {cls.__name__} has no options; write @dataclass above it")
     check_names(f"option of {name}", options, adapters)
     checked: dict[str, Any] = {}
     for key, value in options.items():
@@ -140,18 +144,25 @@ class Registry(Generic[C]):
 
         Raises:
             InputError: the name is taken or is not made of lower-case letters, digits, ``.``, ``_`` and ``-``; or the
-                class lacks a method that its kind needs.
+                class lacks a method that its kind needs, or misspells one of its attributes.
         """
+        if not isinstance(name, str):
+            raise InputError(f'@register needs a name: write @register("my-{self.noun}")')
         if not _NAME.fullmatch(name):
             raise InputError(f"{self.noun} name {name!r}: use lower-case letters, digits, '.', '_' and '-'")
 
         def decorate(cls: D) -> D:
             taken = self._classes.get(name)
-            if taken is not None and _origin(taken) != _origin(cls):
-                raise InputError(f"{self.noun} {name!r} is declared twice: in {taken.__module__} and {cls.__module__}")
+            if taken is not None and _are_two(taken, cls):
+                raise InputError(
+                    f"{self.noun} {name!r} is declared twice: class {taken.__name__} in {_home(taken)} and class "
+                    f"{cls.__name__} in {_home(cls)}; give one of them another name"
+                )
             missing = sorted(getattr(cls, "__abstractmethods__", ()))
             if missing:
                 raise InputError(f"{self.noun} {name!r}: class {cls.__name__} has no {' and no '.join(missing)}")
+            if not cls.__module__.startswith(_SHIPPED):
+                check_declaration(f"{self.noun} {name!r}", cls, Component)
             cls.spec = Spec(name, label or name, paper)
             self._classes[name] = cast("C", cls)
             return cls
@@ -168,7 +179,11 @@ class Registry(Generic[C]):
     def __getitem__(self, name: str) -> C:
         """The class declared as `name`; an `InputError` with the nearest name if there is none."""
         self._load_entry_points()
-        check_names(self.noun, [name], sorted(self._classes), self.listing)
+        try:
+            check_names(self.noun, [name], sorted(self._classes), self.listing)
+        except InputError as error:
+            hint = "" if _plugin_digests or not self.listing else "; one of your own needs --plugin FILE"
+            raise InputError(f"{error}{hint}") from None
         return self._classes[name]
 
     def create(self, name: str, **options: Any) -> Any:
@@ -192,6 +207,21 @@ class Registry(Generic[C]):
 
 
 _plugin_digests: dict[str, str] = {}
+_SHIPPED = "calbench."
+
+
+def _are_two(first: type, second: type) -> bool:
+    """Whether two classes are two declarations, not one that was edited or imported again."""
+    if first.__module__ == second.__module__:
+        return first.__qualname__ != second.__qualname__
+    return _origin(first) != _origin(second)
+
+
+def _home(cls: type) -> str:
+    """Where a class is, for people: the name of a plug-in's file, or the module."""
+    module = sys.modules.get(cls.__module__)
+    file = getattr(module, "__file__", None) if cls.__module__ in _plugin_digests else None
+    return Path(file).name if file else cls.__module__
 
 
 def _origin(cls: type) -> str:

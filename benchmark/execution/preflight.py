@@ -8,16 +8,17 @@ import dis
 import inspect
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.entry import Recipe
-from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.errors import InputError, nearest
 from calbench.benchmark.core.registry import Component
 from calbench.benchmark.core.threads import threads
 from calbench.benchmark.execution.plan import Work
@@ -31,6 +32,10 @@ BATCH = 8
 FEWEST_ROWS, ROWS_PER_CLASS = 200, 4
 """Rows that a calibrator is fitted on; enough for five folds of ten classes."""
 
+LISTED = 12
+"""Attributes that a message lists at most."""
+
+_HEAD_GIVES = "the logits (N, K), and the temperatures (N,) or None"
 _SHIPPED = "calbench."
 _NOT_OF_THE_CODE = (MemoryError, OSError)
 """Errors that the cell itself is to meet and to record, since another machine may not have them."""
@@ -104,6 +109,8 @@ def _try_recipe(cell: Cell) -> None:
         images = torch.randn(count, dataset.channels, size, size)
         labels = torch.arange(count) % dataset.num_classes
         model = build_classifier(dataset, backbone, recipe, cell.seed)
+        if recipe.head is not None and model.head is not None:
+            model.head.register_forward_hook(_pair_check(recipe.head))
         if cell.training.epochs == 0:
             with torch.inference_mode():
                 _check_outputs(model.eval()(images), count, dataset.num_classes, recipe)
@@ -159,13 +166,24 @@ def _mixed(recipe: Recipe, images: Tensor, labels: Tensor, classes: int) -> tupl
     return images, targets
 
 
+def _pair_check(head: Component) -> Callable[[nn.Module, Any, Any], None]:
+    """A hook that checks that a head's module returns two values."""
+
+    def check(module: nn.Module, inputs: Any, result: Any) -> None:
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise _Wrong(head, f"forward gives {_described(result)}; expected {_HEAD_GIVES}")
+
+    return check
+
+
 def _check_outputs(outputs: Outputs, count: int, classes: int, recipe: Recipe) -> None:
     part, shape = recipe.head or recipe.objective, (count, classes)
     if not isinstance(outputs.logits, Tensor) or outputs.logits.shape != shape:
         raise _Wrong(part, f"the logits are {_shown(outputs.logits)}; expected shape {shape}")
     temperature = outputs.temperature
     if temperature is not None and (not isinstance(temperature, Tensor) or temperature.shape != (count,)):
-        raise _Wrong(part, f"the temperatures are {_shown(temperature)}; expected shape ({count},)")
+        expected = f"shape ({count},), or None for a head without one"
+        raise _Wrong(part, f"the temperatures are {_shown(temperature)}; expected {expected}")
 
 
 def _try_calibrator(calibrator: Calibrator, classes: int, features: int) -> None:
@@ -175,18 +193,40 @@ def _try_calibrator(calibrator: Calibrator, classes: int, features: int) -> None
     extra = {"features": torch.randn(rows, features, generator=generator)} if "features" in calibrator.needs else {}
     copy = type(calibrator)(**calibrator.options())
     try:
+        _check_features(calibrator)
         fitted = copy.fit(logits, torch.arange(rows) % classes, **extra)
         if fitted is not copy:
             raise _Wrong(calibrator, f"fit returns {_shown(fitted)}; expected self")
-        calibrated = copy.transform(logits, **extra)
+        with torch.no_grad():
+            calibrated = copy.calibrate_tensor(logits, **extra)  # without the checks of `transform`, which fail later
         if not isinstance(calibrated, Tensor) or calibrated.shape != logits.shape:
-            raise _Wrong(calibrator, f"transform gives {_shown(calibrated)}; expected shape {tuple(logits.shape)}")
+            expected = f"a tensor of shape {tuple(logits.shape)}"
+            raise _Wrong(calibrator, f"transform gives {_described(calibrated)}; expected {expected}")
+        changed = int((copy.transform(logits, **extra).argmax(1) != logits.argmax(1)).sum())
+        if calibrator.keeps_accuracy and changed:
+            raise _Wrong(
+                calibrator,
+                f"keeps_accuracy = True, but transform changes the predicted class of {changed} of {rows} random rows",
+            )
     except _NOT_OF_THE_CODE:
         return
     except Exception as error:
         if _refuses_data(error, calibrator):
             return  # with a reason that the table shows
         raise InputError(f"{calibrator.spelled()}: {_reason(error, (calibrator,))}") from error
+
+
+def _check_features(calibrator: Calibrator) -> None:
+    """Check that a calibrator asks for the features if, and only if, its methods take them."""
+    needed = "features" in calibrator.needs
+    for function in (type(calibrator).fit, type(calibrator).transform):
+        parameters = inspect.signature(function).parameters.values()
+        takes = any(p.name == "features" or p.kind is p.VAR_KEYWORD for p in parameters)
+        if needed and not takes:
+            raise _Wrong(calibrator, f'needs has "features", but {function.__name__} has no parameter `features`')
+        if not needed and any(p.name == "features" and p.default is p.empty for p in parameters):
+            ask = 'write needs = frozenset({"features"}) into the class'
+            raise _Wrong(calibrator, f"{function.__name__} has the parameter `features`: {ask}")
 
 
 def _refuses_data(error: Exception, calibrator: Calibrator) -> bool:
@@ -217,19 +257,36 @@ class _Wrong(Exception):  # noqa: N818
 
 
 def _shown(value: object) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    if isinstance(value, Tensor):
+        return f"of shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
+def _described(value: object) -> str:
+    return f"a tensor {_shown(value)}" if isinstance(value, Tensor) else _shown(value)
 
 
 def _reason(error: Exception, parts: Iterable[Component]) -> str:
     """An error in one line, with the place of the mistake: in the user's own files if it passed through any of them."""
     if isinstance(error, _Wrong):
         return f"{_declared_at(error.part)}: {error}"
-    own = {getattr(sys.modules[type(part).__module__], "__file__", None) for part in parts if _is_own(part)}
+    own = {getattr(sys.modules[type(part).__module__], "__file__", None): part for part in parts if _is_own(part)}
     frames = traceback.extract_tb(error.__traceback__)
     frame = next((frame for frame in reversed(frames) if frame.filename in own), None)
-    text = str(error).strip().split("\n")[0]
+    text = str(error).strip().split("\n")[0] + _nearest_attribute(error)
     reason = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
-    return f"{Path(frame.filename).name}, line {frame.lineno}: {reason}" if frame else reason
+    if frame:
+        return f"{Path(frame.filename).name}, line {frame.lineno}: {reason}"
+    return f"{_declared_at(*own.values())}: {reason}" if len(own) == 1 else reason
+
+
+def _nearest_attribute(error: Exception) -> str:
+    """The nearest attribute of an object that has none of this name, or all of those of a small class of calbench."""
+    if not isinstance(error, AttributeError) or not error.name:
+        return ""
+    names = [name for name in dir(error.obj) if not name.startswith("_")]
+    near = nearest(error.name, names)
+    return near or (f"; known: {', '.join(names)}" if len(names) <= LISTED else "")
 
 
 def _declared_at(part: Component) -> str:

@@ -1,10 +1,12 @@
 import importlib.metadata
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import Field
 
+from calbench.benchmark.cli.catalogue import registries
+from calbench.benchmark.core.declaration import check_declaration
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.registry import Component, Plugin, Registry
 
@@ -62,11 +64,65 @@ def test_names_are_checked(registry):
 
 
 def test_a_name_is_taken_once(registry):
-    class Other:
+    class Other(Component):
         __module__ = "elsewhere"
 
-    with pytest.raises(InputError, match="declared twice"):
+    with pytest.raises(InputError, match="declared twice: class First in .*test_registry and class Other in elsewhere"):
         registry.register("first")(Other)
+
+
+def test_two_classes_of_one_module_cannot_share_a_name(registry):
+    class Other(Component):
+        """Another class than First, in this module."""
+
+    with pytest.raises(InputError, match="class First in .* and class .*Other in .*; give one of them another name"):
+        registry.register("first")(Other)
+
+
+class Kind(Component):
+    """A base class with attributes for classes, as those of methods."""
+
+    needs: ClassVar[frozenset[Literal["features", "labels"]]] = frozenset()
+    keeps_accuracy: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize(
+    ("bases", "attributes", "message"),
+    [
+        ((), {}, "class Wrong has no base class of calbench; write `class Wrong"),
+        ((Kind,), {"keep_accuracy": True}, "unknown attribute 'keep_accuracy' .did you mean 'keeps_accuracy'"),
+        ((Kind,), {"__annotations__": {"need": str}}, "unknown attribute 'need' .did you mean 'needs'"),
+        ((Kind,), {"needs": frozenset({"feature"})}, "needs = .*'feature'.*: Input should be 'features'"),
+        ((Kind,), {"needs": "features"}, "needs = 'features': Input should be a valid frozenset"),
+    ],
+)
+def test_a_mistake_in_the_class_is_seen_when_it_is_declared(registry, bases, attributes, message):
+    with pytest.raises(InputError, match=message):
+        registry.register("wrong")(type("Wrong", bases, attributes))
+
+
+def test_attributes_of_any_other_name_are_allowed(registry):
+    attributes = {"keeps_accuracy": True, "needs": frozenset({"labels"}), "scale": 2, "kept": {}, "need_more": len}
+    registry.register("right")(type("Right", (Kind,), attributes))
+    assert registry["right"].scale == 2
+
+
+def test_what_calbench_ships_passes_the_checks_of_plug_ins():
+    for one in registries().values():
+        for name in one:
+            check_declaration(name, one[name], Component)
+
+
+def test_register_without_a_name_and_options_without_dataclass(registry):
+    with pytest.raises(InputError, match='write @register."my-thing".'):
+        registry.register(Kind)
+
+    @registry.register("plain")
+    class Plain(Component):
+        weight: float = 1.0
+
+    with pytest.raises(InputError, match="plain: class Plain has no options; write @dataclass above it"):
+        registry.create("plain", weight=2.0)
 
 
 def test_spelling_and_identity_follow_from_the_options(registry):
@@ -86,7 +142,7 @@ def test_entry_points_are_loaded_once_and_a_broken_one_is_named(registry, monkey
 
         def load(self):
             loaded.append(1)
-            registry.register("from-entry-point")(type("P", (), {}))
+            registry.register("from-entry-point")(type("P", (Component,), {}))
 
     monkeypatch.setattr(
         importlib.metadata, "entry_points", lambda group: [Point()] if group == "calbench.things" else []

@@ -18,7 +18,22 @@ from calbench.methods import Augmentation, Calibrator, Head, HeadModule, Objecti
 MISTAKES = {
     "attribute": (
         "class Wrong(Objective):\n    def loss(self, outputs, targets):\n        return outputs.logit.mean()\n",
-        "wrong on digits / vit-micro.*: plugin.py, line 8: AttributeError: 'Outputs' object has no attribute 'logit'",
+        "wrong on digits / vit-micro.*: plugin.py, line 8: AttributeError: 'Outputs' object has no attribute 'logit' "
+        "[(]did you mean 'logits'[?][)]$",
+    ),
+    "attribute of a backbone": (
+        "class Wrong(Head):\n    def build(self, backbone, num_classes):\n        return backbone.width\n",
+        "plugin.py, line 8: AttributeError: 'BackboneInfo' object has no attribute 'width'; known: has_cls_token, .*"
+        "num_features$",
+    ),
+    "build": (
+        "class Wrong(Head):\n    def build(self, num_classes):\n        return None\n",
+        "plugin.py, line 4: Wrong: TypeError: Wrong.build.. takes 2 positional arguments but 3 were given",
+    ),
+    "head without temperatures": (
+        "class Wrong(Head):\n    def build(self, backbone, num_classes):\n        return Module()\n"
+        "class Module(HeadModule):\n    def forward(self, representation):\n        return representation.logits\n",
+        r"line 4: Wrong: forward gives a tensor of shape \(8, 10\); expected the logits \(N, K\), and the temperatures",
     ),
     "no scalar": (
         "class Wrong(Objective):\n    def loss(self, outputs, targets):\n        return outputs.logits.mean(1)\n",
@@ -52,6 +67,31 @@ MISTAKES = {
         "        self.scale_ = logits.numpy() * labels.numpy()\n        return self\n"
         "    def transform(self, logits):\n        return logits\n",
         "^wrong: plugin.py, line 8: ValueError: operands could not be broadcast together",
+    ),
+    "transform of another shape": (
+        "class Wrong(Calibrator):\n    keeps_accuracy = True\n    def fit(self, logits, labels):\n        return self\n"
+        "    def transform(self, logits):\n        return logits[:, 0]\n",
+        r"^wrong: plugin.py, line 4: Wrong: transform gives a tensor of shape \(200,\); expected a tensor of shape",
+    ),
+    "transform to NumPy": (
+        "class Wrong(Calibrator):\n    keeps_accuracy = True\n    def fit(self, logits, labels):\n        return self\n"
+        "    def transform(self, logits):\n        return logits.numpy()\n",
+        "Wrong: transform gives ndarray; expected a tensor of shape",
+    ),
+    "a broken promise": (
+        "class Wrong(Calibrator):\n    keeps_accuracy = True\n    def fit(self, logits, labels):\n        return self\n"
+        "    def transform(self, logits):\n        return -logits\n",
+        "Wrong: keeps_accuracy = True, but transform changes the predicted class of 200 of 200 random rows",
+    ),
+    "features not asked for": (
+        "class Wrong(Calibrator):\n    def fit(self, logits, labels, features):\n        return self\n"
+        "    def transform(self, logits, features):\n        return logits\n",
+        r'Wrong: fit has the parameter `features`: write needs = frozenset\({"features"}\)',
+    ),
+    "features not taken": (
+        'class Wrong(Calibrator):\n    needs = frozenset({"features"})\n    def fit(self, logits, labels):\n'
+        "        return self\n    def transform(self, logits):\n        return logits\n",
+        'Wrong: needs has "features", but fit has no parameter `features`',
     ),
     "transform": (
         "class Wrong(Calibrator):\n    def fit(self, logits, labels):\n        self.scale_ = 1.0\n        return self\n"
