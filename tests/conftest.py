@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -48,9 +49,9 @@ def pytest_configure(config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session):
-    """Collect in half the time: without a look for garbage among a million imported objects, and with the bytecode kept.
+    """Collect in half the time: with no search for garbage among a million imported objects, and with bytecode kept.
 
-    The bytecode is kept even under PYTHONDONTWRITEBYTECODE, or every worker of every run would compile all tests again.
+    Bytecode is kept even under PYTHONDONTWRITEBYTECODE, or every worker of every run would compile all tests again.
     """
     if hands_out(session.config):
         return (yield)
@@ -66,10 +67,19 @@ def pytest_collection(session):
         gc.enable()
 
 
-
 def pytest_collection_modifyitems(items):
     """Long tests first: what ``--dist worksteal`` moves to a worker that is done with its own comes from the end."""
     items.sort(key=lambda item: (not item.get_closest_marker("slow"), "execution" not in item.path.parts))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _digits_are_read_once():
+    """scikit-learn reads the digits from text, in 30 ms: the tests load them hundreds of times."""
+    from sklearn import datasets
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load_digits", functools.cache(datasets.load_digits))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from fast_set import fast_only, slowly
 
 import calbench as cb
 from calbench.benchmark.cli.main import main
@@ -28,19 +29,22 @@ def shown(capsys):
     return {name.strip(): (value.strip(), interval.strip()) for name, value, interval, _ in rows}
 
 
-@pytest.mark.parametrize(
-    "scores",
-    [
-        {"logits": Z},
-        {"logits": Z.astype(np.float32)},
-        {"logits": Z + 1e6},
-        {"logits": np.where(np.arange(4) == 3, -1e4, Z)},
-        {"probabilities": P},
-        {"probabilities": VOTES},
-    ],
-)
-@pytest.mark.parametrize("labels", [Y, Y.astype(np.uint8), Y.astype(float), np.eye(4)[Y], Y[:, None]])
-def test_evaluate_gives_what_the_command_prints(scores, labels, capsys):
+SCORES = [
+    {"logits": Z},
+    {"logits": Z.astype(np.float32)},
+    {"logits": Z + 1e6},
+    {"logits": np.where(np.arange(4) == 3, -1e4, Z)},
+    {"probabilities": P},
+    {"probabilities": VOTES},
+]
+LABELS = [Y, Y.astype(np.uint8), Y.astype(float), np.eye(4)[Y], Y[:, None]]
+IN_FAST_SET = [(i, min(i, 4)) for i in range(6)]  # all scores and all labels once
+PAIRS = [(i, j) for i in range(6) for j in range(5)]
+
+
+@pytest.mark.parametrize(("i", "j"), fast_only(IN_FAST_SET, PAIRS))
+def test_evaluate_gives_what_the_command_prints(i, j, capsys):
+    scores, labels = SCORES[i], LABELS[j]
     if "logits" in scores and scores["logits"][0, 3] == -1e4:
         labels = np.minimum(Y, 2)
     np.savez("a.npz", labels=labels, **scores)
@@ -54,7 +58,7 @@ def test_evaluate_gives_what_the_command_prints(scores, labels, capsys):
             assert interval == f"{one.low:.{about.decimals}f} to {one.high:.{about.decimals}f}", name
 
 
-@pytest.mark.parametrize("shift", [0, 1e6])
+@pytest.mark.parametrize("shift", [1e6, *slowly(0)])
 def test_compare_gives_the_table_of_the_command(shift):
     np.savez("cal.npz", logits=Z[:120] + shift, labels=Y[:120])
     np.savez("test.npz", logits=Z[120:] + shift, labels=Y[120:])

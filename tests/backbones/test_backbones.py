@@ -218,7 +218,7 @@ def test_a_local_checkpoint_is_loaded_and_adapted(checkpoint, name):
     assert model.fc.out_features == 10
 
 
-@pytest.mark.parametrize("name", ["test_vit", "resnet10t", "test_convnext"])
+@pytest.mark.parametrize("name", ["test_vit", *slowly("resnet10t", "test_convnext")])
 def test_a_classifier_of_as_many_classes_is_loaded_too(tmp_path, name):
     torch.manual_seed(1)
     source = timm.create_model(name, num_classes=10).eval()

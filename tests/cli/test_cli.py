@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fast_set import slowly
 
 from calbench.benchmark.cli.main import main
 
@@ -280,7 +281,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path, caps
     assert 1 <= done < 80
 
 
-@pytest.mark.parametrize(("suite", "cells"), [(["tiny.yaml"], "tiny: 2 cells"), ([], "quick: 72 cells")])
+@pytest.mark.parametrize(("suite", "cells"), [(["tiny.yaml"], "tiny: 2 cells"), *slowly(([], "quick: 72 cells"))])
 def test_run_all_is_calbench_run(tiny, tmp_path, monkeypatch, capsys, suite, cells):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["run_all.py", *suite, "--dry-run"])

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from fast_set import fast_only
 from safetensors.numpy import save_file
 from scipy.io import savemat
 
@@ -138,6 +139,13 @@ OPTIONS = {
 }
 
 
+ONE_PER_READER = (
+    "no_header.csv", "class_names.csv", "per_cent.csv", "two_objects.jsonl", "lists.parquet", "a.npy.gz", "more.npz",
+    "nested.pkl", "tuple.pth", "sparse.mat", "text_beside.h5", "a.safetensors",
+)  # fmt: skip
+"""In the fast set; `predictions/test_forms` reads all forms there, without the commands."""
+
+
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -146,7 +154,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CS:UserWarning")
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", fast_only(ONE_PER_READER, FORMS))
 def test_a_form_gets_in(name, capsys):
     FORMS[name](name)
     options = OPTIONS.get(name, [])

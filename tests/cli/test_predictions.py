@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from fast_set import slowly
 from planted_logits import data
 from typer.testing import CliRunner
 
@@ -254,8 +253,9 @@ def test_a_misspelt_method_gets_its_suggestion_without_all_the_others(prediction
     assert "vector-scaling" not in message
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="modes of files")
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), *slowly((0o027, 0o640), (0o002, 0o664))])
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
 def test_all_exported_files_have_the_mode_of_the_umask(predictions, tmp_path, umask, mode):
     before = os.umask(umask)
     try:

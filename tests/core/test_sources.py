@@ -71,6 +71,12 @@ def digests():
     return {name: sources.source_digest(root()) for name, root in ROOTS.items()}
 
 
+@pytest.fixture(scope="module")
+def before():
+    """The digests of the source as it is."""
+    return digests()
+
+
 @pytest.mark.parametrize(
     ("module", "old", "new", "touched"),
     [
@@ -89,15 +95,13 @@ def digests():
          {"training", "evaluation", "overlap", "mixup", "d-mixup", "following"} - {"following"}),
     ],
 )  # fmt: skip
-def test_an_edit_changes_what_depends_on_it_and_nothing_else(edit, module, old, new, touched):
-    before = digests()
+def test_an_edit_changes_what_depends_on_it_and_nothing_else(before, edit, module, old, new, touched):
     edit(f"calbench.{module}", old, new)
     after = digests()
     assert {name for name in ROOTS if before[name] != after[name]} == touched
 
 
-def test_a_metric_that_is_edited_changes_with_those_that_share_its_code(edit):
-    before = digests()
+def test_a_metric_that_is_edited_changes_with_those_that_share_its_code(before, edit):
     edit("calbench.benchmark.metrics.parts", "def bin_index", "def bin_index(edges): return 0\ndef bin_index")
     assert before["ece"] != digests()["ece"]
     assert before["focal"] == digests()["focal"]

@@ -110,7 +110,7 @@ def test_what_is_harmless_already_is_not_copied():
     assert Results(pd.DataFrame(), pd.DataFrame(), run).run is run
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", fast_only(("NA", "007", "true", " lead", "=1", "a\nb"), ODD))
 def test_names_that_a_csv_reader_takes_for_something_else_come_back(name, tmp_path):
     made = named(name)
     made.comparisons = pd.DataFrame(columns=COMPARISON_COLUMNS)
@@ -189,7 +189,9 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("message", fast_only(BOMBS.keys() - {"101,000 values"}, BOMBS))
+@pytest.mark.parametrize(
+    "message", fast_only(BOMBS.keys() - {"101,000 values", "number of more", "nested more than 100 levels"}, BOMBS)
+)
 def test_yaml_bombs_are_refused(message):
     with pytest.raises(InputError, match=message) as error:
         parse_mapping(BOMBS[message], "s.yaml", ["datasets"])

@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import pytest
+from fast_set import slowly
 from killing import fork_command
 
 from calbench.benchmark.store import folder
@@ -28,7 +29,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(calbench, 
 
 @pytest.mark.parametrize(
     ("large", "fitting", "before"),
-    [(2_000, 0, "2 cells: 0 done"), (10_000, 1, "2 cells: 1 done|1 to evaluate")],
+    [*slowly((2_000, 0, "2 cells: 0 done")), (10_000, 1, "2 cells: 1 done|1 to evaluate")],
     ids=["full from the start", "fills up"],
 )
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(calbench, tiny, monkeypatch, large, fitting, before):

@@ -9,5 +9,5 @@ def slowly(*parameters):
 
 
 def fast_only(fast, values):
-    """Parameters of which only those in `fast` are in the fast set; all others are marked slow."""
-    return [value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values]
+    """Parameters, each a value or a tuple, of which those in `fast` are in the fast set; all others are marked slow."""
+    return [value if value in fast else slowly(value)[0] for value in values]

@@ -193,9 +193,13 @@ FORMATS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def tables(builder):
+    return every_table(gaps(builder))
+
+
 @pytest.mark.parametrize("name", fast_only({"csv", "terminal"}, FORMATS))
-def test_no_cell_of_any_table_is_empty_without_a_reason(builder, name):
-    tables = every_table(gaps(builder))
+def test_no_cell_of_any_table_is_empty_without_a_reason(tables, name):
     assert {"own", "overall", "overall-ece", "shift-ece", "ood-auroc", "digits-vit-micro"} <= set(tables)
     assert {key: found for key, table in tables.items() if (found := FORMATS[name](table))} == {}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fast_set import slowly
 from PIL import Image
 
 from calbench.benchmark.core.errors import InputError
@@ -51,7 +52,9 @@ def test_what_was_saved_comes_back_unedited(small, folder):
     assert back.table["value"].tolist() == small.table["value"].tolist()  # to the last bit
 
 
-@pytest.mark.parametrize("name", ["results.csv", "comparisons.csv", "diagrams.json", "curves.json", "run.json"])
+@pytest.mark.parametrize(
+    "name", ["results.csv", "run.json", *slowly("comparisons.csv", "diagrams.json", "curves.json")]
+)
 def test_an_edited_file_is_named_in_every_report(folder, name):
     path = folder / name
     text = path.read_text()
@@ -172,7 +175,7 @@ def altered(run, source):
     return run
 
 
-@pytest.mark.parametrize("rounds", [30, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [12, *slowly(150)])
 def test_altered_records_give_a_report_or_one_line(folder, rounds):
     """A stranger's results folder: the checksum is right, since anyone can compute it."""
     run = json.loads((folder / "run.json").read_text())

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fast_set import slowly
 
 from calbench.benchmark.metrics import Metric, evaluate, register, registry, sample
 from calbench.benchmark.statistics import bootstrap, interval, resampling
@@ -31,8 +32,8 @@ def test_resampled_values_are_those_of_resampled_arrays(name):
         assert value == pytest.approx(direct, rel=1e-9, abs=1e-8 if name in SPLITS else 1e-12)
 
 
-@pytest.mark.parametrize("sharpness", [0.3, 1.5, 5.0])
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
+@pytest.mark.parametrize("sharpness", [1.5, *slowly(0.3, 5.0)])
+@pytest.mark.parametrize("seed", [0, *slowly(1, 2, 3)])
 def test_splits_of_small_resamples_find_optima_far_from_that_of_the_whole_sample(seed, sharpness):
     z, y, _ = cell(n=120, k=5, seed=seed, sharpness=sharpness)
     values = bootstrap(logits=z, labels=y, metrics=SPLITS, replicates=40, seed=seed)

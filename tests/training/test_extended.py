@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from fast_set import slowly
 
 from calbench.benchmark.config.entry import parse_entry
 from calbench.benchmark.config.suite import load_suite
@@ -47,7 +48,7 @@ def test_it_trains_and_goes_on_from_a_saved_state_bit_for_bit(name, tiny, tmp_pa
     assert torch.equal(trained(resumed, 2), expected)
 
 
-@pytest.mark.parametrize("entry", ["cross-entropy", "focal", "mixup", "reg-mixup", "calattn(hidden=8)"])
+@pytest.mark.parametrize("entry", ["reg-mixup", "calattn(hidden=8)", *slowly("cross-entropy", "focal", "mixup")])
 def test_what_has_no_state_is_trained_as_by_the_plain_trainer(entry, tiny, tmp_path):
     logits = [trained(trainer_of(tiny, tmp_path, entry, kind=kind), 2) for kind in (Trainer, ExtendedTrainer)]
     assert torch.equal(*logits)
@@ -81,6 +82,7 @@ def test_crl_counts_the_correct_predictions_of_training(tiny, tmp_path):
     assert trainer.loss_state.epochs == 0 or trainer.loss_state.epochs == 1
 
 
+@pytest.mark.slow
 def test_a_network_learns_by_the_evidential_loss(tiny, run):
     results = run(tiny, entries=["evidential", "evidential + temperature-scaling"], settings=["training.epochs=8"])
     table = results.table[results.table.split == "test"].set_index(["entry", "metric"]).value

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from fast_set import slowly
 
 from calbench.benchmark.core import stopping
 from calbench.benchmark.store.store import Store
@@ -33,9 +34,7 @@ def stop_at(monkeypatch, steps, how):
     monkeypatch.setattr(training.Trainer, "_step", step)
 
 
-@pytest.mark.parametrize(
-    ("steps", "how"), [(2, signal.SIGTERM), pytest.param(4, signal.SIGINT, marks=pytest.mark.slow), (7, signal.SIGHUP)]
-)
+@pytest.mark.parametrize(("steps", "how"), [(2, signal.SIGTERM), *slowly((4, signal.SIGINT), (7, signal.SIGHUP))])
 def test_a_stopped_epoch_goes_on_from_its_step(tiny, run, tmp_path, monkeypatch, steps, how):
     whole = run(tiny, results_dir=tmp_path / "whole", settings=SETTINGS, entries=ENTRIES)
     stop_at(monkeypatch, steps, how)

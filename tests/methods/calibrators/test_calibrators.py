@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from calibrator_fits import NEEDS_PACKAGE, extra, fitted, make, planted, shared
+from fast_set import slowly
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -13,20 +14,24 @@ from calbench.benchmark.core.errors import InputError
 from calbench.methods import registry
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [torch.float32, torch.float16, *(pytest.param(d, marks=pytest.mark.slow) for d in (torch.float64, torch.bfloat16))],
-)
-def test_shapes_simplex_and_kind(any_name, dtype):
-    name = any_name
-    logits, labels, features = planted(200, 4)
-    calibrator = shared(name, 200, 4) if dtype is torch.float32 else fitted(name, logits.to(dtype), labels, features)
+def check_shapes_simplex_and_kind(calibrator, dtype):
+    logits, _, features = planted(200, 4)
     result = calibrator.transform(logits.to(dtype), **extra(calibrator, features))
     assert isinstance(result, torch.Tensor)
     assert result.dtype == (torch.float64 if dtype is torch.float64 else torch.float32)
     probabilities = calibrator.predict_proba(logits.to(dtype), **extra(calibrator, features))
     torch.testing.assert_close(probabilities.sum(1).double(), torch.ones(200, dtype=torch.float64), atol=1e-5, rtol=0)
     assert (calibrator.predict(logits, **extra(calibrator, features)) < 4).all()
+
+
+def test_shapes_simplex_and_kind(any_name):
+    check_shapes_simplex_and_kind(shared(any_name, 200, 4), torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, *slowly(torch.float64, torch.bfloat16)])
+def test_shapes_simplex_and_kind_of_another_type(name, dtype):
+    logits, labels, features = planted(200, 4)
+    check_shapes_simplex_and_kind(fitted(name, logits.to(dtype), labels, features), dtype)
 
 
 def test_numpy_gives_numpy_and_the_same_numbers(name):
