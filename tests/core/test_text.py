@@ -187,11 +187,10 @@ BOMBS = {
     "number of more": "a: 1" + ":1" * 400_000 + ".5",
     "not valid YAML": "a: !" + "y" * 100_000 + " 1",
 }
+DEAR = {"101,000 values", "number of more", "nested more than 100 levels"}
 
 
-@pytest.mark.parametrize(
-    "message", fast_only(BOMBS.keys() - {"101,000 values", "number of more", "nested more than 100 levels"}, BOMBS)
-)
+@pytest.mark.parametrize("message", fast_only(BOMBS.keys() - DEAR, BOMBS))
 def test_yaml_bombs_are_refused(message):
     with pytest.raises(InputError, match=message) as error:
         parse_mapping(BOMBS[message], "s.yaml", ["datasets"])

@@ -224,7 +224,7 @@ def test_the_mean_gap_of_calibrated_sparse_cells_is_binomial():
 
 
 @pytest.mark.parametrize(
-    ("classes", "size", "sharpness"), [(10, 100, 1.5), (100, 1000, 1.5), *slowly((100, 1000, 1.0))]
+    ("classes", "size", "sharpness"), [(10, 100, 1.5), *slowly((100, 1000, 1.5), (100, 1000, 1.0))]
 )
 def test_the_interval_of_the_classwise_error_covers_where_noise_is_most_of_it(classes, size, sharpness):
     # the noise of cells of one or two samples is that of the shares that all classes have in the bin
