@@ -22,6 +22,7 @@ from calbench.benchmark.statistics.contrast import (
     ratio_interval,
 )
 from calbench.benchmark.statistics.moderated import Priors
+from calbench.benchmark.statistics.skewed import skewed, skewed_ratio_interval
 
 NAN = float("nan")
 ALPHA = 0.05
@@ -175,7 +176,7 @@ class Block:
         row["change_reason"] = reason
         widening = 1.0
         if sides:
-            plain = difference(*sides, pseudo_error=self._pseudo_error(entry, shared))
+            plain = difference(*self._skewed(*sides), pseudo_error=self._pseudo_error(entry, shared))
             contrast = plain if (prior := self.priors.get((entry, plain.seeds))) is None else prior.moderate(plain)
             widening = contrast.seed_margin / plain.seed_margin if plain.seed_error > 0 else 1.0
             row["change_low"], row["change_high"] = contrast.interval()
@@ -206,12 +207,14 @@ class Block:
 
     def _ratio(self, first: Side, second: Side, widening: float) -> tuple[float, float]:
         """The interval of the ratio of the means, of their sizes where a metric is best at 0."""
+        ratio = skewed_ratio_interval if self.sampling == "mean" else ratio_interval
         if self.better == "zero":
             first, second = (side.flipped() if side.mean < 0 else side for side in (first, second))
-            low, high = ratio_interval(first, second, widening)
-            mirrored = ratio_interval(first.flipped(), second, widening)
-            return low, max(high, -mirrored[0]) if np.isfinite(high) else high
-        return ratio_interval(first, second, widening)
+        return ratio(first, second, widening)
+
+    def _skewed(self, first: Side, second: Side) -> tuple[Side, Side]:
+        """The sides with margins for a difference of skewed scores; those of other metrics as they are."""
+        return skewed(first, second) if self.sampling == "mean" else (first, second)
 
     @staticmethod
     def _within_noise(side: Side) -> bool:
@@ -233,6 +236,7 @@ class Block:
             sides = tuple(side.flipped() if side.mean < 0 else side for side in sides)
         elif self.better == "higher":
             sides = tuple(side.flipped() for side in sides)
+        sides = self._skewed(*sides)
         if len(shared) > 1 and self.sampling == "mean" and np.isinf(self.highest):
             sides = tuple(map(_logarithm, sides)) if all((side.values > 0).all() for side in sides) else sides
         return difference(*sides, pseudo_error=self._pseudo_error(first, shared))
@@ -283,7 +287,8 @@ class Block:
         """95 % margins below and above a value over test samples.
 
         Differences of unbiased metrics take their margins from the spread of the replicates, the same on both sides, so
-        that they cancel with those of an equal model; debiased errors have asymmetric ones.
+        that they cancel with those of an equal model (`skewed` adapts them to the difference); debiased errors have
+        asymmetric ones.
         """
         low = value.low_signed if np.isfinite(value.low_signed) else value.low
         if np.isfinite(low) and (of_value or np.isfinite(value.debiased)):

@@ -141,7 +141,7 @@ def _contrast(values: np.ndarray, lower: np.ndarray, upper: np.ndarray, matrix: 
     return Contrast(float(values.mean()), below, above, error, seeds)
 
 
-def ratio_interval(first: Side, second: Side, widening: float = 1.0) -> tuple[float, float]:
+def ratio_interval(first: Side, second: Side, widening: float = 1.0, long_margins: bool = False) -> tuple[float, float]:
     """The 95 % interval of the ratio of two means that cannot be negative (Donner and Zou 2012, Biometrics 68, 347).
 
     It contains every ratio r for which the interval of ``first - r second`` includes 0.
@@ -151,6 +151,8 @@ def ratio_interval(first: Side, second: Side, widening: float = 1.0) -> tuple[fl
         second: another over the same seeds, with replicates of the same resamples.
         widening: the margin over seeds of the difference over that of its own spread, where it is a moderated one: the
             interval of the ratio then excludes 1 where that of the difference excludes 0.
+        long_margins: whether the upper margin of `second` may be longer than its mean, as that of skewed scores may be:
+            the ratio can then be far lower. Otherwise its lower end is 0 in that case.
 
     Returns:
         Its ends; (nan, nan) if the mean of `second` is within its own margin of 0, so that there is no upper end.
@@ -166,7 +168,8 @@ def ratio_interval(first: Side, second: Side, widening: float = 1.0) -> tuple[fl
         b = first.mean * second.mean - (mine @ cross @ theirs) / seeds**2 - spread[0, 1]
         c = first.mean**2 - (mine @ own @ mine) / seeds**2 - spread[0, 0]
         root = np.sqrt(max(b * b - a * c, 0))
-        return (b - root) / a if a > 0 else 0.0, (b + root) / a if a > 0 else np.nan, c
+        low = c / (b + root) if b + root > 0 and (a > 0 or long_margins) else 0.0  # (b - root) / a
+        return low, (b + root) / a if a > 0 else np.nan, c
 
     low, _, significant = roots(first.lower, second.upper)
     _, high, _ = roots(first.upper, second.lower)
