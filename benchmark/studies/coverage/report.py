@@ -26,9 +26,10 @@ _KEY = ["situation", "samples", "kind", "label", "metric"]
 def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Coverage of the 95 % intervals, per cent, with the truth, the mean value and the share of sets with an interval.
 
-    A reduction without an interval (the baseline is within noise) is not counted as covered or missed.
+    A change is of the NLL. A reduction without an interval (the baseline is within noise) is not counted as covered or
+    missed.
     """
-    part = rows[rows["kind"].isin(["coverage", "reduction"])].copy()
+    part = rows[rows["kind"].isin(["coverage", "reduction", "change"])].copy()
     part["given"] = 100.0 * part["low"].notna()
     low, high, truth = part["low"], part["high"], part["truth"]
     # an estimate of 100 % less nothing is exact in floating point only up to rounding
@@ -89,8 +90,8 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
     text = [*verdicts(coverage, levels), ""]
     error = 100 * np.sqrt(0.05 * 0.95 / size.sets)
     text += [
-        f"{size.sets} test sets per situation: a share of 95 % has a standard error of {error:.1f} points. `tests` in "
-        "levels.csv is the number that each level is a share of.", "",
+        f"{size.sets} test sets or more per situation: a share of 95 % has a standard error of {error:.1f} points. "
+        "`tests` in levels.csv is the number that each level is a share of.", "",
     ]  # fmt: skip
     text += ["## Coverage of 95 % intervals, %", ""]
     for _, part in coverage.groupby("situation", sort=False):
@@ -106,6 +107,8 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
                          "given": "reduction given"}
             )
         )  # fmt: skip
+        change = part[part["kind"] == "change"].set_index("label")["covered"].rename("change of NLL covered")
+        table = table.join(change)
         text += [f"**{_situation(part)}**", "", table.reindex(first.index).to_markdown(floatfmt=".1f"), ""]
     text += ["## How often a mark appears, %, by the number of seeds", ""]
     for kind, title in _TITLES.items():
@@ -118,7 +121,7 @@ def markdown(coverage: pd.DataFrame, levels: pd.DataFrame, size: Size) -> str:
 
 def _situation(part: pd.DataFrame) -> str:
     accuracy = part.loc[part["metric"] == "accuracy", "truth"]
-    return f"N = {part['samples'].iloc[0]:,}" + (f", accuracy {accuracy.iloc[0]:.0f} %" if len(accuracy) else "")
+    return f"N = {part['samples'].iloc[0]:,}" + (f", accuracy {accuracy.iloc[0]:.3g} %" if len(accuracy) else "")
 
 
 def figure(coverage: pd.DataFrame, levels: pd.DataFrame) -> Figure:

@@ -39,9 +39,9 @@ class TemperedWorld:
         return lambda z: gap * (z == z.max(axis=1, keepdims=True))
 
     def truth(self, model: Callable[[np.ndarray], np.ndarray], size: int, seed: int = 0) -> dict[str, float]:
-        """The population values of ece, classwise-ece, nll, brier and accuracy, from samples without label noise."""
+        """The population values of the metrics of the study, from samples without label noise."""
         generator = np.random.default_rng(seed)
-        totals, gaps, by_class = np.zeros(3), np.zeros(DEFAULT_BINS), np.zeros(CLASSES * DEFAULT_BINS)
+        totals, gaps, by_class = np.zeros(4), np.zeros(DEFAULT_BINS), np.zeros(CLASSES * DEFAULT_BINS)
         column = DEFAULT_BINS * np.arange(CLASSES)
         for _ in range(size // _POPULATION_BLOCK):
             z, _ = self.draw(_POPULATION_BLOCK, generator)
@@ -53,11 +53,20 @@ class TemperedWorld:
             cells = (bin_of(shown, DEFAULT_BINS) + column).ravel()
             by_class += np.bincount(cells, (posterior - shown).ravel(), minlength=len(by_class))
             brier = (shown**2).sum(axis=1) - 2 * (posterior * shown).sum(axis=1) + 1
-            totals += [hits.sum(), -(posterior * log_softmax(logits, axis=1)).sum(), brier.sum()]
+            totals += [
+                hits.sum(), -(posterior * log_softmax(logits, axis=1)).sum(), brier.sum(), (confidence - hits).sum()
+            ]  # fmt: skip
         count = size // _POPULATION_BLOCK * _POPULATION_BLOCK
-        accuracy, nll, brier = totals / count
+        accuracy, nll, brier, gap = totals / count
         ece, classwise = 100 * float(np.abs(gaps).sum()) / count, 100 * float(np.abs(by_class).sum()) / count / CLASSES
-        return {"accuracy": 100 * accuracy, "nll": nll, "brier": brier, "ece": ece, "classwise-ece": classwise}
+        return {
+            "accuracy": 100 * accuracy,
+            "nll": nll,
+            "brier": brier,
+            "signed-gap": 100 * gap,
+            "ece": ece,
+            "classwise-ece": classwise,
+        }
 
 
 @dataclass(frozen=True)
