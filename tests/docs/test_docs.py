@@ -13,7 +13,7 @@ from calbench.benchmark.cli import main as cli
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.config.suite_file import suite_files
 
-SECONDS = {"calibrate-your-logits"}
+SECONDS = {"calibrate-your-logits", "read-results"}
 
 
 """Tutorials that take more than a second."""

@@ -127,7 +127,7 @@ def test_training_time_entries_are_refused_without_epochs(checkpoint, tmp_path):
 
 def test_the_command_predicts_and_says_how_fast(checkpoint, calbench, tmp_path):
     options = ["--checkpoint", checkpoint[0], "--dataset", "digits", "-o", "out.safetensors", "--device", "cpu"]
-    status, _, messages = calbench("predict", "test_vit", *options)
+    status, _, messages = calbench("predict", "timm:test_vit(image_size=32)", *options)
     assert status == 0
     assert "out.safetensors: 539 images, " in messages
     assert safetensors.torch.load_file(tmp_path / "out.safetensors")["test.logits"].shape == (269, 10)

@@ -95,7 +95,7 @@ OUTPUTS = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.__name__)
+@pytest.fixture(scope="module", params=fast_only((interval, whole_cell, rank), CASES), ids=lambda case: case.__name__)
 def case(request, builder):
     """A report with something missing, and the reason."""
     results, reason = request.param(builder)

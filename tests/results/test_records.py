@@ -185,7 +185,8 @@ def test_altered_json_is_refused_in_one_line_or_reported(folder, tmp_path, name)
     assert refused > 3
 
 
-@pytest.mark.parametrize("name", ["results.csv", *slowly("comparisons.csv")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["results.csv", "comparisons.csv"])
 def test_altered_csv_is_refused_in_one_line_or_reported(folder, tmp_path, name):
     from calbench.benchmark.report import write_reports
 

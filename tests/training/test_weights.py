@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from kept_weights import predict_splits
@@ -5,7 +7,7 @@ from kept_weights import predict_splits
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.data.splits import prepare_data
-from calbench.benchmark.execution.runner import RunOptions, plan_suite
+from calbench.benchmark.execution.runner import RunOptions, plan_suite, run_suite
 from calbench.benchmark.store.names import DamagedError
 from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsNotKeptError, read_weights
@@ -16,12 +18,22 @@ KEEP = "keep=weights"
 TWO_RULES = "protocol.also_checkpoints=[best-nll]"
 
 
-@pytest.fixture
-def kept(tiny, run, tmp_path):
-    """A cell with a head, trained under two checkpoint rules, with its weights; the store and the cell."""
+@pytest.fixture(scope="module")
+def trained_with_a_head(tmp_path_factory, text_of_tiny):
+    """A suite with a cell with a head, trained under two checkpoint rules, and its results with the weights."""
+    folder = tmp_path_factory.mktemp("kept")
+    (folder / "tiny.yaml").write_text(text_of_tiny)
     settings = [KEEP, TWO_RULES, "training.epochs=3"]
-    run(tiny, settings=settings, entries=["calattn(hidden=8)"])
-    suite = load_suite(tiny, settings=settings, entries=["calattn(hidden=8)"])
+    suite = load_suite(str(folder / "tiny.yaml"), settings=settings, entries=["calattn(hidden=8)"])
+    run_suite(suite, RunOptions(results_dir=str(folder / "results"), jobs=1))
+    return suite, folder / "results"
+
+
+@pytest.fixture
+def kept(trained_with_a_head, tmp_path):
+    """The store, a copy to change, the cell with the head, and where its data are."""
+    suite, results = trained_with_a_head
+    shutil.copytree(results, tmp_path / "results")
     options = RunOptions(results_dir=str(tmp_path / "results"))
     cells = {work.cell.recipe.head is not None: work.cell for work in plan_suite(suite, options)}
     return Store(options.results_dir), cells[True], options.data_root
