@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from calbench.benchmark.core.registry import Registry, option_defaults, option_fields
 
@@ -42,26 +42,66 @@ def summary(cls: type) -> str:
     return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
 
 
+class Option(NamedTuple):
+    """An option as people read it: its name, its type, and its default as Python writes it; None: it is required."""
+
+    name: str
+    type: str
+    default: str | None
+
+
+class Card(NamedTuple):
+    """What `calbench show` prints of a declaration; ``keeps_accuracy`` is None for what is no method."""
+
+    name: str
+    label: str
+    paper: str | None
+    kind: str
+    text: str
+    options: tuple[Option, ...]
+    needs: tuple[str, ...]
+    keeps_accuracy: bool | None
+
+    def markdown(self) -> str:
+        """The card as Markdown; the documentation's pages are made of these."""
+        lines = [f"# {self.name}", f"*{self.kind}*, in tables: {self.label}", "", self.text, ""]
+        if self.options:
+            lines += ["| option | type | default |", "|---|---|---|"]
+            for name, type_, default in self.options:
+                lines.append(f"| {name} | {type_} | `{'required' if default is None else default}` |")
+            lines.append("")
+        if self.needs:
+            lines += [f"Needs: {', '.join(self.needs)}.", ""]
+        if self.keeps_accuracy is not None:
+            lines += [f"Keeps accuracy: {'yes' if self.keeps_accuracy else 'no'}.", ""]
+        lines += costs(self.name)
+        if self.paper:
+            lines += [f"Paper: {self.paper}.", ""]
+        return "\n".join(lines)
+
+
+def card_of(what: str, cls: Any) -> Card:
+    """The card of a class of the registry `what`."""
+    spec, defaults, types = cls.spec, option_defaults(cls), get_type_hints(cls, include_extras=True)
+    options = tuple(
+        Option(one.name, type_name(types[one.name]), repr(defaults[one.name]) if one.name in defaults else None)
+        for one in option_fields(cls)
+    )
+    return Card(
+        spec.name,
+        spec.label,
+        spec.paper,
+        getattr(cls, "kind", what.removesuffix("s")),
+        inspect.getdoc(cls) or "",
+        options,
+        tuple(sorted(getattr(cls, "needs", ()))),
+        cls.keeps_accuracy if what == "methods" else None,
+    )
+
+
 def card(what: str, cls: Any) -> str:
-    """One declaration as Markdown; the documentation's pages are made of these."""
-    spec = cls.spec
-    kind = getattr(cls, "kind", what.removesuffix("s"))
-    lines = [f"# {spec.name}", f"*{kind}*, in tables: {spec.label}", "", inspect.getdoc(cls) or "", ""]
-    defaults, types = option_defaults(cls), get_type_hints(cls, include_extras=True)
-    if option_fields(cls):
-        lines += ["| option | type | default |", "|---|---|---|"]
-        for field in option_fields(cls):
-            shown = repr(defaults[field.name]) if field.name in defaults else "required"
-            lines.append(f"| {field.name} | {type_name(types[field.name])} | `{shown}` |")
-        lines.append("")
-    if needs := getattr(cls, "needs", ()):
-        lines += [f"Needs: {', '.join(sorted(needs))}.", ""]
-    if what == "methods":
-        lines += [f"Keeps accuracy: {'yes' if cls.keeps_accuracy else 'no'}.", ""]
-    lines += costs(spec.name)
-    if spec.paper:
-        lines += [f"Paper: {spec.paper}.", ""]
-    return "\n".join(lines)
+    """One declaration as Markdown."""
+    return card_of(what, cls).markdown()
 
 
 @cache

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from calbench.benchmark.cli.options import ResultsDir, takes
+from calbench.benchmark.cli.stored import check_stored
+from calbench.benchmark.config.references import check_reference
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.text import csv_safe
@@ -57,7 +59,10 @@ def compare(
     """
     if suite and (published.method or published.drop_suspect):
         raise InputError("compare: --method and --drop-suspect sum up a reference; leave out the suite")
+    if published.reference:
+        check_reference(published.reference)
     if suite:
+        check_stored(suite, results_dir)
         return _with_published(suite, published, results_dir)
     if published.ranks:
         raise InputError("compare: --ranks compares a suite with a reference; name a suite")

@@ -26,6 +26,15 @@ class Declared(NamedTuple):
     summary: str
 
 
+class ClassSite(NamedTuple):
+    """A class that is registered: its name there, its file, the class and its decorator in the source."""
+
+    name: str
+    path: Path
+    node: ast.ClassDef
+    call: ast.Call
+
+
 def declared(what: str) -> list[Declared] | None:
     """What the registry `what` has, sorted by name; None where the source does not tell without being run.
 
@@ -40,6 +49,15 @@ def declared(what: str) -> list[Declared] | None:
     except _NotConstantError:
         return None
     return sorted(rows)
+
+
+def class_sites(what: str) -> Iterator[ClassSite]:
+    """The classes that the registry `what` has under a name of their own, in the source of what calbench ships."""
+    homes = _homes(what)
+    for path in (path for folder in _folders(what) for path in _modules(folder)):
+        for site in _sites(path, homes):
+            if site.decorator == "register" and isinstance(site.node, ast.ClassDef):
+                yield ClassSite(site.name, path, site.node, site.call)
 
 
 def _folders(what: str) -> list[Path]:
@@ -72,6 +90,8 @@ class _Site(NamedTuple):
     name: str
     path: Path
     docstring: str
+    node: ast.ClassDef | ast.FunctionDef
+    call: ast.Call
 
 
 _DECORATORS = ("register", "of_every_score", "score")
@@ -110,7 +130,7 @@ def _sites(path: Path, homes: set[str]) -> Iterator[_Site]:
         target, name = decorated.get(id(node)), node.args[0] if node.args else None
         if target is None or not isinstance(name, ast.Constant):
             raise _NotConstantError(path.name)
-        yield _Site(decorator, str(name.value), path, inspect.cleandoc(ast.get_docstring(target) or ""))
+        yield _Site(decorator, str(name.value), path, inspect.cleandoc(ast.get_docstring(target) or ""), target, node)
 
 
 def _kind(path: Path) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 from calbench.benchmark.cli.catalogue import REGISTRIES, card, registry_of, summary
 from calbench.benchmark.cli.declared import Declared, declared
 from calbench.benchmark.cli.options import NONE, Plugins, load_plugins
+from calbench.benchmark.cli.source_card import card_from_source
 from calbench.benchmark.config.references import reference_files
 from calbench.benchmark.config.suite_file import suite_files
 from calbench.benchmark.core.console import Console
@@ -75,8 +76,8 @@ def show(
     homes = {one: what for what in REGISTRIES for one in _names(what, bool(plugin))}
     check_names("name", [name], [*homes, *texts], f"calbench list {'|'.join([*REGISTRIES, *OTHERS])}")
     what = homes[name]
-    cls = registry_of(what)[name]
-    Console().print(Markdown(card(what, cls)))
+    shown = None if plugin else card_from_source(what, name)
+    Console().print(Markdown(shown.markdown() if shown else card(what, registry_of(what)[name])))
     return 0
 
 

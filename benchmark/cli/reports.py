@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from calbench.benchmark.cli.options import place
+from calbench.benchmark.cli.stored import check_stored, folder_name
 from calbench.benchmark.config.table_layout import load_layout
 from calbench.benchmark.core.console import Console
-from calbench.benchmark.core.errors import InputError, check_names, nearest
+from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.schema import COMPARISON_COLUMNS, KEY_COLUMNS, RESULT_COLUMNS, RESULT_SCHEMA, conform
 from calbench.benchmark.core.text import counted, csv_safe
 from calbench.benchmark.report.render.latex import latex
@@ -41,19 +42,12 @@ def load_suite_results(suite: str, results_dir: str) -> Results:
     Raises:
         InputError: the suite was not run, or its files are damaged or of another version.
     """
-    store, name = Folder(results_dir, make=False), _folder_name(suite)
-    with store.fetched(name) as folder:
-        if not (folder / "run.json").is_file():
-            known = [other for other in store.names("") if store.exists(f"{other}/run.json")]
-            raise InputError(f"no results in {folder.name}{nearest(name, known)}: run the suite first")
+    check_stored(suite, results_dir)
+    with Folder(results_dir, make=False).fetched(folder_name(suite)) as folder:
         results = Results.load(folder)
     if results.edit_note:
         Console(stderr=True).print(f"calbench: {results.edit_note}", style="yellow", soft_wrap=True)
     return results
-
-
-def _folder_name(suite: str) -> str:
-    return Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
 
 
 def external_results(path: Path, baseline: str) -> Results:
@@ -126,7 +120,7 @@ def report_command(
     elif results:
         raise InputError("report: --format html needs a suite")
     else:
-        name = _folder_name(suite)
+        name = folder_name(suite)
         with Folder(results_dir).publishing(name) as folder:
             written = write_reports(report, folder, ["html"]) if format_ == "html" else write_reports(report, folder)
         names = ", ".join(path.relative_to(folder).as_posix() for path in written)
@@ -140,7 +134,7 @@ def plot_command(suite: str, results_dir: str, figures: list[str], look: "Look |
     Raises:
         InputError: the suite was not run, or an unknown figure or entry.
     """
-    report, name = Report(load_suite_results(suite, results_dir)), _folder_name(suite)
+    report, name = Report(load_suite_results(suite, results_dir)), folder_name(suite)
     with Folder(results_dir).publishing(name) as folder:
         written = (
             write_figures(report, folder, figures, look)

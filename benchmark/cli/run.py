@@ -16,6 +16,7 @@ from calbench.benchmark.cli.options import (
     takes_suite_options,
     wide_console,
 )
+from calbench.benchmark.cli.stored import check_stored
 from calbench.benchmark.core.console import Console
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.core.text import counted
@@ -231,12 +232,14 @@ def report(
     plugin: Plugins = NONE,
 ) -> int:
     """Write the tables again from the results; nothing is trained or evaluated."""
+    if bool(suite) == bool(results):
+        raise InputError("report: name a suite, or a file with --results")
+    if suite:
+        check_stored(suite, results_dir)
     load_plugins(plugin)
 
     from calbench.benchmark.cli.reports import report_command
 
-    if bool(suite) == bool(results):
-        raise InputError("report: name a suite, or a file with --results")
     return report_command(suite, results_dir, results, baseline, metric, format_, table, order, tuple(entry))
 
 
@@ -251,6 +254,8 @@ def plot(
     results_dir: ResultsDir = RunOptions.results_dir,
 ) -> int:
     """Draw the figures of a suite from its results, as PNG and PDF."""
+    check_stored(suite, results_dir)
+
     from calbench.benchmark.cli.reports import plot_command
     from calbench.benchmark.report.figures.base import Look
 

@@ -109,6 +109,11 @@ def test_no_artefact_holds_a_path_or_a_name_of_this_machine(runs_of_tiny):
         (["list", "method"], "methods"),
         (["report", "tiny"], "run the suite first"),
         (["report", "--results", "."], "is a folder, and a CSV file is expected; give a CSV file"),
+        (
+            ["compare", "tinny", "--reference", "calatn2026"],
+            "unknown reference 'calatn2026' (did you mean 'calattn2026'?)",
+        ),
+        (["compare", "tinny", "--reference", "calattn2026"], "no results in tinny: run the suite first"),
         (["nonsense"], "nonsense"),
     ],
 )

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
-from calbench.benchmark.cli.catalogue import REGISTRIES, registry_of, summary
+from calbench.benchmark.cli.catalogue import REGISTRIES, card_of, registry_of, summary
 from calbench.benchmark.cli.declared import declared
 from calbench.benchmark.cli.info import OTHERS
 from calbench.benchmark.cli.main import main
+from calbench.benchmark.cli.source_card import card_from_source
 from calbench.benchmark.config.suite_file import suite_files
 
 
@@ -21,6 +22,17 @@ def test_the_source_lists_what_the_registry_has(what):
     shipped = [name for name in registry if registry[name].__module__.startswith("calbench.")]
     kinds = {name: registry[name].kind if what == "methods" else "" for name in shipped}
     assert declared(what) == [(name, kinds[name], summary(registry[name])) for name in shipped]
+
+
+@pytest.mark.parametrize("what", REGISTRIES)
+def test_the_source_gives_the_card_of_the_class(what):
+    registry = registry_of(what)
+    cards = {name: card_from_source(what, name) for name in registry}
+    read = {name: card for name, card in cards.items() if card is not None}
+    assert read == {name: card_of(what, registry[name]) for name in read}
+    assert len(read) > len(cards) / 3
+    if what == "methods":
+        assert len(read) == len(cards)
 
 
 def test_computed_names_are_left_to_the_registry(tmp_path, monkeypatch):
@@ -34,10 +46,12 @@ HEAVY = ("torch", "pandas", "sklearn", "scipy", "timm", "matplotlib")
 
 
 @pytest.mark.slow
-def test_what_needs_no_computing_imports_no_heavy_library():
+def test_what_needs_no_computing_imports_no_heavy_library(tmp_path):
     lists = [["list", what] for what in (*REGISTRIES, *OTHERS)]
     asked = [["--version"], ["-h"], ["run", "-h"], ["--show-completion"], ["show", "clean"], ["show", "quick"]]
+    asked += [["show", name] for name in registry_of("methods")]
     wrong = [["list", "x"], ["show", "x"], ["run", "x"], ["run", "x.yaml"], ["status", "x.yaml"], ["diagnose", "x"]]
+    wrong += [["report", "x"], ["plot", "x"], ["compare", "x"], ["compare", "x", "--reference", "y"]]
     code = (
         "import sys; from calbench.benchmark.cli.main import main; import json\n"
         "for arguments in json.loads(sys.argv[1]):\n"
@@ -49,7 +63,9 @@ def test_what_needs_no_computing_imports_no_heavy_library():
         "    print('\\n::', *arguments, status, *loaded)\n"
     )
     command = [sys.executable, "-c", code, json.dumps([*lists, *asked, *wrong]), json.dumps(HEAVY)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "SHELL": "/bin/bash"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "SHELL": "/bin/bash"}
+    )
     assert done.returncode == 0, done.stderr
     printed = [line.removeprefix(":: ") for line in done.stdout.splitlines() if line.startswith(":: ")]
     assert printed == [*(f"{' '.join(a)} 0" for a in [*lists, *asked]), *(f"{' '.join(a)} 2" for a in wrong)]
