@@ -40,7 +40,10 @@ class IDXDataset(Dataset, ABC):
         tensors = [read_idx(path) for path in paths]
         for images, labels, path in zip(tensors[::2], tensors[1::2], paths[::2], strict=True):
             if images.dim() != 3 or labels.shape != images.shape[:1]:
-                raise InputError(f"{self.spec.name}: {path.name} and its labels do not fit together")
+                shapes = f"{tuple(images.shape)} and labels of {tuple(labels.shape)}"
+                raise InputError(
+                    f"{self.spec.name}: {path.name} has images of shape {shapes}; expected (N, H, W) and (N,)"
+                )
         train, test = (Split(tensors[i][:, None], tensors[i + 1].long()) for i in (0, 2))
         return Splits(train, test)
 

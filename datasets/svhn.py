@@ -50,6 +50,7 @@ def _read(path: Path) -> Split:
     except Exception as error:  # a damaged file can fail anywhere in the reader
         raise InputError(f"svhn: {path.name} cannot be read: {error}") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[2] != 3 or images.shape[3] != len(labels):
-        raise InputError(f"svhn: images and labels of {path.name} do not fit together")
+        shapes = f"{images.dtype} images of shape {images.shape} and {len(labels)} labels"
+        raise InputError(f"svhn: {path.name} has {shapes}; expected uint8 (32, 32, 3, N) and N")
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1)))
     return Split(pixels, torch.from_numpy(labels % 10))  # the file calls the digit 0 "10"

@@ -132,6 +132,6 @@ def place(results_dir: str, name: str) -> str:
 
 
 def wide_console() -> Console:
-    """The terminal, or lines wide enough for a table where the output goes into a file."""
+    """The terminal, or lines wide enough for a table where the output goes into a file and COLUMNS is not set."""
     console = Console()
-    return console if console.is_terminal else Console(width=160)
+    return console if console.is_terminal or os.environ.get("COLUMNS") else Console(width=160)

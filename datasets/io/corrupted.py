@@ -22,7 +22,7 @@ def read_corrupted(name: str, path: Path, severity: int, num_classes: int) -> Sp
         num_classes: K; labels are whole numbers in 0..K-1.
 
     Raises:
-        InputError: a file is no such array, or the two do not fit together.
+        InputError: a file is no such array, or their numbers of rows differ.
     """
     images, labels = _array(name, path), _array(name, path.with_name("labels.npy"))
     folder = path.parent.name

@@ -78,7 +78,7 @@ def load_calibrator(folder: Path) -> "Calibrator":
         raise InputError(f"{folder / ARRAYS_NAME}: arrays differ from those that {JSON_NAME} lists")
     for name, array in arrays.items():
         if array.is_floating_point() and not torch.isfinite(array).all():
-            raise InputError(f"{folder / ARRAYS_NAME}: {name} holds NaN or infinite values")
+            raise InputError(f"{folder / ARRAYS_NAME}: {name} contains NaN or infinite values")
     for name, value in {**record["fitted"], **arrays}.items():
         if name in _POSITIVE and not (torch.as_tensor(value) > 0).all():
             raise InputError(f"{where}: {name} is not positive")

@@ -90,7 +90,7 @@ def test_damaged_arrays_are_refused(tmp_path):
     path = tmp_path / "calibrator.safetensors"
     arrays = load_file(path)
     save_file({"weight_": arrays["weight_"] * float("nan"), "bias_": arrays["bias_"]}, path)
-    with pytest.raises(InputError, match="weight_ holds NaN"):
+    with pytest.raises(InputError, match="weight_ contains NaN"):
         Calibrator.load(tmp_path)
     path.write_bytes(b"\x80\x04")
     with pytest.raises(InputError, match="damaged"):

@@ -148,6 +148,17 @@ def test_mnist_without_network_names_the_file(mnist):
         registry.create("mnist").load(root)
 
 
+def test_mnist_with_another_number_of_labels_is_refused_with_both_shapes(mnist, monkeypatch):
+    root, _ = mnist
+    content = idx(np.array([1, 2, 3], np.uint8))
+    name = tv.MNIST.resources[1][0]
+    (root / "MNIST/raw" / name).write_bytes(content)
+    monkeypatch.setattr(tv.MNIST, "resources", [(n, md5(content) if n == name else c) for n, c in tv.MNIST.resources])
+    message = r"images of shape \(5, 28, 28\) and labels of \(3,\); expected \(N, H, W\) and \(N,\)"
+    with pytest.raises(InputError, match=message):
+        registry.create("mnist").load(root)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", gzip.compress(b"\0\0\x08\x01\0\0\0\x09ab", mtime=0), gzip.compress(b"\0\0\x0d\x01", mtime=0), b"x"],
@@ -191,6 +202,16 @@ def test_svhn_reads_matlab_files_and_calls_ten_zero(svhn):
     assert splits.train.labels.tolist() == [0, 1, 2, 9]
     assert splits.test.images.shape == (3, 3, 32, 32)
     assert splits.test.images[2, 1, 3, 4] == pixels[3, 4, 1, 2]
+
+
+def test_svhn_with_another_number_of_labels_is_refused_with_both_numbers(svhn, monkeypatch):
+    root, pixels = svhn
+    url, name, _ = tv.SVHN.split_list["test"]
+    savemat(root / name, {"X": pixels, "y": np.array([[1], [2]], np.uint8)})
+    listed = {**tv.SVHN.split_list, "test": [url, name, md5((root / name).read_bytes())]}
+    monkeypatch.setattr(tv.SVHN, "split_list", listed)
+    with pytest.raises(InputError, match=r"uint8 images of shape \(32, 32, 3, 3\) and 2 labels; expected uint8"):
+        registry.create("svhn").load(root)
 
 
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path):

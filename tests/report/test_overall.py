@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -141,9 +142,13 @@ def test_at_80_columns_whole_columns_go_and_are_named(results):
                 assert text in shown
     summary = Report(results).summary
     narrow, wide = printed(summary, 80), printed(summary, 200)
-    assert "Columns left out at this width: " in narrow
+    note = " ".join(narrow.partition("Columns left out at this width")[2].split())
     assert "left out" not in wide.replace("Reductions leave out", "")
-    assert "Accuracy (%)" in " ".join(narrow.partition("left out at this width:")[2].split())
+    assert "Accuracy (%)" in note
+    whole = int(re.match(r"\(a window of (\d+) characters, or COLUMNS=\1 before the command, shows all\): ", note)[1])
+    assert 80 < whole <= 200
+    assert "at this width" not in printed(summary, whole)
+    assert "at this width" in printed(summary, whole - 1)
 
 
 def test_numbers_of_a_column_end_at_one_place():
@@ -180,6 +185,9 @@ def test_the_terminal_names_once_what_all_rows_share_and_says_where_intervals_ar
     assert shown.strip().startswith("ECE under shift (dataset: digits)")
     assert shown.count("digits") == 1
     (cells,) = [block.table for block in report.blocks if block.backbone == "vit-micro"]
+    texts = (" ".join(printed(cells, width).split()) for width in range(90, 250))
+    shown = next(text for text in texts if "Columns left out" not in text)
+    assert re.search(r"intervals at this width \(a window of \d+ characters, .*, shows them\): NLL improvement", shown)
     bare = " ".join(printed(cells, 70).partition("Without their intervals at this width:")[2].split())
     assert bare.startswith("NLL improvement (nats)")
     assert "Without their intervals" not in printed(cells, 250)

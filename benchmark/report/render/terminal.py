@@ -24,6 +24,8 @@ STAR = "*"
 """The sign of a bold cell in a file or pipe, which have no bold."""
 GAP = 1
 """Characters between columns."""
+WIDEST = 10_000
+"""Characters of a line in which every table is whole."""
 _BREAK = re.compile(r"(?<=[ (,=/-])")
 
 
@@ -64,10 +66,12 @@ class TerminalTable:
         yield _drawn(table, _widened(table, names, options.max_width - taken), shown)
         left_out = [column.title() for index, column in enumerate(table.columns) if index not in shown]
         notes = [table.caption] if table.caption else []
+        wider = f"a window of {_whole_width(table)} characters, or COLUMNS={_whole_width(table)} before the command"
         if left_out:
-            notes.append(f"Columns left out at this width: {'; '.join(left_out)}.")
+            notes.append(f"Columns left out at this width ({wider}, shows all): {'; '.join(left_out)}.")
         if bare := [table.columns[i].title() for i, whole in shown.items() if not whole and _has_intervals(table, i)]:
-            notes.append(f"Without their intervals at this width: {'; '.join(bare)}.")
+            how = "" if left_out else f" ({wider}, shows them)"
+            notes.append(f"Without their intervals at this width{how}: {'; '.join(bare)}.")
         if any(isinstance(row.cells[index], StarredCell) for row in table.rows for index in shown):
             notes.append(f"{STAR}: bold, which this output cannot show")
         notes += _groups(table) + table.legend() + [f"{letter}: {note}" for note, letter in table.footnotes.items()]
@@ -186,6 +190,12 @@ def _fitting(table: Table, room: int) -> dict[int, bool]:
         if 0 < more <= spare:
             shown[index], spare = True, spare - more
     return shown
+
+
+def _whole_width(table: Table) -> int:
+    """The characters of a line that has every column with its intervals."""
+    names = sum(width + GAP for width in _name_widths(table, WIDEST))
+    return names + sum(_width(table, index, interval=True) + GAP for index in range(len(table.columns)))
 
 
 def _has_intervals(table: Table, index: int) -> bool:
