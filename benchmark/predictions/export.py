@@ -120,9 +120,13 @@ def _example(chain: Sequence[Calibrator]) -> dict[str, Tensor]:
     return inputs | ({"features": torch.zeros(3, max(widths))} if widths else {})
 
 
+_MOST_ROWS = 2**40
+"""A bound that no input reaches: without one, PyTorch 2.7 refuses to record a chain."""
+
+
 def _free_rows(example: dict[str, Tensor]) -> dict[str, Any]:
     """The number of rows as a free size of every input; the features are an input only where they are needed."""
-    rows = torch.export.Dim("rows", min=1)
+    rows = torch.export.Dim("rows", min=1, max=_MOST_ROWS)
     return {name: {0: rows} for name in example}
 
 

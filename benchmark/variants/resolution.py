@@ -36,10 +36,10 @@ class Resolution(Variant):
             InputError: the network cannot take this size.
         """
         model = network.backbone.model
-        resize = getattr(model, "set_input_size", None)
-        if resize is None:
-            return
+        resize, embedding, size = getattr(model, "set_input_size", None), getattr(model, "patch_embed", None), self.size
+        if resize is None or getattr(embedding, "img_size", None) == (size, size):
+            return  # any size will do, or it is the network's own, which timm before 1.0.31 refuses for a small Swin
         try:
-            resize(img_size=(self.size, self.size))
+            resize(img_size=(size, size))
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"resolution: the network cannot take {self.size} pixels: {error}") from error
+            raise InputError(f"resolution: the network cannot take {size} pixels: {error}") from error

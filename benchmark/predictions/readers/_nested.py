@@ -59,6 +59,7 @@ def _plain(value: Any) -> Any:
             tensor = tensor.to_dense()
         return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
     if type(value).__module__.startswith("scipy.sparse"):  # MATLAB's sparse matrices
+        value = value if value.format in ("csc", "csr") else value.tocsc()  # COO in SciPy before 1.17
         return dense_of_compressed(value.shape, value.indptr, value.indices, value.data, by_row=value.format == "csr")
     return np.asarray(value) if isinstance(value, np.generic) else value
 

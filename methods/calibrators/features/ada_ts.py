@@ -106,7 +106,7 @@ class ConditionalAutoencoder(nn.Module):
 
     def _temperatures(self, point: Tensor) -> Tensor:
         classes = _gaussian(self.prior.weight)
-        densities = Normal(classes.mean, classes.stddev).log_prob(point[:, None, :]).sum(dim=2)
+        densities = classes.log_prob(point[:, None, :]).sum(dim=2)
         # Per dimension, so that the network's inputs are of the order 1 whatever `latent`.
         return functional.softplus(self.head(densities / point.shape[1])).squeeze(1).clamp_min(LEAST)
 
@@ -114,7 +114,8 @@ class ConditionalAutoencoder(nn.Module):
 def _gaussian(parameters: Tensor) -> Normal:
     """Gaussians (N, J) of means and unconstrained deviations (N, 2 J)."""
     mean, deviation = parameters.chunk(2, dim=-1)
-    return Normal(mean, functional.softplus(deviation).clamp_min(LEAST))
+    deviation = functional.softplus(deviation).clamp_min(LEAST)
+    return Normal(mean, deviation, validate_args=False)  # the check reads values, which cannot be recorded for export
 
 
 def _layers(first: int, second: int, third: int, last: int) -> nn.Sequential:

@@ -64,8 +64,8 @@ class Kernel(Calibrator):
 
     def _compared_with(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The reference points (M, K) float64, and their labels as vectors (M, K) float32."""
-        labels = functional.one_hot(self.labels_.to(device), self.reference_.shape[1])
-        return self.reference_.to(device), labels.float()
+        one_hot = torch.eye(self.reference_.shape[1], dtype=torch.float32, device=device)
+        return self.reference_.to(device), one_hot[self.labels_.to(device)]
 
     def _choose(self) -> float:
         if len(self.reference_) < 2:
