@@ -1,8 +1,9 @@
 """Many logistic regressions at once, one per class, by damped Newton steps in float64."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 RIDGE = 1e-6
 """Strength of the penalty on the squared weights (in units of the features' root mean square), per N."""
@@ -10,7 +11,7 @@ RIDGE = 1e-6
 STEPS = 100
 """Newton steps at most; ten are usual, thirty where a class is all but separated."""
 
-TOLERANCE = 1e-12
+TOLERANCE = 1e-14
 """Nats that the next step would gain at which to stop."""
 
 
@@ -27,51 +28,85 @@ def fit_logistic(features: Tensor, hits: Tensor, weights: Tensor | None = None) 
     """
     units = features.square().mean(dim=1).sqrt().clamp_min(torch.finfo(features.dtype).tiny)
     inputs = torch.cat([features / units[:, None], torch.ones(1, *features.shape[1:]).to(features)])
-    counts = (torch.ones(len(hits), 1) if weights is None else weights[:, None]).to(features) / len(hits)
-    penalty = torch.full((len(inputs),), RIDGE / len(hits), dtype=features.dtype, device=features.device)
+    inputs = inputs.permute(2, 0, 1).contiguous()
+    truth = hits.T.to(features)
+    counts = (torch.ones(1, len(hits)) if weights is None else weights[None]).to(features) / len(hits)
+    penalty = torch.full(inputs.shape[1:2], RIDGE / len(hits), dtype=features.dtype, device=features.device)
     penalty[-1] = 0
-    point = torch.zeros(hits.shape[1], len(inputs), dtype=features.dtype, device=features.device)
-    share = (counts * hits).sum(dim=0).clamp(1e-12, 1 - 1e-12)
-    point[:, -1] = torch.logit(share)
-    value = _loss(inputs, hits, counts, penalty, point)
-    for _ in range(STEPS):
-        step, gain = _newton_step(inputs, hits, counts, penalty, point)
-        if bool((gain < TOLERANCE).all()):
-            break
-        point, value = _descend(inputs, hits, counts, penalty, point, step, value)
+    problem = _Problem(inputs, truth, counts, penalty)
+    point = problem.minimise()
     found = point.clone()
     found[:, :-1] /= units.T
-    return found, _loss(inputs, hits, counts, 0 * penalty, point)
+    return found, problem.losses(problem.scores(point))
 
 
-def _loss(inputs: Tensor, hits: Tensor, counts: Tensor, penalty: Tensor, point: Tensor) -> Tensor:
-    scores = torch.einsum("cp,pnc->nc", point, inputs)
-    losses = functional.softplus(torch.where(hits, -scores, scores))
-    return (counts * losses).sum(dim=0) + (penalty * point.square()).sum(dim=1) / 2
+@dataclass
+class _Problem:
+    """Regressions of C classes on inputs (C, P, N), the last of which is one, with labels 0 or 1 (C, N).
 
+    Attributes:
+        inputs: (C, P, N).
+        truth: (C, N).
+        counts: the weight of each sample in the mean, (1, N).
+        penalty: strength of the ridge on each weight (P,).
+    """
 
-def _newton_step(inputs: Tensor, hits: Tensor, counts: Tensor, penalty: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
-    """The Newton step of every class (C, P), and the nats that it would gain were the loss quadratic (C,)."""
-    probabilities = torch.einsum("cp,pnc->nc", point, inputs).sigmoid()
-    gradient = torch.einsum("nc,pnc->cp", counts * (probabilities - hits.to(probabilities)), inputs) + penalty * point
-    curvature = counts * probabilities * (1 - probabilities)
-    hessian = torch.einsum("nc,pnc,qnc->cpq", curvature, inputs, inputs) + penalty.diag()
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    hessian = hessian + torch.diag_embed(1e-12 * diagonal + 1e-14)
-    step = -torch.linalg.solve(hessian, gradient)
-    return step, -(step * gradient).sum(dim=1) / 2
+    inputs: Tensor
+    truth: Tensor
+    counts: Tensor
+    penalty: Tensor
 
+    def minimise(self) -> Tensor:
+        """The weights (C, P)."""
+        point = self.inputs.new_zeros(self.inputs.shape[:2])
+        point[:, -1] = torch.logit((self.counts * self.truth).sum(dim=1).clamp(1e-12, 1 - 1e-12))
+        scores = self.scores(point)
+        value = self._penalised(scores, point)
+        for _ in range(STEPS):
+            step, gain = self._newton_step(scores, point)
+            ended = gain < TOLERANCE
+            if bool(ended.all()):
+                break
+            step[ended] = 0
+            point, scores, value = self._descend(point, scores, value, step)
+        return point
 
-def _descend(
-    inputs: Tensor, hits: Tensor, counts: Tensor, penalty: Tensor, point: Tensor, step: Tensor, value: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The step of every class, halved until its loss no longer rises."""
-    length = torch.ones_like(value)
-    for _ in range(40):
-        target = point + length[:, None] * step
-        reached = _loss(inputs, hits, counts, penalty, target)
-        worse = ~(reached <= value)
-        if not bool(worse.any()):
-            return target, reached
-        length = torch.where(worse, length / 2, length)
-    return torch.where(worse[:, None], point, target), torch.where(worse, value, reached)
+    def scores(self, point: Tensor) -> Tensor:
+        """The log-odds (C, N)."""
+        return (point[:, None] @ self.inputs).squeeze(1)
+
+    def losses(self, scores: Tensor) -> Tensor:
+        """The mean log loss of each class (C,)."""
+        signed = torch.where(self.truth > 0, -scores, scores)
+        losses = signed.abs().neg_().exp_().log1p_().add_(signed.clamp_min_(0))
+        return losses.mul_(self.counts).sum(dim=1)
+
+    def _penalised(self, scores: Tensor, point: Tensor) -> Tensor:
+        return self.losses(scores) + (self.penalty * point.square()).sum(dim=1) / 2
+
+    def _newton_step(self, scores: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+        """The Newton step of every class (C, P), and the nats that it would gain were the loss quadratic (C,)."""
+        probabilities = scores.sigmoid()
+        residuals = self.counts * (probabilities - self.truth)
+        gradient = (self.inputs @ residuals[:, :, None]).squeeze(2) + self.penalty * point
+        curvature = self.counts * probabilities * (1 - probabilities)
+        hessian = (self.inputs * curvature[:, None]) @ self.inputs.mT + self.penalty.diag()
+        hessian = hessian + torch.diag_embed(1e-12 * hessian.diagonal(dim1=1, dim2=2) + 1e-14)
+        step = -torch.linalg.solve(hessian, gradient)
+        return step, -(step * gradient).sum(dim=1) / 2
+
+    def _descend(
+        self, point: Tensor, scores: Tensor, value: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The step of every class, halved until its loss no longer rises: the point, its scores and loss."""
+        length = torch.ones_like(value)
+        for _ in range(40):
+            target = point + length[:, None] * step
+            reached = self.scores(target)
+            found = self._penalised(reached, target)
+            worse = ~(found <= value)
+            if not bool(worse.any()):
+                return target, reached, found
+            length = torch.where(worse, length / 2, length)
+        kept = worse[:, None]
+        return torch.where(kept, point, target), torch.where(kept, scores, reached), torch.where(worse, value, found)

@@ -15,7 +15,7 @@ from calbench.methods.solvers.newton import optimal_temperature, power_of_ten
 from calbench.methods.solvers.nll import in_blocks
 
 LOWEST = -100.0
-CHUNK_ELEMENTS = 2_000_000
+CHUNK_ELEMENTS = 200_000
 """Samples times classes that are fitted at once."""
 
 

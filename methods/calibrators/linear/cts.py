@@ -56,25 +56,31 @@ class _Search:
         factors = 2 ** torch.linspace(-1, 1, steps, dtype=torch.float64, device=logits.device)
         self.logits, self.labels, self.grid, self.bins = logits, labels, start * factors, bins
         self.temperatures = torch.full((logits.shape[1],), start, dtype=torch.float64, device=logits.device)
-        self.edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=logits.device)[1:-1]
-        self._update()
+        self.scaled = logits.double() / start
+        self.values, self.classes = self.scaled.topk(2, dim=1)
+        self.mass = (self.scaled - self.values[:, :1]).exp().sum(dim=1)
 
-    def _update(self) -> None:
-        scaled = self.logits.double() / self.temperatures
-        self.first = scaled.topk(2, dim=1)
-        self.peak = self.first.values[:, 0]
-        self.mass = (scaled - self.peak[:, None]).exp().sum(dim=1)
+    def _change(self, k: int, temperature: Tensor) -> None:
+        """Give class k another temperature: from the start in the rows that it leads, else only its own term."""
+        self.temperatures[k] = temperature
+        scores, peak = self.logits[:, k].double() / temperature, self.values[:, 0]
+        self.mass += (scores - peak).exp() - (self.scaled[:, k] - peak).exp()
+        self.scaled[:, k] = scores
+        rows = ((self.classes == k).any(dim=1) | (scores >= self.values[:, 1])).nonzero().flatten()
+        changed = self.scaled[rows]
+        self.values[rows], self.classes[rows] = changed.topk(2, dim=1)
+        self.mass[rows] = (changed - self.values[rows, :1]).exp().sum(dim=1)
 
     def improve(self, k: int) -> bool:
         """Give class k the temperature with the lowest ECE of the present one and the grid; returns if it changed."""
         candidates = torch.cat([self.temperatures[k][None], self.grid])
         own = self.logits[:, k].double() / candidates[:, None]
-        values, classes = self.first
-        is_first = classes[:, 0] == k
-        rival, predicted = (torch.where(is_first, part[:, 1], part[:, 0]) for part in (values, classes))
-        rest = (self.mass - (own[0] - self.peak).exp()).clamp_min(0)
+        is_first = self.classes[:, 0] == k
+        rival, predicted = (torch.where(is_first, part[:, 1], part[:, 0]) for part in (self.values, self.classes))
+        peak = self.values[:, 0]
+        rest = (self.mass - (own[0] - peak).exp()).clamp_min(0)
         highest = torch.maximum(own, rival)
-        total = (own - highest).exp() + rest * (self.peak - highest).exp()
+        total = (own - highest).exp() + rest * (peak - highest).exp()
         wins = (own > rival) | ((own == rival) & (k < predicted))
         correct = (torch.where(wins, k, predicted) == self.labels).double()
         ece = self._ece(1 / total.clamp_min(1), correct)
@@ -83,13 +89,12 @@ class _Search:
         best = int(ece.argmin())
         if best == 0:
             return False
-        self.temperatures[k] = candidates[best]
-        self._update()
+        self._change(k, candidates[best])
         return True
 
     def _ece(self, confidence: Tensor, correct: Tensor) -> Tensor:
         """The ECE times N of every candidate (G,), from (G, N)."""
         shift = torch.arange(len(correct), device=correct.device)[:, None] * self.bins
-        cells = torch.bucketize(confidence, self.edges) + shift
+        cells = (confidence * self.bins).ceil_().sub_(1).clamp_(0, self.bins - 1).long() + shift
         gaps = torch.bincount(cells.flatten(), (correct - confidence).flatten(), minlength=len(correct) * self.bins)
         return gaps.view(-1, self.bins).abs().sum(dim=1)
