@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
 from calbench.methods.base import register
@@ -69,28 +70,33 @@ def _with_a_one(counts: np.ndarray, ones: np.ndarray) -> np.ndarray:
     """
     xs = [-1.0, 0.0, *np.cumsum(counts).tolist()]
     ys = [-1.0, 0.0, *np.cumsum(ones).tolist()]
-    points = list(zip(xs, ys, strict=True))
-    hull: list[tuple[float, float]] = []
-    for point in points:
-        while len(hull) > 1 and not _left_turn(hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    hull.reverse()  # the leftmost corner on top
-    values = np.empty(len(counts))
+    hull = _corners(counts, ones)
+    hull_x, hull_y = [xs[i] for i in hull], [ys[i] for i in hull]  # the leftmost corner last
+    values = []
+    x, y = xs[0], ys[0]
     for i in range(1, len(counts) + 1):
-        (x0, y0), (x1, y1) = hull[-1], hull[-2]
-        values[i - 1] = (y1 - y0) / (x1 - x0)
-        before, here, after = points[i - 1], points[i], points[i + 1]
-        moved = (before[0] + after[0] - here[0], before[1] + after[1] - here[1])
-        points[i] = moved
-        if (moved[1] - y0) * (x1 - x0) >= (y1 - y0) * (moved[0] - x0):
+        x0, y0, x1, y1 = hull_x[-1], hull_y[-1], hull_x[-2], hull_y[-2]
+        values.append((y1 - y0) / (x1 - x0))
+        x, y = x + xs[i + 1] - xs[i], y + ys[i + 1] - ys[i]
+        if (y - y0) * (x1 - x0) >= (y1 - y0) * (x - x0):
             continue
-        hull.pop()
-        while len(hull) > 1 and not _left_turn(moved, hull[-1], hull[-2]):
-            hull.pop()
-        hull.append(moved)
-    return values
+        hull_x.pop()
+        hull_y.pop()
+        while len(hull_x) > 1 and (x1 - x) * (hull_y[-2] - y1) <= (y1 - y) * (hull_x[-2] - x1):
+            hull_x.pop()
+            hull_y.pop()
+            x1, y1 = hull_x[-1], hull_y[-1]
+        hull_x.append(x)
+        hull_y.append(y)
+    return np.array(values)
 
 
-def _left_turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    return (b[0] - a[0]) * (c[1] - b[1]) > (b[1] - a[1]) * (c[0] - b[0])
+def _corners(counts: np.ndarray, ones: np.ndarray) -> list[int]:
+    """The corners of the lower convex hull of the cumulative sums after a one in front, from the last to the first.
+
+    They are the ends of the blocks of the isotonic regression; 0 is the place before the one in front.
+    """
+    shares = np.append(1.0, ones / counts)
+    levels = isotonic_regression(shares, sample_weight=np.append(1, counts))
+    ends = np.flatnonzero(np.diff(levels) > 0) + 1
+    return [len(shares), *ends[::-1].tolist(), 0]
