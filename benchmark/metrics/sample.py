@@ -242,7 +242,7 @@ class ResampledView(View):
         edges = np.arange(bins + 1) * len(self) // bins
         ranking = self.sample.by_confidence
         ordered = (self.sample.residual if values is None else values)[ranking.order]
-        ends = np.append(0, ranking.ends)
+        ends = np.append(0, ranking.ends) if len(ranking.ends) < len(ordered) else slice(None)
         prefixes = np.empty((len(self.raw_counts), bins + 1))
         rising, sums = np.zeros(len(ordered) + 1, dtype=np.int64), np.zeros(len(ordered) + 1)
         for row, counts in zip(prefixes, self._ranked_counts(ranking), strict=True):

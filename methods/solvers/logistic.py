@@ -95,9 +95,7 @@ class _Problem:
         step = -torch.linalg.solve(hessian, gradient)
         return step, -(step * gradient).sum(dim=1) / 2
 
-    def _descend(
-        self, point: Tensor, scores: Tensor, value: Tensor, step: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _descend(self, point: Tensor, scores: Tensor, value: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The step of every class, halved until its loss no longer rises: the point, its scores and loss."""
         length = torch.ones_like(value)
         for _ in range(40):

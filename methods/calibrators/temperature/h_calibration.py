@@ -96,19 +96,35 @@ def window_error(p: Tensor, labels: Tensor, window: int) -> Tensor:
         window: pairs in a window, the pair itself in the middle; fewer at both ends, where the sum is still divided by
             ``window``.
     """
-    outcome = torch.zeros_like(p).scatter_(1, labels[:, None], 1.0)
-    values, order = p.flatten().sort()
-    gaps = values - outcome.flatten()[order]
-    window = min(window, len(values))
-    before = window // 2
-    sums = torch.cat([gaps.new_zeros(1), gaps.cumsum(dim=0)])
-    place = torch.arange(len(gaps), device=p.device)
-    first, last = (place - before).clamp_min(0), (place - before + window).clamp_max(len(gaps))
-    errors = (sums[last] - sums[first]).abs() / window
-    cluster = _clusters(values.detach())
-    counts = torch.bincount(cluster, minlength=CLUSTERS)
-    totals = errors.new_zeros(CLUSTERS).index_add(0, cluster, errors)
-    return (totals / counts.clamp_min(1)).sum() / CLUSTERS
+    return _WindowError.apply(p, labels, window)
+
+
+class _WindowError(torch.autograd.Function):
+    """`window_error`, with its gradient: sums over windows are differences of cumulative sums in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, labels: Tensor, window: int) -> Tensor:
+        outcome = torch.zeros_like(p).scatter_(1, labels[:, None], 1.0)
+        values, order = p.flatten().sort()
+        window = min(window, len(values))
+        before = window // 2
+        sums = _windows(values - outcome.flatten()[order], window, before)
+        cluster = _clusters(values)
+        weights = 1 / (CLUSTERS * window * torch.bincount(cluster, minlength=CLUSTERS).to(p).clamp_min(1))[cluster]
+        slopes = _windows(weights * sums.sign(), window, window - 1 - before)
+        ctx.save_for_backward(torch.empty_like(slopes).scatter_(0, order, slopes).view_as(p))
+        return (weights * sums.abs()).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:
+        return grad_outputs[0] * ctx.saved_tensors[0], None, None
+
+
+def _windows(terms: Tensor, window: int, before: int) -> Tensor:
+    """The sum of the ``window`` terms around each of `terms` (n,), from the one ``before`` places earlier on."""
+    sums = torch.cat([terms.new_zeros(1 + before), terms.cumsum(dim=0)])
+    sums = torch.cat([sums, sums[-1:].expand(window - 1 - before)])
+    return sums[window:] - sums[:-window]
 
 
 def _clusters(values: Tensor) -> Tensor:
