@@ -51,7 +51,8 @@ class Checker:
             entries = (baseline, *entries)
         seeds = list(range(config.seeds)) if isinstance(config.seeds, int) else config.seeds
         suite = Suite(name, config, datasets, nets, entries, baseline.name, tuple(dict.fromkeys(seeds)), protocol)
-        suite = replace(suite, pairs=self._each("pairs", partial(self._pair, suite)))
+        places = tuple(self.where(("datasets", i)) for i in range(len(datasets)))
+        suite = replace(suite, pairs=self._each("pairs", partial(self._pair, suite)), dataset_places=places)
         self._combinations(suite)
         named = [part.spelled() for part in (*datasets, *nets)]
         if not config.predictions:

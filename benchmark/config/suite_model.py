@@ -152,7 +152,10 @@ class SuiteConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Suite:
-    """A checked suite."""
+    """A checked suite.
+
+    ``dataset_places`` are the file and line of each dataset, for messages about what only its files show.
+    """
 
     name: str
     config: SuiteConfig
@@ -163,6 +166,7 @@ class Suite:
     seeds: tuple[int, ...]
     protocol: Protocol
     pairs: tuple[tuple[str, str], ...] = ()
+    dataset_places: tuple[str, ...] = ()
 
     def called(self, name: str) -> "Suite":
         """The same suite under another name, that of its results.

@@ -10,7 +10,7 @@ import joblib
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.suite import Suite
 from calbench.benchmark.core import stopping
-from calbench.benchmark.core.errors import check_names
+from calbench.benchmark.core.errors import InputError, check_names
 from calbench.benchmark.core.text import counted, typed_command
 from calbench.benchmark.evaluation.tuning import stored_names
 from calbench.benchmark.execution.collect import collect, inputs_digest, standing_results
@@ -44,7 +44,9 @@ class Status:
         parts += [f"{self.counts[name]} {word}" for name, word in _STATUS_WORDS.items() if self.counts[name]]
         if self.cost is not None:
             low, high = (duration(self.cost.seconds * power) for power in (1 / self.cost.factor, self.cost.factor))
-            parts.append(f"{low if low == high else f'about {low} to {high}'} of one process to go")
+            parts.append(
+                f"{low if low == high else f'about {low} to {high}'} of one process to go, then evaluation and tables"
+            )
             parts.append(f"about {self.cost.bytes / 1e6:.0f} MB to write")
         return ", ".join(parts)
 
@@ -58,11 +60,20 @@ _NO_LOCKS = "; two runs here would compute everything twice, since this address 
 
 
 def plan_suite(suite: Suite, options: RunOptions) -> list[Work]:
-    """The plan of a suite, with the content hash of every dataset."""
+    """The plan of a suite, with the content hash of every dataset.
+
+    Raises:
+        InputError: the files of a dataset are not as they should be; the message names its line in the suite.
+    """
     root = options.data_root.expanduser()
+    places = {id(dataset): place for dataset, place in zip(suite.datasets, suite.dataset_places, strict=False)}
 
     def fingerprint(dataset: Dataset) -> str:
-        return dataset.fingerprint(root)
+        try:
+            return dataset.fingerprint(root)
+        except InputError as error:
+            place = places.get(id(dataset))
+            raise InputError(f"{place}: {error}" if place else str(error)) from error
 
     def shifted(one: ShiftedSet, dataset: Dataset) -> tuple[str, tuple[int, ...] | None]:
         return one.fingerprint(dataset, root), one.classes(dataset, root)

@@ -49,7 +49,7 @@ def test_what_is_known_goes_before_a_probe_and_a_probe_is_asked_once_a_kind(tiny
     assert asked == ["vit-micro(depth=1)"]
     unknown = sum("vit-micro(depth=1)" in work.cell.describe() for work in plan)
     assert 1000 * unknown < found.cost.seconds < 1000 * unknown + 500
-    assert re.search(r"about 77 min to 2\.2 h of one process to go", found.line())
+    assert re.search(r"about 77 min to 2\.2 h of one process to go, then evaluation and tables", found.line())
     assert "MB to write" in found.line()
     without = status(plan, suite, Store(options.results_dir), options)
     assert without.cost.seconds < 500  # the mean of the kinds that are known
