@@ -39,6 +39,14 @@ def hands_out(config):
     return bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One worker more than cores for the slow tests, which wait for other processes a part of their time."""
+    workers = yield
+    is_fast = "not slow" in config.getoption("markexpr")
+    return workers if is_fast or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 1
+
+
 def pytest_configure(config):
     if hands_out(config):
         return

@@ -6,7 +6,6 @@ import os
 import re
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fast_set import slowly
+from killing import fork_command, wait_for
 
 from calbench.benchmark.cli.main import main
 
@@ -268,14 +268,13 @@ def test_report_writes_the_tables_again_without_computing(calbench, tiny, tmp_pa
 def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path, capsys):
     options = ["--set", "training.epochs=10", "--set", "seeds=40"]  # a minute's work: it is not over when we interrupt
     words = [tiny, "--results-dir", str(tmp_path / "r"), *options]
-    command = [sys.executable, ROOT / "run_all.py", *words, "--jobs", "2"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    for line in child.stderr:
-        if " done " in line and "/80" in line:
-            break
+    log = tmp_path / "log"
+    with log.open("wb") as errors:
+        child = fork_command(["run", *words, "--jobs", "2"], "ctrl-c", errors)
+    assert wait_for(lambda: re.search(r"/80 done ", log.read_text()) or child.poll() is not None, 120)
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.wait(60) == 130
+    err = log.read_text()
     assert "interrupted: what was finished stays" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "r").rglob(".writing-*"))

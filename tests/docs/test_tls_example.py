@@ -25,11 +25,12 @@ def free_port():
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_the_documented_tls_cluster_runs_a_suite(tiny, runs_of_tiny, tmp_path):
-    """The host, the port, the suite and the folder are the test's; scheduler and worker run in the background."""
+    """Host, port, suite, folder and length of the keys are the test's; scheduler and worker run in the background."""
     pytest.importorskip("distributed")
     [example] = [block for block in re.findall(r"```bash\n(.*?)```", TEXT, re.S) if "openssl" in block]
     stand_ins = {
         "8786": free_port(), "HOST": "127.0.0.1", "quick": tiny, "/shared/results": "r", "--nworkers 8": "--nworkers 1",
+        "rsa:4096 -nodes -days": "rsa:2048 -nodes -days", "rsa:4096 -nodes -subj": "rsa:2048 -nodes -subj",
     }  # fmt: skip
     for written, used in stand_ins.items():
         assert written in example

@@ -1,7 +1,23 @@
 import contextlib
 import io
+import multiprocessing
+from multiprocessing import forkserver
 
 import pytest
+
+
+@pytest.fixture
+def forks():
+    """A context of multiprocessing whose processes, and Dask's workers, fork from one that has imported calbench."""
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("distributed")
+    from calbench.benchmark.execution.worker import PRELOADED
+
+    methods = multiprocessing.get_context("forkserver")
+    methods.set_forkserver_preload([*PRELOADED, "distributed"])
+    forkserver.ensure_running()
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield methods
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from killing import dask_process
 
 from calbench.benchmark.config.suite import load_suite
 from calbench.benchmark.execution.runner import RunOptions, run_suite
@@ -132,7 +133,7 @@ def test_runs_go_on_while_their_cache_is_verified_and_pruned(tiny, run, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_dask_cluster_survives_a_killed_worker_with_the_same_results(tiny, run, tmp_path, forgotten):
+def test_a_dask_cluster_survives_a_killed_worker_with_the_same_results(tiny, run, tmp_path, forgotten, forks):
     distributed = pytest.importorskip("distributed")
     from calbench.benchmark.core.registry import Plugin
 
@@ -179,8 +180,7 @@ def test_no_scheduler_is_bad_input(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_lost_scheduler_ends_the_run_and_fails_no_cell(tiny, tmp_path):
-    pytest.importorskip("distributed")
+def test_a_lost_scheduler_ends_the_run_and_fails_no_cell(tiny, tmp_path, forks):
     from calbench.benchmark.core.errors import InputError
     from calbench.benchmark.execution.cluster import run_dask
     from calbench.benchmark.execution.produce import Context
@@ -188,13 +188,11 @@ def test_a_lost_scheduler_ends_the_run_and_fails_no_cell(tiny, tmp_path):
 
     address = tmp_path / "scheduler.json"
     where = ["--scheduler-file", address]
-    scheduler = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", *where])
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", *where]
-    )
+    scheduler = dask_process(forks, "dask_scheduler", "--port", "0", *where)
+    worker = dask_process(forks, "dask_worker", "--nthreads", "1", "--no-nanny", *where)
     try:
         while not address.exists():
-            assert scheduler.poll() is None
+            assert scheduler.is_alive()
             time.sleep(0.05)
         suite = load_suite(tiny, settings=["seeds=3", "training.epochs=5"])
         plan = plan_suite(suite, RunOptions(results_dir=str(tmp_path / "r")))
@@ -205,7 +203,7 @@ def test_a_lost_scheduler_ends_the_run_and_fails_no_cell(tiny, tmp_path):
     finally:
         for process in (worker, scheduler):
             process.kill()
-            process.wait()
+            process.join()
 
 
 @pytest.mark.parametrize(

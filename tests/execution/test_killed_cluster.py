@@ -24,10 +24,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 KILLS = int(os.environ.get("CALBENCH_KILLS", "1"))
 KINDS = ("client", "worker", "scheduler", "parent of the workers")
 MARK = "cluster"
+WORKERS = "1" if KILLS == 1 else "2"  # each imports all that calbench has
 
 
 class Cluster:
-    """A scheduler and two workers, each of which a nanny starts again; all in processes with the mark."""
+    """A scheduler and a worker, or several, each of which a nanny starts again; all in processes with the mark."""
 
     def __init__(self, folder, temporary, *options, protocol="tcp"):
         self.file, self.options, self.protocol = folder / "scheduler.json", options, protocol
@@ -45,7 +46,7 @@ class Cluster:
         self.start_workers()
 
     def start_workers(self):
-        self.nannies = self._process("dask_worker", "--nworkers", "2", "--nthreads", "1", "--no-dashboard")
+        self.nannies = self._process("dask_worker", "--nworkers", WORKERS, "--nthreads", "1", "--no-dashboard")
 
     def _process(self, name, *options):
         where = ["--scheduler-file", self.file, *self.options]

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import importlib
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import multiprocessing.util
@@ -99,6 +100,17 @@ def _begin_anew(mark, errors, temporary):
     multiprocessing.process.current_process()._config.pop("tempdir", None)
     os.environ.update(environment(mark, temporary))
     tempfile.tempdir = None
+
+
+def dask_process(methods, name, *options):
+    """One of the commands of ``distributed.cli`` in a process of a context of multiprocessing."""
+    process = methods.Process(target=_dask_command, args=(name, [str(option) for option in options]))
+    process.start()
+    return process
+
+
+def _dask_command(name, options):
+    importlib.import_module(f"distributed.cli.{name}").main(options)
 
 
 class Forked:
