@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 AFFECTS_RESULTS = False
 
+OWN = "; one of your own needs --plugin FILE"
+"""The end of a message about an unknown name, where no plug-in was loaded."""
+
 LISTED = 40
 """The number of names that a message lists at most."""
 

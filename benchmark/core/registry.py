@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from calbench.benchmark.core.declaration import check_declaration
-from calbench.benchmark.core.errors import InputError, check_names
+from calbench.benchmark.core.errors import OWN, InputError, check_names
 from calbench.benchmark.core.sources import source_digest
 from calbench.benchmark.core.text import name as one_name
 
@@ -182,7 +182,7 @@ class Registry(Generic[C]):
         try:
             check_names(self.noun, [name], sorted(self._classes), self.listing)
         except InputError as error:
-            hint = "" if _plugin_digests or not self.listing else "; one of your own needs --plugin FILE"
+            hint = "" if _plugin_digests or not self.listing else OWN
             raise InputError(f"{error}{hint}") from None
         return self._classes[name]
 
@@ -264,7 +264,8 @@ class Plugin:
         except Exception as error:
             del sys.modules[module]
             line = _line_in(error, str(path))
-            raise InputError(f"plug-in {path.name}{line} fails to import: {type(error).__name__}: {error}") from error
+            text = error.msg if isinstance(error, SyntaxError) else error
+            raise InputError(f"plug-in {path.name}{line} fails to import: {type(error).__name__}: {text}") from error
         return cls(path, module)
 
 

@@ -160,7 +160,15 @@ def test_a_plugin_that_fails_to_import_names_file_line_and_cause(calbench, tmp_p
     assert status == 2
     assert "plug-in mine.py, line 3 fails to import: NameError" in err
     (tmp_path / "mine.py").write_text("def broken(:\n")
-    assert "line 1 fails to import: SyntaxError" in calbench("list", "methods", "--plugin", "mine.py")[2]
+    message = calbench("list", "methods", "--plugin", "mine.py")[2]
+    assert "line 1 fails to import: SyntaxError" in message
+    assert message.count("line 1") == 1
+
+
+def test_an_unknown_method_of_the_user_needs_a_plugin(calbench, tiny, monkeypatch):
+    monkeypatch.setattr("calbench.benchmark.core.registry._plugin_digests", {})
+    for arguments in (["show", "my-own-scaling"], ["run", tiny, "--entry", "my-own-scaling"]):
+        assert calbench(*arguments)[2].strip().endswith("lists all; one of your own needs --plugin FILE")
 
 
 def test_lists_and_cards_show_every_declaration(calbench):

@@ -211,3 +211,10 @@ def test_figures_of_a_strangers_folder_obey_no_name(builder, tmp_path):
     ]
     assert any("x1b" in text for text in texts)
     assert not [text for text in texts if re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)]
+
+
+def test_captions_begin_with_the_dataset_and_backbone(results):
+    captions = [one.caption for one in draw(Report(results), ["ece-intervals", "reliability", "reliability-baseline"])]
+    pairs = {caption.partition(": ")[0] for caption in captions if not caption.startswith("Reliability of")}
+    assert pairs == {" / ".join(pair) for pair in Report(results).view.pairs}
+    assert any(caption.startswith("Reliability of the baseline") for caption in captions)

@@ -83,6 +83,16 @@ def test_long_tables_break_over_pages():
     assert r"\begin{table}" not in text
 
 
+def test_groups_have_room_between_them_also_within_one_dataset():
+    labels = [("digits", backbone, entry) for backbone in ("vit", "swin") for entry in ("CE", "TS")]
+    rows = tuple(Row(label, label, (Cell(1.0),)) for label in labels)
+    text = latex(Table("t", "T", ("dataset", "backbone", "entry"), (Column("x", ("x",)),), rows))
+    lines = text[text.index(r"\midrule") :].splitlines()
+    (room,) = [index for index, line in enumerate(lines) if line == r"\addlinespace"]
+    assert "TS" in lines[room - 1]
+    assert "swin" in lines[room + 1]
+
+
 def test_in_a_long_table_every_group_has_its_heads_and_no_page_break():
     groups = [("digits", "vit"), ("digits", "swin"), ("faces", "vit"), ("faces", "swin")]
     rows = tuple(Row((f"m{i}",), (*group, f"m{i}"), (Cell(1.0),)) for group in groups for i in range(12))

@@ -271,3 +271,14 @@ def test_nothing_is_tested_below_six_datasets(builder):
     table = Report(builder(datasets=names, entries=ENTRIES, seeds=(0,), oracle=False)).table("overall-ece")
     assert "rank_p" not in [column.key for column in table.columns]
     assert "not tested: 5 datasets are too few" in table.caption
+
+
+def test_the_page_tells_a_missing_interval_from_a_missing_value(builder):
+    results = without(build(builder), "ece", "no upper end here", "reduction_low", "reduction_high")
+    columns = ["change", "change_low", "change_high"]
+    text = page(Report(without(results, "nll", "all replicates failed", *columns, entry="calattn")))
+    assert '<abbr class="interval" title="no upper end here">no interval</abbr>' in text
+    assert "<p>no interval: no upper end here</p>" in text
+    names = " ".join(re.findall(r'<td class="name".*?</td>', text, re.DOTALL))
+    assert "no upper end here" not in names
+    assert "all replicates failed" in names

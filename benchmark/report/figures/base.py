@@ -151,8 +151,15 @@ def draw(report: Report, names: Iterable[str] | None = None, look: Look | None =
                 smoke = "SMOKE-" if report.run.smoke else ""
                 stem = _free(smoke + re.sub(r"[^A-Za-z0-9]+", "-", f"{name}-{suffix}").strip("-"), taken)
                 edited = f" {report.results.edit_note}." if report.results.edit_note else ""
-                caption = known[name].caption + (f" {suffix}." if suffix else "") + edited
+                caption = _with_part(known[name].caption, suffix) + edited
                 yield Drawn(stem, drawing.title(caption), figure)
+
+
+def _with_part(caption: str, part: str) -> str:
+    """A caption with the dataset and backbone that a figure shows, or with its number among several."""
+    if part.isdecimal():
+        return f"{caption} Part {part}."
+    return f"{part}: {caption}" if part else caption
 
 
 def _free(stem: str, taken: set[str]) -> str:

@@ -37,7 +37,7 @@ def epochs(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
                 curves.setdefault(curve.recipe, curve)
         if curves:
             title = f"{view.short(dataset)} / {view.short(backbone)}"
-            yield f"{dataset} {backbone}", _course(drawing, title, curves)
+            yield f"{dataset} / {backbone}", _course(drawing, title, curves)
 
 
 def _recorded(curve: CurveRecord) -> bool:

@@ -156,7 +156,7 @@ def ece_intervals(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
         notes = hidden + ([f"{absent} missing"] if absent else [])
         title = f"{view.short(dataset)} / {view.short(backbone)}" + (f" ({', '.join(notes)})" if notes else "")
         axes.set_title(wrapped(drawing.title(title), 60))
-        yield f"{dataset} {backbone}", figure
+        yield f"{dataset} / {backbone}", figure
 
 
 def _interval_rows(axes: Axes, view: View, pair: tuple[str, str], entries: list[str], stats: dict[str, Stat]) -> None:

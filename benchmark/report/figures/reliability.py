@@ -119,7 +119,7 @@ def reliability_grids(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
         panels = [Panel(view.labels[e], diagram) for e, diagram in diagrams.items() if diagram is not None]
         if panels:
             title = f"{view.short(dataset)} / {view.short(backbone)}"
-            yield f"{dataset} {backbone}", _grid(drawing, panels[: drawing.look.panels], title, len(panels))
+            yield f"{dataset} / {backbone}", _grid(drawing, panels[: drawing.look.panels], title, len(panels))
 
 
 def _candidates(drawing: Drawing, dataset: str, backbone: str) -> list[str]:
@@ -150,7 +150,7 @@ def reliability_baseline(drawing: Drawing) -> Iterator[tuple[str, Figure]]:
     size = columns * MOST_ROWS
     pages = [panels[start : start + size] for start in range(0, len(panels), size)]
     for number, page in enumerate(pages, start=1):
-        yield str(number) if len(pages) > 1 else "", _grid(drawing, page, "", len(page), columns)
+        yield str(number) if len(pages) > 1 else "", _grid(drawing, page, "Baseline and best NLL", len(page), columns)
 
 
 def _grid(drawing: Drawing, shown: Sequence[Panel], title: str, count: int, columns: int = 3) -> Figure:

@@ -209,7 +209,7 @@ def _body(table: Table) -> list[str]:
         first = index == 0
         if row.kind == "reference" and not first:
             lines.append(r"\midrule")
-        elif not first and len(row.labels) > 1 and spans[index][-2 if breaks else 0]:
+        elif not first and len(row.labels) > 1 and spans[index][-2]:
             lines.append(r"\addlinespace")
         heads = _repeated_heads(row, spans[index]) if breaks else _row_heads(row, spans[index])
         together = breaks and _group_size(spans, index) <= TOGETHER and _goes_on(spans, index)

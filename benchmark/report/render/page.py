@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from calbench.benchmark.report.render.latex import latex
-from calbench.benchmark.report.render.page_rows import Item, items, row_data
+from calbench.benchmark.report.render.page_rows import Item, items, lacks_interval, row_data
 from calbench.benchmark.report.render.page_splits import split_data
 from calbench.benchmark.report.render.papers import citations, links
 from calbench.benchmark.report.report import Report
@@ -59,6 +59,8 @@ def page(report: Report) -> str:
             ],
             columns=columns,
             shared=shared_names,
+            lacks_interval=lacks_interval,
+            without_interval=list(dict.fromkeys(note for item in rows for note in item.about_intervals)),
             only={
                 key: names[0]
                 for key, names in (("dataset", main.datasets), ("backbone", main.backbones))

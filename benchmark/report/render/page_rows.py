@@ -8,7 +8,7 @@ from calbench.benchmark.core.schema import ORACLE
 from calbench.benchmark.report.report import Report
 from calbench.benchmark.report.tables.cells import NO_POSTERIOR
 from calbench.benchmark.report.tables.leaderboard import pair_table
-from calbench.benchmark.report.tables.table import Row
+from calbench.benchmark.report.tables.table import Cell, Column, Row
 from calbench.benchmark.report.tables.view import Stat, View
 
 STRIP_WIDTH = 150
@@ -37,6 +37,7 @@ class Item:
     backbone: str
     shown: bool
     strip: Strip | None
+    columns: tuple[Column, ...]
 
     @property
     def entry(self) -> str:
@@ -47,7 +48,15 @@ class Item:
     def notes(self) -> tuple[str, ...]:
         """Reasons of what is missing, each once; that data are real, so that no posterior is known, is none."""
         notes = dict.fromkeys(note for cell in self.row.cells for note in cell.notes)
-        return tuple(note for note in notes if note != NO_POSTERIOR)
+        return tuple(note for note in notes if note != NO_POSTERIOR and note not in self.about_intervals)
+
+    @property
+    def about_intervals(self) -> tuple[str, ...]:
+        """The notes of which every cell has its value, and lacks no more than the interval of its column."""
+        cells = list(zip(self.columns, self.row.cells, strict=True))
+        notes = dict.fromkeys(note for column, cell in cells for note in cell.notes if lacks_interval(column, cell))
+        others = {note for column, cell in cells for note in cell.notes if not lacks_interval(column, cell)}
+        return tuple(note for note in notes if note not in others)
 
     @property
     def checkpoint(self) -> str:
@@ -77,11 +86,17 @@ def items(views: Sequence[View]) -> list[Item]:
     """The rows of all views; those of the first are shown at the start."""
     scales = _scales(views[0])
     return [
-        Item(row, view, *pair, view is views[0], _strip(view, pair, row.names[0], scales.get(pair, 1.0)))
+        Item(row, view, *pair, view is views[0], _strip(view, pair, row.names[0], scales.get(pair, 1.0)), table.columns)
         for view in views
         for pair in view.pairs
-        for row in pair_table(view, *pair, uniform=True).rows
+        for table in [pair_table(view, *pair, uniform=True)]
+        for row in table.rows
     ]
+
+
+def lacks_interval(column: Column, cell: Cell) -> bool:
+    """Whether a cell shows its value, and no interval in a column of intervals."""
+    return not cell.missing and column.interval and not cell.has_interval
 
 
 def _ece(view: View, pair: tuple[str, str], entry: str) -> Stat:
