@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from calbench.benchmark.core.schema import FEWEST_SAMPLES, ORACLE
+from calbench.benchmark.core.schema import FEWEST_SAMPLES, FEWEST_WRONG, ORACLE
 from calbench.benchmark.core.text import counted
 from calbench.benchmark.results.results import Results
 from calbench.methods import registry
@@ -104,7 +104,7 @@ def advice(results: Results, values_of: Callable[[str], float] = lambda entry: m
     if len(others) and others["differs"].isna().all():
         return [
             "No advice: nothing was tested for noise, which needs bootstrap replicates (--bootstrap 1000) and at least "
-            f"{FEWEST_SAMPLES} test samples."
+            f"{FEWEST_SAMPLES} test samples, of which {FEWEST_WRONG} are predicted wrongly."
         ]
     candidates = table[(table["entry"] != baseline) & table["better"]]
     if candidates.empty:

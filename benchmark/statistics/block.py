@@ -1,13 +1,13 @@
 """One metric of all entries of one dataset, backbone, split and checkpoint: the rows of its comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from calbench.benchmark.core.schema import ORACLE
+from calbench.benchmark.core.schema import FEWEST_WRONG, ORACLE
 from calbench.benchmark.metrics.base import better_direction, cost, metric_class, relative_reduction
 from calbench.benchmark.statistics.best import best_p_values
 from calbench.benchmark.statistics.calibrated import calibration_test
@@ -22,6 +22,7 @@ from calbench.benchmark.statistics.contrast import (
     ratio_interval,
 )
 from calbench.benchmark.statistics.moderated import Priors
+from calbench.benchmark.statistics.seed_value import SeedValue
 from calbench.benchmark.statistics.skewed import skewed, skewed_ratio_interval
 
 NAN = float("nan")
@@ -30,28 +31,10 @@ ALPHA = 0.05
 NO_REPLICATES = "no bootstrap replicates: nothing is known of its sampling error"
 NO_BASELINE = "no seed has both the entry and the baseline"
 NOT_COMPARABLE = "noise biases this metric by a different amount for each model; compare the debiased ECE instead"
+FEW_WRONG = f"fewer than {FEWEST_WRONG} predictions are wrong, and a mean score depends on which"
 WITHIN_NOISE = "the baseline is within noise of 0"
 BASELINE_ZERO = "the baseline is 0"
 WIDE_BASELINE = "the interval of the baseline's mean over seeds includes 0, so that the ratio has no upper end"
-
-
-@dataclass(frozen=True)
-class SeedValue:
-    """One metric of one entry and seed; the fields are those of results.csv, NaN or None where unknown."""
-
-    value: float
-    low: float
-    high: float
-    debiased: float
-    low_signed: float
-    samples: float
-    reason: str
-    replicates: np.ndarray | None
-
-    @property
-    def compared(self) -> float:
-        """The value that comparisons are made of: debiased for a calibration error."""
-        return self.debiased if np.isfinite(self.debiased) else self.value
 
 
 class Block:
@@ -261,10 +244,15 @@ class Block:
                     return f"{name}: {self.values[name][seed].reason}"
                 if (drawn := self.values[name][seed].replicates) is not None and not np.isfinite(drawn).all():
                     return f"{name}: some bootstrap resamples have no finite value"
+        if self._has_few_wrong(entry, seeds) or self._has_few_wrong(self.baseline, seeds):
+            return FEW_WRONG
         return NO_REPLICATES
 
+    def _has_few_wrong(self, entry: str, seeds: Sequence[int]) -> bool:
+        return self.sampling == "mean" and any(self.values[entry][seed].wrong < FEWEST_WRONG for seed in seeds)
+
     def _sides(self, first: str, second: str, seeds: Sequence[int]) -> tuple[Side, Side] | None:
-        if self.sampling in ("bounds", "none"):
+        if self.sampling in ("bounds", "none") or any(self._has_few_wrong(entry, seeds) for entry in (first, second)):
             return None
         for entry in (first, second):
             if (entry, tuple(seeds)) not in self._known_sides:

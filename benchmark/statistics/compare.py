@@ -14,8 +14,9 @@ from calbench.benchmark.core.schema import (
     Address,
     conform,
 )
-from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.statistics.block import Block
 from calbench.benchmark.statistics.moderated import table_priors
+from calbench.benchmark.statistics.seed_value import seed_values, with_wrong_predictions
 
 Replicates = Mapping[Address, Mapping[str, np.ndarray]]
 
@@ -75,7 +76,7 @@ def compare(
 
 
 def checked_results(results: pd.DataFrame) -> pd.DataFrame:
-    """The table with its columns typed, and no value listed twice."""
+    """The table with its columns typed, no value listed twice, and the number of wrong predictions in every row."""
     optional = {"low": np.nan, "high": np.nan}
     table = conform(results.assign(**{k: v for k, v in optional.items() if k not in results}), RESULT_SCHEMA, "results")
     table["value"] = pd.to_numeric(table["value"], errors="coerce").astype(float)
@@ -85,7 +86,7 @@ def checked_results(results: pd.DataFrame) -> pd.DataFrame:
     repeated = table.duplicated([*labels, "seed"])
     if repeated.any():
         raise ValueError(f"results: listed twice: {dict(table.loc[repeated, [*labels, 'seed']].iloc[0])}")
-    return table
+    return with_wrong_predictions(table)
 
 
 def group_replicates(
@@ -100,27 +101,6 @@ def group_replicates(
         except KeyError:
             continue
     return loaded
-
-
-_NUMBERS = ("value", "low", "high", "debiased", "low_signed", "samples")
-
-
-def seed_values(
-    part: pd.DataFrame, loaded: Mapping[tuple[str, int], Mapping[str, np.ndarray]], metric: str
-) -> dict[str, dict[int, SeedValue]]:
-    """The finite values by entry and seed, each with its interval and replicates where they are known."""
-    values: dict[str, dict[int, SeedValue]] = {}
-    columns = [part[name].tolist() for name in ("entry", "seed", *_NUMBERS, "reason")]
-    for entry, seed, value, low, high, debiased, low_signed, samples, reason in zip(*columns, strict=True):
-        if np.isfinite(value):
-            drawn = loaded.get((entry, seed), {}).get(metric)
-            values.setdefault(entry, {})[seed] = SeedValue(
-                value, low, high, debiased, low_signed, samples, reason, drawn
-            )
-    sizes = {len(v.replicates) for by_seed in values.values() for v in by_seed.values() if v.replicates is not None}
-    if len(sizes) > 1:
-        raise ValueError(f"replicates of {metric} differ in number: {sorted(sizes)}")
-    return values
 
 
 def _floors(group: pd.DataFrame) -> dict[tuple[str, int], tuple[float, float]]:

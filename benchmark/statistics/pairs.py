@@ -8,9 +8,10 @@ import pandas as pd
 
 from calbench.benchmark.core.schema import PAIR_SCHEMA, conform
 from calbench.benchmark.statistics.block import NAN, Block
-from calbench.benchmark.statistics.compare import GROUP, Replicates, checked_results, group_replicates, seed_values
+from calbench.benchmark.statistics.compare import GROUP, Replicates, checked_results, group_replicates
 from calbench.benchmark.statistics.contrast import holm
 from calbench.benchmark.statistics.moderated import Priors, table_priors
+from calbench.benchmark.statistics.seed_value import seed_values
 
 NO_SEED = "no seed has a value of both entries"
 

@@ -103,7 +103,8 @@ def test_a_suite_of_a_tiny_file_ends_in_a_table(name, capsys):
 @pytest.mark.parametrize("count", [FEWEST_SAMPLES - 1, FEWEST_SAMPLES, *slowly(1, 2)])
 def test_fewer_samples_than_a_test_needs_give_no_marks_and_no_advice(count, capsys):
     logits = np.tile([3.0, 0.0], (count, 1))
-    np.savez("both.npz", logits_val=logits, labels_val=[0] * count, logits_test=logits, labels_test=[0] * count)
+    labels = [0] + [1] * (count - 1)  # mostly wrong: there are enough wrong predictions to compare the NLL
+    np.savez("both.npz", logits_val=logits, labels_val=labels, logits_test=logits, labels_test=labels)
     assert main(["calibrate", "both.npz", "-m", "temperature-scaling", "--bootstrap", "50", "-o", "o"]) == 0
     is_tested = count >= FEWEST_SAMPLES
     assert ("No advice: nothing was tested" in capsys.readouterr().out) == (not is_tested)

@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import t, ttest_rel
 
 from calbench.benchmark.statistics.best import best_p_values, harmonic_mean_p
-from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.statistics.block import Block
 from calbench.benchmark.statistics.contrast import Contrast
+from calbench.benchmark.statistics.seed_value import SeedValue
 
 RNG = np.random.default_rng(0)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.statistics.block import Block
 from calbench.benchmark.statistics.contrast import Side, difference, ratio_interval
+from calbench.benchmark.statistics.seed_value import SeedValue
 from calbench.benchmark.statistics.skewed import skewed, skewed_ratio_interval
 
 NAN = float("nan")

@@ -13,7 +13,8 @@ from calbench.benchmark.core.seeds import seed_for
 from calbench.benchmark.metrics.base import make_all
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
-from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.statistics.block import Block
+from calbench.benchmark.statistics.seed_value import SeedValue
 from calbench.benchmark.studies.coverage.suites import SuiteWorld, suite_rows
 from calbench.benchmark.studies.coverage.tables import EQUAL, UNEQUAL, TableWorld, table_rows
 from calbench.benchmark.studies.coverage.worlds import NetworkWorld, TemperedWorld
@@ -161,9 +162,10 @@ def evaluated(
     if with_floor:
         simulated = statistics.noise_floor(confidences=sample.confidence, draws=size.draws)
         floor = simulated.mean, simulated.q95
+    wrong = int((logits.argmax(axis=1) != labels).sum())
     values = {
         name: SeedValue(
-            one.value, one.low, one.high, one.debiased, one.low_signed, len(labels), one.reason, replicates[name]
+            one.value, one.low, one.high, one.debiased, one.low_signed, len(labels), one.reason, replicates[name], wrong
         )
         for name, one in estimates.items()
     }

@@ -9,9 +9,10 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
-from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.statistics.block import Block
 from calbench.benchmark.statistics.contrast import Z95, Contrast, difference, holm, hommel
 from calbench.benchmark.statistics.moderated import Spread, priors, table_priors
+from calbench.benchmark.statistics.seed_value import SeedValue
 
 SEEDS = (2, 3, 5, 10)
 BASELINE = "network 1"

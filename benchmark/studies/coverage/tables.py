@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from calbench.benchmark.statistics.block import Block, SeedValue
+from calbench.benchmark.statistics.block import Block
 from calbench.benchmark.statistics.contrast import Z95
+from calbench.benchmark.statistics.seed_value import SeedValue
 
 SEEDS = (2, 3, 5)
 _REPLICATES = 100
