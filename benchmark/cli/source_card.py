@@ -113,8 +113,9 @@ def _options(lineage: list[_Class]) -> tuple[Option, ...]:
 
 def _target(statement: ast.stmt) -> str | None:
     """The name that an assignment of one name binds."""
-    targets = [statement.target] if isinstance(statement, ast.AnnAssign) else getattr(statement, "targets", [])
-    return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
+    targets: list[ast.expr] = getattr(statement, "targets", [])
+    first = statement.target if isinstance(statement, ast.AnnAssign) else targets[0] if len(targets) == 1 else None
+    return first.id if isinstance(first, ast.Name) else None
 
 
 class _Module:

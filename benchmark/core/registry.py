@@ -146,7 +146,7 @@ class Registry(Generic[C]):
             InputError: the name is taken or is not made of lower-case letters, digits, ``.``, ``_`` and ``-``; or the
                 class lacks a method that its kind needs, or misspells one of its attributes.
         """
-        if not isinstance(name, str):
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # @register without parentheses
             raise InputError(f'@register needs a name: write @register("my-{self.noun}")')
         if not _NAME.fullmatch(name):
             raise InputError(f"{self.noun} name {name!r}: use lower-case letters, digits, '.', '_' and '-'")

@@ -147,5 +147,5 @@ def test_no_advice_without_a_test_for_noise(predictions):
     [line] = advice(compared(predictions, "temperature-scaling", bootstrap=0))
     assert line == (
         "No advice: nothing was tested for noise, which needs bootstrap replicates (--bootstrap 1000) and at least 6 "
-        "test samples."
+        "test samples, of which 5 are predicted wrongly."
     )
