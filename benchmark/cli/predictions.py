@@ -20,6 +20,7 @@ from calbench.benchmark.core.text import counted
 from calbench.benchmark.predictions.source import Source
 
 if TYPE_CHECKING:  # files are read before torch is imported: an error should not wait for it
+    from calbench.benchmark.evaluation.chains import Fits
     from calbench.benchmark.execution.posthoc import Chain
     from calbench.benchmark.predictions.predictions import Predictions
     from calbench.benchmark.results.results import Results
@@ -91,8 +92,10 @@ def calibrate(
     pair = splits.read(file, source)
 
     from calbench.benchmark.config.protocol import Protocol
-    from calbench.benchmark.execution.posthoc import chain_name, compare_calibrators
+    from calbench.benchmark.evaluation.chains import Fits
+    from calbench.benchmark.execution.posthoc import chain_name, compare_calibrators, evaluation_threads
 
+    fits = Fits()
     _note_chance(pair)
     numbers = _numbers(sizes, pair)
     chains, left_out = _chains(methods, pair)
@@ -108,11 +111,13 @@ def calibrate(
             command=command_line(context),
             progress=progress,
             notes=left_out,
+            fits=fits,
         )
     named = {chain_name(chain): chain for chain in ((), *chains)}
-    written = _show(results, output, _values_of(named, pair))
+    written = _show(results, output, _values_of(named, pair, fits))
     if numbers:
-        written += show_curves(pair, named, numbers, draws, measured.bins, output)
+        with evaluation_threads(pair):
+            written += show_curves(pair, named, numbers, draws, measured.bins, output)
     _name_written(output, written)
     compared = set(results.table["entry"])
     return 1 if methods and any(chain_name(chain) not in compared for chain in chains) else 0
@@ -146,12 +151,12 @@ def _chains(methods: list[str] | None, pair: "Predictions") -> "tuple[list[Chain
     return chains, [left_out] if left_out else []
 
 
-def _values_of(named: "Mapping[str, Chain]", pair: "Predictions") -> Callable[[str], float]:
+def _values_of(named: "Mapping[str, Chain]", pair: "Predictions", fits: "Fits") -> Callable[[str], float]:
     """The number of fitted values of an entry; infinity of one that is no chain, whose values are unknown."""
     from calbench.benchmark.evaluation.simplicity import values_of_a_fit
 
     calibration = pair["last", "calibration"]
-    return lambda entry: values_of_a_fit(named[entry], calibration) if entry in named else math.inf
+    return lambda entry: values_of_a_fit(named[entry], calibration, fits) if entry in named else math.inf
 
 
 def _name_written(output: Path | None, written: list[str]) -> None:

@@ -7,6 +7,10 @@ from collections.abc import Generator
 
 AFFECTS_RESULTS = False
 
+LARGE_BYTES = 100_000_000
+"""Bytes of predictions up to which they are evaluated with one thread: more gain nothing, and take many times as long
+on a machine whose cores are busy, where they wait for each other."""
+
 
 @contextlib.contextmanager
 def threads(count: int) -> Generator[None]:

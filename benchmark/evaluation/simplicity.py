@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from calbench.benchmark.evaluation.chains import fit_chain
+from calbench.benchmark.evaluation.chains import Fits
 from calbench.benchmark.predictions.predictions import SplitPredictions
 from calbench.methods import Calibrator
 
@@ -33,11 +33,17 @@ def _size(value: object) -> float:
     return 1 if isinstance(value, int | float) else math.inf
 
 
-def values_of_a_fit(chain: Sequence[Calibrator], part: SplitPredictions) -> float:
-    """`fitted_values` of a chain fitted on predictions; infinite where it cannot be fitted."""
+def values_of_a_fit(chain: Sequence[Calibrator], part: SplitPredictions, fits: Fits | None = None) -> float:
+    """`fitted_values` of a chain fitted on predictions; infinite where it cannot be fitted.
+
+    Args:
+        chain: calibrators, which stay as they are.
+        part: predictions to fit on.
+        fits: those that are known already, of ``part`` under the name ``last``.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return fitted_values(fit_chain(tuple(chain), part))
+            return fitted_values((fits or Fits()).fit(tuple(chain), part, "last").chain)
         except Exception:  # a calibrator may fail in any way; that it did is in the record
             return math.inf

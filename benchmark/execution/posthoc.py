@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from calbench.benchmark.config.cell import ArrayCell, External
@@ -10,6 +11,8 @@ from calbench.benchmark.config.protocol import Protocol
 from calbench.benchmark.config.suite import Suite, SuiteConfig
 from calbench.benchmark.config.terms import checked_label
 from calbench.benchmark.core.errors import InputError
+from calbench.benchmark.core.threads import LARGE_BYTES, threads
+from calbench.benchmark.evaluation.chains import Fits
 from calbench.benchmark.execution.collect import collect
 from calbench.benchmark.execution.evaluate import evaluate_entries
 from calbench.benchmark.execution.plan import Work
@@ -81,7 +84,7 @@ def chain_name(chain: Chain) -> str:
 def compare_calibrators(
     predictions: Predictions, chains: list[Chain] | dict[str, Chain], *, protocol: Protocol, name: str,
     calibration: str = "", command: str = "", progress: Progress = lambda done, total, entry: None,
-    notes: Sequence[str] = (),
+    notes: Sequence[str] = (), fits: Fits | None = None,
 ) -> Results:  # fmt: skip
     """Fit every chain on the calibration split, evaluate it on the other splits, and compare it with no calibration.
 
@@ -96,6 +99,7 @@ def compare_calibrators(
         command: the command line, for the record.
         progress: called before each entry.
         notes: further remarks for the record, printed with the tables.
+        fits: keeps the fitted chains for further use, under the name ``last``; None to forget them.
 
     Returns:
         Results as a suite gives them; the cell's record names the chains that could not be fitted, with the reasons.
@@ -108,11 +112,19 @@ def compare_calibrators(
     cell = ArrayCell(External(name), External(BACKBONE), predictions, recipe, calibration)
     store, work = MemoryStore(), Work(cell, tuple(entries))
     store.write(cell.key, predictions, {})
-    evaluate_entries(work, store, protocol, progress)
+    with evaluation_threads(predictions):
+        evaluate_entries(work, store, protocol, progress, fits)
     suite = _suite(name, entries, protocol)
     results = collect(suite, [work], store, "", command, time.perf_counter() - started)
     record = results.run.model_copy(update={"notes": (*results.run.notes, *notes)})
     return replace(results, run=record)
+
+
+def evaluation_threads(predictions: Predictions) -> AbstractContextManager[None]:
+    """One thread for small predictions, as for the cells of a suite; for large ones as many as there are."""
+    tensors = (tensor for part in predictions.splits.values() for tensor in part.tensors().values())
+    size = sum(tensor.nbytes for tensor in tensors)
+    return threads(1) if size <= LARGE_BYTES else nullcontext()
 
 
 def _checked(chains: dict[str, Chain]) -> dict[str, Chain]:

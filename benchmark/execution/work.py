@@ -10,7 +10,7 @@ from typing import Any, Literal
 from calbench.benchmark.config.cell import Cell
 from calbench.benchmark.config.derived_cell import VariantCell
 from calbench.benchmark.core.errors import CellError, InputError
-from calbench.benchmark.core.threads import threads
+from calbench.benchmark.core.threads import LARGE_BYTES, threads
 from calbench.benchmark.evaluation.chains import Fits
 from calbench.benchmark.execution.derive import ready
 from calbench.benchmark.execution.evaluate import evaluate_entries
@@ -22,8 +22,6 @@ from calbench.benchmark.store.store import Store
 from calbench.benchmark.store.weights import WeightsByRule, pack_weights
 
 Outcome = Literal["done", "failed", "busy"]
-LARGE_BYTES = 100_000_000
-"""Predictions above this size are evaluated with as many threads as there are."""
 SOURCE_PAUSE = 0.2
 """Seconds before a cell is put back whose sources are still at work."""
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
