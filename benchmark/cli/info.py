@@ -16,7 +16,7 @@ from calbench.benchmark.cli.source_card import card_from_source
 from calbench.benchmark.config.references import reference_files
 from calbench.benchmark.config.suite_file import suite_files
 from calbench.benchmark.core.console import Console
-from calbench.benchmark.core.errors import OWN, InputError, check_names
+from calbench.benchmark.core.errors import OWN, check_names
 
 app = typer.Typer()
 OTHERS = ("suites", "protocols", "references")
@@ -74,10 +74,8 @@ def show(
         print(texts[name], end="")  # as it is: a terminal's width must not break the lines of a file
         return 0
     homes = {one: what for what in REGISTRIES for one in _names(what, bool(plugin))}
-    try:
-        check_names("name", [name], [*homes, *texts], f"calbench list {'|'.join([*REGISTRIES, *OTHERS])}")
-    except InputError as error:
-        raise InputError(f"{error}{'' if plugin else OWN}") from None
+    listing = f"calbench list {'|'.join([*REGISTRIES, *OTHERS])}"
+    check_names("name", [name], [*homes, *texts], listing, "" if plugin else OWN)
     what = homes[name]
     shown = None if plugin else card_from_source(what, name)
     Console().print(Markdown(shown.markdown() if shown else card(what, registry_of(what)[name])))

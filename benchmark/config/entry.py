@@ -237,7 +237,7 @@ def _create(name: str, **options: Any) -> Method | Variant:
     """Make a method or a variant; an unknown name is looked for among both."""
     known = variants if name in variants else registry
     if name not in known:
-        check_names("method", [name], [*registry, *variants], registry.listing)
+        check_names("method", [name], [*registry, *variants], registry.listing, registry.ending)
     return known.create(name, **options)
 
 

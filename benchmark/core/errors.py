@@ -40,7 +40,7 @@ def _some(names: list[str]) -> str:
     return (", ".join(names[:LISTED]) or "none") + more
 
 
-def check_names(what: str, given: Iterable[str], known: Iterable[str], listing: str = "") -> None:
+def check_names(what: str, given: Iterable[str], known: Iterable[str], listing: str = "", ending: str = "") -> None:
     """Raise an `InputError` that names the first of `given` that is not among `known`, with the nearest match.
 
     Args:
@@ -48,6 +48,7 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str], listing: 
         given: names to check.
         known: the names that there are.
         listing: the command that lists `known`; it replaces names where there is a near match, or more than fit.
+        ending: the end of the message.
     """
     known = list(known)
     for name in given:
@@ -55,4 +56,4 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str], listing: 
             near = nearest(name, known)
             many = len(known) > LISTED
             rest = f"`{listing}` lists all" if listing and (near or many) else f"known: {_some(known)}"
-            raise InputError(f"unknown {what} {name!r}{near}; {rest}")
+            raise InputError(f"unknown {what} {name!r}{near}; {rest}{ending}")

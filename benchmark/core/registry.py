@@ -169,6 +169,11 @@ class Registry(Generic[C]):
 
         return decorate
 
+    @property
+    def ending(self) -> str:
+        """The end of a message about an unknown name: how to name a file of one's own, until one was named."""
+        return "" if _plugin_digests or not self.listing else OWN
+
     def __iter__(self) -> Iterator[str]:
         self._load_entry_points()
         return iter(sorted(self._classes))
@@ -179,11 +184,7 @@ class Registry(Generic[C]):
     def __getitem__(self, name: str) -> C:
         """The class declared as `name`; an `InputError` with the nearest name if there is none."""
         self._load_entry_points()
-        try:
-            check_names(self.noun, [name], sorted(self._classes), self.listing)
-        except InputError as error:
-            hint = "" if _plugin_digests or not self.listing else OWN
-            raise InputError(f"{error}{hint}") from None
+        check_names(self.noun, [name], sorted(self._classes), self.listing, self.ending)
         return self._classes[name]
 
     def create(self, name: str, **options: Any) -> Any:
