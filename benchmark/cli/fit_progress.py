@@ -13,9 +13,9 @@ class FitProgress:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         self.bar = Progress(*columns, console=self.console, transient=True)
-        self.task = self.bar.add_task("")
+        self.task = self.bar.add_task("", visible=False)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -25,7 +25,7 @@ class FitProgress:
     def __call__(self, done: int, total: int, entry: str) -> None:
         """Note that the fit of `entry` begins, after `done` of `total` fits."""
         if self.console.is_terminal:
-            self.bar.update(self.task, completed=done, total=total, description=entry.replace("[", r"\["))
+            self.bar.update(self.task, completed=done, total=total, visible=True, description=entry.replace("[", r"\["))
         else:
             self.console.print(f"{done + 1} of {total}: {entry}", markup=False)
 
