@@ -61,7 +61,14 @@ def _matrix(group: dict[str, Field], rows: int, word: str) -> Field:
 
 
 def sums_to_one(values: np.ndarray, tolerance: float = SUM_TOLERANCE) -> bool:
-    """Whether all rows of a matrix are non-negative and sum to one, as probabilities do."""
-    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+    """Whether all rows of a matrix are non-negative and sum to one, as probabilities do, but for rows of NaN.
+
+    Rows that are missing are refused later, by name; they do not make logits of the others, unless most are missing.
+    """
+    if values.ndim != 2 or not values.size:
+        return False
+    missing = np.isnan(values).all(axis=1)
+    values = values[~missing] if missing.any() else values
+    if not np.isfinite(values).all() or missing.sum() > len(values):
         return False
     return bool(values.min() >= 0 and np.abs(values.sum(axis=1, dtype=np.float64) - 1).max() < tolerance)

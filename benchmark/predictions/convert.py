@@ -54,7 +54,8 @@ def convert(choice: Choice, labels: np.ndarray, source: Source) -> Numbers:
     if choice.kind == "probabilities":
         values, more = _probabilities(values, source.normalize, _tolerance(choice))
         _check_one_column(values, labels, choice, source)
-        _check_order(values, choice)
+        if not source.classes:  # named by the user, the columns are classes in whatever order
+            _check_order(values, choice)
     else:
         values, more = _logits(values, choice, source), []
     notes += more
@@ -104,7 +105,7 @@ def _check_order(values: np.ndarray, choice: Choice) -> None:
     if (steps <= 0).all() and (steps < 0).any(axis=1).all():
         raise InputError(
             f"{choice.scores.name or 'the array'} descends in every row, as a list of the largest probabilities does; "
-            "write one column per class, always in the same order"
+            "write one column per class, always in the same order, or name the classes of the columns with --classes"
         )
 
 

@@ -99,7 +99,23 @@ def test_the_largest_probabilities_of_each_row_are_not_taken_for_classes(tmp_pat
     frame = pd.DataFrame(np.take_along_axis(P, order, 1), columns=[f"prob_{k}" for k in range(4)])
     frame[[f"index_{k}" for k in range(4)]] = order
     frame.assign(label=Y).to_csv(path := tmp_path / "topk.csv", index=False)
+    with pytest.raises(InputError, match=r"descends in every row.*name the classes of the columns with --classes"):
+        read_numbers(path, Source(), print)
+
+
+def test_columns_that_descend_are_read_where_the_user_names_their_classes(tmp_path):
+    np.savez(path := tmp_path / "sorted.npz", probs=-np.sort(-P, axis=1), labels=np.array(list("abcd"))[Y])
     with pytest.raises(InputError, match="descends in every row"):
+        read_numbers(path, Source(), print)
+    [numbers] = read_numbers(path, Source(classes=("a", "b", "c", "d")), print).values()
+    np.testing.assert_allclose(numbers.scores, -np.sort(-P, axis=1))
+
+
+def test_a_missing_row_among_probabilities_by_class_is_named(tmp_path):
+    frame = pd.DataFrame(P, columns=NAMES).assign(truth=NAMES[Y])
+    frame.loc[7, list(NAMES)] = np.nan
+    frame.to_csv(path := tmp_path / "r.csv", index=False)
+    with pytest.raises(InputError, match="row 7 "):
         read_numbers(path, Source(), print)
 
 
