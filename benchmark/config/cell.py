@@ -214,21 +214,25 @@ def file_fingerprint(source: PredictionSource) -> str:
     """The hash of the files of a source, or of what generates them.
 
     Raises:
-        InputError: a file is not there; the message says where it is expected, and where to obtain it if that is known.
+        InputError: a file is not there (the message says where it is expected, and where to obtain it if that is
+            known), or is not the one whose checksum the suite has.
     """
     if source.generated is not None:
         return digest([source_digest(GENERATING), source.generated.model_dump()])
-    if source.sha256 is not None:
+    if source.publication is not None and source.sha256 is not None:  # checked when it is fetched
         return source.sha256[:24]
     content = hashlib.sha256()
     for path in filter(None, (source.path, source.test_path, source.labels_path)):
         try:
             file = Path(path).expanduser()
             state = file.stat()
-            content.update(_file_hash(file, state.st_mtime_ns, state.st_size))
+            checksum = _file_hash(file, state.st_mtime_ns, state.st_size)
         except OSError as error:
             where = f"; obtain it from {source.obtain} and put it at {path}" if source.obtain else ""
             raise InputError(f"predictions {Path(path).name}: {error.strerror or error}{where}") from None
+        if path == source.path and source.sha256 not in (None, checksum.hex()):
+            raise InputError(f"predictions {file.name}: its SHA-256 is {checksum.hex()}, the suite has {source.sha256}")
+        content.update(checksum)
     return content.hexdigest()[:24]
 
 

@@ -56,7 +56,8 @@ class PredictionSource(BaseModel):
         normalize: whether rows of probabilities that do not sum to 1 are divided by their sum. Example: ``true``.
         split: share of the rows that the calibration split takes, of a file with one split. Example: ``0.2``.
         publication: folder or address of published predictions. Example: ``https://example.org/quick``.
-        sha256: checksum of the file; `publication` fills it in. Example: ``9f86d081884c7d65``.
+        sha256: checksum of `path`, in 64 hexadecimal digits; `publication` fills it in.
+            Example: ``9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08``.
         seed: of the training that made the predictions; every seed of the suite by default. Example: ``1``.
         obtain: where the file can be obtained, for the message if it is not there. Example: ``example.org/logits``.
         generated: sizes of random predictions, written to a temporary file in the layout of CalArena, in place of a

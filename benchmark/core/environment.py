@@ -28,9 +28,14 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The git commit of the code, with ``-dirty`` behind it where tracked files differ; None outside a checkout."""
+    """The git commit of the code, with ``-dirty`` behind it where tracked files differ; None outside a checkout.
+
+    A copy that is installed inside another repository, as in its ``.venv``, has no commit: that repository's is of
+    other code.
+    """
     here = Path(__file__).parent
     try:
+        _git(here, "ls-files", "--error-unmatch", "--", Path(__file__).name)
         head = _git(here, "rev-parse", "HEAD")
         dirty = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ":/*.py", ":/*.yaml", ":/*.toml")
     except (OSError, subprocess.SubprocessError):

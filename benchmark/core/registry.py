@@ -204,6 +204,7 @@ class Registry(Generic[C]):
             try:
                 point.load()
             except Exception as error:
+                self._entry_points_loaded = False  # the next use fails too, and does not go on without the plug-in
                 raise InputError(f"plug-in {point.value} ({self.group}) fails to import: {error!r}") from error
 
 

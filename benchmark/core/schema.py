@@ -208,10 +208,21 @@ def _typed(values: pd.Series, column: Column) -> pd.Series:
     return values
 
 
+FLAG_WORDS = {
+    "true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "nan": None, "none": None, "": None,
+}  # fmt: skip
+"""The words of a flag in a CSV file, in lower case, and their meaning."""
+
+
 def as_flag(value: object) -> bool | None:
-    """A flag as pandas may have kept it: a bool, 0 or 1, or a word of a CSV file; None where it is empty."""
+    """A flag as pandas may have kept it: a bool, 0 or 1, or one of `FLAG_WORDS`; None if it is empty or another word.
+
+    Example:
+        >>> as_flag("True"), as_flag("0"), as_flag("nan")
+        (True, False, None)
+    """
     if isinstance(value, str):
-        return value.strip().lower() == "true" if value.strip() else None
+        return FLAG_WORDS.get(value.strip().lower())
     if value is None or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
         return None
     return bool(value)

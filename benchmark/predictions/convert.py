@@ -179,8 +179,9 @@ def _probabilities(values: np.ndarray, normalize: bool, tolerance: float = TOLER
     off = np.abs(totals - 1) > TOLERANCE
     if not off.any():
         return values, []
-    if not normalize and (np.abs(totals - 1) > tolerance).any():
-        raise InputError(_sum_message(totals, off))
+    wrong = np.abs(totals - 1) > tolerance
+    if not normalize and wrong.any():
+        raise InputError(_sum_message(totals, wrong))
     if not totals.min() > 0:
         raise InputError(f"probabilities: row {int(totals.argmin())} is zero everywhere")
     return values.astype(np.float64) / totals[:, None], [
@@ -199,8 +200,8 @@ def _zeros(probabilities: np.ndarray, labels: np.ndarray) -> list[str]:
     ]
 
 
-def _sum_message(totals: np.ndarray, off: np.ndarray) -> str:
-    row = int(off.argmax())
+def _sum_message(totals: np.ndarray, wrong: np.ndarray) -> str:
+    row = int(wrong.argmax())
     message = f"probabilities: row {row} sums to {totals[row]:.6g}, not to 1"
     if np.abs(totals / 100 - 1).max() < 0.05:
         return f"{message}; per cent? Add --normalize to divide every row by its sum"

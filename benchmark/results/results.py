@@ -82,7 +82,7 @@ class Results:
             folder: such as ``results/quick``.
 
         Raises:
-            InputError: a file is missing, damaged, altered or from another version; the message names it.
+            InputError: a file is missing, damaged or from another version; the message names it.
         """
         folder = Path(folder).expanduser()
         if not (folder / "run.json").is_file():
@@ -168,7 +168,7 @@ class Results:
 
 _PAIRS = "pairs.csv"
 _EARLIER_FILES = ("results.csv", "comparisons.csv", "diagrams.json", "curves.json")
-"""What earlier versions wrote, beside ``run.json``."""
+"""What earlier versions wrote, in addition to ``run.json``."""
 _CHECKED_FILES = (*_EARLIER_FILES, _PAIRS)
 
 

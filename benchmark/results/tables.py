@@ -7,7 +7,7 @@ from typing import Any, cast
 import pandas as pd
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.schema import COMPARISON_SCHEMA, PAIR_SCHEMA, RESULT_SCHEMA, Column, conform
+from calbench.benchmark.core.schema import COMPARISON_SCHEMA, FLAG_WORDS, PAIR_SCHEMA, RESULT_SCHEMA, Column, conform
 from calbench.benchmark.core.text import from_csv
 
 _SCHEMA = (*RESULT_SCHEMA, *COMPARISON_SCHEMA, *PAIR_SCHEMA)
@@ -16,7 +16,6 @@ _EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.sta
 """pandas 2 reads every sixth number off by its last bit unless told otherwise; pandas 3 does not."""
 _MISSING = ("", "nan", "NaN", "-nan", "NA", "N/A", "#N/A", "<NA>", "null", "NULL", "None")
 """What an empty cell of a column of numbers may be. In texts it is nothing but "": an entry may be called NA."""
-_FLAGS = frozenset(("true", "false", "0", "1", "0.0", "1.0", "nan", "none", ""))
 
 
 def read_with_schema(path: Path, schema: Sequence[Column]) -> pd.DataFrame:
@@ -30,7 +29,7 @@ def read_with_schema(path: Path, schema: Sequence[Column]) -> pd.DataFrame:
         if column.name not in table or column.kind == "text":
             continue
         if column.kind == "flag":
-            _check_flags(table[column.name], f"{shown(path)}", column.name)
+            _check_flags(table[column.name], shown(path), column.name)
         elif column.name != "value":
             table[column.name] = as_numbers(table[column.name], shown(path), column.name)
     return conform(table, schema, shown(path))
@@ -60,7 +59,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _check_flags(values: pd.Series, where: str, name: str) -> None:
     words = [str(value).strip().lower() for value in values.tolist()]
-    wrong = [place for place, word in enumerate(words) if word not in _FLAGS]
+    wrong = [place for place, word in enumerate(words) if word not in FLAG_WORDS]
     if wrong:
         raise InputError(f"{where}, line {wrong[0] + 2}: {name} is {words[wrong[0]]!r}, neither true nor false")
 

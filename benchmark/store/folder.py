@@ -78,7 +78,7 @@ class Folder:
 
     @contextlib.contextmanager
     def publishing(self, name: str) -> Iterator[Path]:
-        """A local folder to write files into that are to lie under `name`: that place itself, or a way to it."""
+        """A local folder for new files of `name`: the folder itself, or a temporary one that is then uploaded."""
         if self.is_local:
             yield self.local_path(name)
             return
@@ -91,7 +91,7 @@ class Folder:
 
     @contextlib.contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
-        """A local folder to read the files of `name` from: that place itself, or a copy, without its sub-folders.
+        """A local folder to read the files of `name` from: the folder itself, or a copy without its sub-folders.
 
         It need not exist where `name` does not; a copy has the name's last part, which messages show.
         """

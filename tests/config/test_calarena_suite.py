@@ -1,5 +1,7 @@
 """The suite on CalArena's files: generated files of the layout, its published values, and ranks of both."""
 
+import hashlib
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -101,3 +103,14 @@ def test_nothing_in_common_has_no_ranks(tmp_path):
         RunOptions(results_dir=str(tmp_path), jobs=1),
     )
     assert rank_table(Report(results).view, Report(results).reference("calarena2026")) is None
+
+
+def test_a_checksum_of_a_local_file_is_checked(tmp_path):
+    file = tmp_path / "logits.npy"
+    file.write_bytes(b"test")
+    good = hashlib.sha256(b"test").hexdigest()
+    source = PredictionSource(path=str(file), dataset="d", backbone="b", sha256=good)
+    assert file_fingerprint(source) == file_fingerprint(source.model_copy(update={"sha256": None}))
+    file.write_bytes(b"other")
+    with pytest.raises(InputError, match="logits.npy: its SHA-256 is .*, the suite has 9f86"):
+        file_fingerprint(source)

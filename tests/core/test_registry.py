@@ -159,6 +159,8 @@ def test_entry_points_are_loaded_once_and_a_broken_one_is_named(registry, monkey
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Broken()])
     with pytest.raises(InputError, match="plug-in package.module .*no module named x"):
         list(other)
+    with pytest.raises(InputError, match="no module named x"):  # and at every later use
+        list(other)
 
 
 PLUGIN = """\

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from calbench.benchmark.core.errors import InputError
-from calbench.benchmark.core.schema import COMPARISON_SCHEMA, KEY_COLUMNS, RESULT_COLUMNS, RESULT_SCHEMA, conform
+from calbench.benchmark.core.schema import (
+    COMPARISON_SCHEMA,
+    KEY_COLUMNS,
+    RESULT_COLUMNS,
+    RESULT_SCHEMA,
+    as_flag,
+    conform,
+)
 
 
 def test_tables_of_earlier_versions_get_the_optional_columns():
@@ -28,3 +35,15 @@ def test_a_missing_required_column_is_named():
 def test_keys_are_columns_and_every_column_has_a_meaning():
     assert set(KEY_COLUMNS) <= set(RESULT_COLUMNS)
     assert all(column.meaning.endswith(".") for column in (*RESULT_SCHEMA, *COMPARISON_SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        (("True", "1", "1.0", " true ", 1, 1.0), True),
+        (("False", "0", "0.0", 0), False),
+        (("", " ", "nan", "None", np.nan, None, pd.NA), None),
+    ],
+)
+def test_every_word_that_readers_accept_as_a_flag_has_its_meaning(words, meaning):
+    assert [as_flag(word) for word in words] == [meaning] * len(words)

@@ -29,6 +29,13 @@ class TestProbabilities:
         np.testing.assert_allclose(splits["all"].scores, values / values.sum(1, keepdims=True, dtype=float))
         assert "of 60 rows did not sum to one" in notes[0]
 
+    def test_of_half_precision_name_the_row_that_is_wrong_not_one_within_their_tolerance(self, tmp_path):
+        values = np.full((60, 3), 1 / 3, np.float16)
+        values[2] *= 1.004
+        values[7, 0] = 0.4
+        with pytest.raises(InputError, match="row 7 sums to 1.06"):
+            one(save(tmp_path / "a.npz", probs=values, labels=Y % 3))
+
     @pytest.mark.parametrize("values", [np.log(P), np.where(P[3, 1] == P, np.nan, P), Z])
     def test_that_are_none(self, tmp_path, values):
         with pytest.raises(InputError, match=r"probabilities: row \d+ (contains .*below 0|contains NaN)"):

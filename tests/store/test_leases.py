@@ -101,3 +101,17 @@ def test_a_store_that_overwrites_has_no_locks_and_the_plan_says_so(tiny, address
     assert lines[0].endswith("this address has no locks: start one at a time")
     with Store(address).lock(KEY) as first, Store(address).lock(KEY) as second:
         assert (first, second) == (True, True)
+
+
+def test_an_error_of_the_store_at_the_end_of_a_lease_does_not_replace_the_result(address, monkeypatch):
+    class UnreachableError(Exception):
+        """As the packages of object stores raise: no OSError."""
+
+    def fail(*_):
+        raise UnreachableError
+
+    fs, path = fsspec.filesystem("memory"), f"{address.removeprefix('memory:/')}/cache/.locks/a"
+    with leases.lease(fs, path) as taken:
+        assert taken
+        monkeypatch.setattr(fs, "cat_file", fail)
+    assert leases.holder(fs, path) == "another process"
