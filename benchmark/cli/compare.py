@@ -64,8 +64,9 @@ def compare(
     if suite:
         check_stored(suite, results_dir)
         return _with_published(suite, published, results_dir)
-    if published.ranks:
-        raise InputError("compare: --ranks compares a suite with a reference; name a suite")
+    if published.ranks or published.as_:
+        option = "--ranks" if published.ranks else "--as"
+        raise InputError(f"compare: {option} compares a suite with a reference; name a suite")
     if not published.reference:
         raise InputError("compare: name a suite that was run, or published numbers with --reference")
     return _published_only(published)

@@ -64,7 +64,7 @@ def show(
     name: Annotated[str, typer.Argument(help="A method, dataset, backbone, metric, suite, protocol or reference.")],
     plugin: Plugins = NONE,
 ) -> int:
-    """Show one declaration: formula, options with defaults, what it needs, whether it keeps accuracy, paper.
+    """Show the declaration of a name: formula, options with defaults, what it needs, whether it keeps accuracy, paper.
 
     A suite, protocol or reference is printed as YAML, which a file can take as it is.
     """
@@ -73,12 +73,15 @@ def show(
     if name in texts:
         print(texts[name], end="")  # as it is: a terminal's width must not break the lines of a file
         return 0
-    homes = {one: what for what in REGISTRIES for one in _names(what, bool(plugin))}
+    homes: dict[str, list[str]] = {}
+    for what in REGISTRIES:
+        for one in _names(what, bool(plugin)):
+            homes.setdefault(one, []).append(what)
     listing = f"calbench list {'|'.join([*REGISTRIES, *OTHERS])}"
     check_names("name", [name], [*homes, *texts], listing, "" if plugin else OWN)
-    what = homes[name]
-    shown = None if plugin else card_from_source(what, name)
-    Console().print(Markdown(shown.markdown() if shown else card(what, registry_of(what)[name])))
+    for what in homes[name]:  # brier is a loss and a metric
+        shown = None if plugin else card_from_source(what, name)
+        Console().print(Markdown(shown.markdown() if shown else card(what, registry_of(what)[name])))
     return 0
 
 

@@ -93,11 +93,12 @@ def publish(
     plugin: Plugins = NONE,
 ) -> int:
     """Write the predictions and results of a suite as a dataset that others can load, with checksums and a card."""
-    from calbench.benchmark.config.suite import load_suite
+    from calbench.benchmark.config.suite import load_suite, part_name
     from calbench.benchmark.execution.publish import publish as write
 
     load_plugins(plugin)
     loaded = load_suite(suite, settings=set_, smoke=smoke)
+    loaded = loaded.called(part_name(loaded.name, [], [], set_))  # as `run` names its results
     manifest = write(loaded, RunOptions(results_dir=results_dir, data_root=data_dir), to)
     megabytes = sum(file.bytes for file in manifest.predictions) / 1e6
     Console().print(

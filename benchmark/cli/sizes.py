@@ -1,5 +1,6 @@
 """The command that shows how large a calibration set has to be: sizes."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,28 +54,35 @@ def sizes(
     """Show how large a calibration set has to be, from the stored predictions of a suite."""
     loaded = chosen.load(suite)
     table = suite_curves(loaded, chosen.run_options(), read_sizes(sizes), draws=draws, all_cells=True)
-    folder = output or Path(chosen.results_dir, f"{loaded.name}-sizes")
-    written = write_curves(table, folder)
-    wide_console().print(f"written to {folder.name}: {', '.join(written)}", markup=False)
+    if output is not None:
+        written, where = write_curves(table, output), output.name
+    else:
+        written, where = _written(table, chosen.results_dir, f"{loaded.name}-sizes"), f"{loaded.name}-sizes"
+    wide_console().print(f"written to {where}: {', '.join(written)}", markup=False)
     return 0
 
 
 def write_suite_curves(suite: "Suite", options: RunOptions) -> None:
     """Draw the curves of a suite's `sizes` into its folder of results, after its tables; none if it names no sizes."""
-    from calbench.benchmark.store.folder import Folder
-
     if not suite.config.sizes:
         return
     table = suite_curves(suite, options, suite.config.sizes)
-    with Folder(options.results_dir).publishing(suite.name) as folder:
-        written = write_curves(table, folder)
+    written = _written(table, options.results_dir, suite.name)
     wide_console().print(f"written to {place(options.results_dir, suite.name)}: {', '.join(written)}", markup=False)
+
+
+def _written(table: "pd.DataFrame", results_dir: str, name: str) -> list[str]:
+    """`write_curves` into the folder `name` of a results folder, local or an fsspec address."""
+    from calbench.benchmark.store.folder import Folder
+
+    with Folder(results_dir).publishing(name) as folder:
+        return write_curves(table, folder)
 
 
 def suite_curves(
     suite: "Suite", options: RunOptions, numbers: Sequence[int], *, draws: int = DRAWS, all_cells: bool = False
 ) -> "pd.DataFrame":
-    """The size curves of every cell of a suite, from its stored predictions.
+    """The size curves of every cell of a suite that has entries, from its stored predictions.
 
     A size that a cell's calibration split does not have, and a cell without predictions, are rows with a reason.
 
@@ -98,6 +106,8 @@ def suite_curves(
         state = store.status(work.cell.key)
         if all_cells and state != "done":
             raise InputError(f"sizes: {work.cell.describe()} is not there; run the suite first")
+        if not work.entries:  # a network of which only variants or ensembles are entries
+            continue
         chains = {one.name: one.calibrators for one in work.entries}
         predictions = store.predictions(work.cell.key) if state == "done" else None
         table = _cell_curves(predictions, chains, numbers, draws, suite)
@@ -171,7 +181,11 @@ def _pivot(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def write_curves(table: "pd.DataFrame", folder: Path) -> list[str]:
-    """Write ``sizes.csv``, and for each set of predictions a table and a figure of the NLL; returns the names."""
+    """Write ``sizes.csv``, and for each dataset and backbone a table and a figure of the first seed's NLL.
+
+    Returns:
+        The names of the files.
+    """
     from calbench.benchmark.report.figures.size_curves import draw_sizes
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +195,8 @@ def write_curves(table: "pd.DataFrame", folder: Path) -> list[str]:
     names = ["sizes.csv", "sizes.md"]
     for name, part in _parts(table):
         for ending in ("png", "pdf"):
-            file = f"sizes{f'-{name}' if name else ''}.{ending}"
+            stem = re.sub(r"[^\w.()=,+ -]+", "-", f"sizes-{name}" if name else "sizes")  # a timm model may have a slash
+            file = f"{stem}.{ending}"
             draw_sizes(part, "nll", name).savefig(folder / file, dpi=300, metadata={})
             names.append(file)
     return names

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from calbench.benchmark.config.entry import Entry
+from calbench.benchmark.core.text import counted
 from calbench.benchmark.execution.plan import Work
 
 Group = tuple[str, str, int]
@@ -54,9 +55,12 @@ class Trials:
             yield entry, best, best
 
     def notes(self) -> list[str]:
-        """What was chosen, for people: ``focal (best of 4): gamma = 1 (3 cells)``."""
+        """What was chosen, for people, a line per tuned entry.
+
+        Such as ``focal (best of 4): lowest NLL of the calibration split with gamma = 1 (3 cells)``.
+        """
         lines = []
         for name, choices in self.chosen.items():
-            parts = [f"{choice} ({count} cell{'s' * (count > 1)})" for choice, count in choices.most_common()]
+            parts = [f"{choice} ({counted(count, 'cell')})" for choice, count in choices.most_common()]
             lines.append(f"{name}: lowest NLL of the calibration split with {'; '.join(parts)}")
         return lines

@@ -162,11 +162,22 @@ class _Submitter:
         )
 
 
-def _client(scheduler: str, options_file: Path | None) -> Any:
+@contextlib.contextmanager
+def _client(scheduler: str, options_file: Path | None) -> Generator[Any]:
+    """A client of the cluster; the jobs of one that was started here end with it."""
     from distributed import Client
 
     if scheduler == "slurm":
-        return Client(_slurm(options_file))
+        with _slurm(options_file) as cluster, Client(cluster) as client:
+            yield client
+        return
+    with _connected(scheduler) as client:
+        yield client
+
+
+def _connected(scheduler: str) -> Any:
+    from distributed import Client
+
     try:
         return Client(scheduler, timeout=CONNECT_SECONDS)
     except TypeError as error:

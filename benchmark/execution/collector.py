@@ -114,7 +114,14 @@ class Collector:
         listed = [(entry.name, self.names[entry.name], entry.calibrator_name) for entry in plain]
         listed += [(ORACLE, oracle_name(self.suite.protocol), "none")] if work.oracle else []
         extra = extra_names(plain, self.suite.protocol, work.extra)
-        reasons = [reason for entry in work.entries if entry.trial_of and (reason := self._trial(work, entry))]
+        reasons: list[str] = []
+        for entry in (one for one in work.entries if one.trial_of):
+            try:
+                reason = self._trial(work, entry)
+            except DamagedError as error:
+                found["status"], reason = TO_EVALUATE, str(error)
+            if reason:
+                reasons.append(f"{entry.name}: {reason}")
         for entry, name, calibrator in listed:
             try:
                 reason = self._entry(work, where, name, entry, calibrator)
@@ -135,18 +142,22 @@ class Collector:
         return ({"status": "failed", "reason": "; ".join(reasons)} if reasons else {}) | found
 
     def _trial(self, work: Work, entry: Entry) -> str | None:
-        """Take note of a trial; returns the reason where it has no score yet."""
+        """Take note of a trial; returns the reason where it has no score yet.
+
+        Raises:
+            DamagedError: what is stored of it was damaged, and has been removed.
+        """
         protocol, key = self.suite.protocol, work.cell.key
         record: dict[str, Any] = {}
         for name in stored_names(entry, protocol):  # the evaluation, then the score
             try:
                 stored = self.store.evaluation(key, name)
-            except DamagedError as error:
+            except DamagedError:
                 self.store.forget_evaluation(key, name)
-                return f"{entry.name}: {error}"
+                raise
             if stored is None:
                 failure = self.store.evaluation_failure(key, name)
-                return f"{entry.name}: {'not evaluated yet' if failure is None else failure.get('reason', 'unknown')}"
+                return "not evaluated yet" if failure is None else failure.get("reason", "unknown")
             record = stored[0]
         score = record["score"]
         self.trials.add(Trial(entry, work, score))

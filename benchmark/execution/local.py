@@ -27,6 +27,7 @@ Event = Callable[[Work, str, Any], None]
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 BUSY_PAUSE = 0.5
+"""Seconds after which a cell that another process is at is tried again."""
 STOP_SECONDS = 60
 """How long a worker may take to save the state of its cell; one that saves nothing ends by itself long before."""
 ATTEMPTS = 2
@@ -79,12 +80,14 @@ class _Pool:
     event: Event
     jobs: int
     workers: list[_Worker] = field(default_factory=list)
+    busy: deque[tuple[float, Work]] = field(default_factory=deque)
+    """Cells that another process is at, each with the time from which it is tried again."""
     deaths: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> None:
         jobs = min(self.jobs, len(self.queue))
         self.workers = [start_worker(self.context, index) for index in range(jobs)]
-        while self.queue or any(worker.work for worker in self.workers):
+        while self.queue or self.busy or any(worker.work for worker in self.workers):
             stopping.check()
             self._hand_out()
             ready = wait([worker.connection for worker in self.workers], timeout=BUSY_PAUSE)
@@ -105,6 +108,8 @@ class _Pool:
                 _sweep(worker.work, store)
 
     def _hand_out(self) -> None:
+        while self.busy and self.busy[0][0] <= time.monotonic():
+            self.queue.append(self.busy.popleft()[1])
         for worker in self.workers:
             if worker.work is None and self.queue:
                 worker.work = self.queue.popleft()
@@ -125,12 +130,13 @@ class _Pool:
         if kind == "end":
             worker.work = None
             if value == "busy":
-                self.queue.append(work)
+                self.busy.append((time.monotonic() + BUSY_PAUSE, work))
                 self.event(work, "busy", Store(self.context.results_dir).holder(work.cell.key))
                 return
         self.event(work, kind, value)
 
     def _replace(self, worker: _Worker) -> None:
+        worker.connection.close()
         worker.process.join(timeout=5)
         work, worker.work = worker.work, None
         self.workers[self.workers.index(worker)] = start_worker(self.context, worker.index)

@@ -129,11 +129,7 @@ def figure_files(report: Report, names: Iterable[str] | None = None, look: "Look
             yield f"figures/{drawn.stem}.{kind}", content
 
 
-def _figures(report: Report) -> Files:
-    return figure_files(report)
-
-
-def _document(report: Report, look: "Look | None" = None) -> Files:
+def _document(report: Report, look: "Look | None") -> Files:
     """The figures, the tables and a document that shows them all."""
     from calbench.benchmark.report.figures.base import draw, save
     from calbench.benchmark.report.render.document import main_tex
@@ -147,17 +143,18 @@ def _document(report: Report, look: "Look | None" = None) -> Files:
     yield "main.tex", main_tex(report, [table.key for table in report.layouts], stems)
 
 
-_WRITERS: dict[str, Callable[[Report], Files]] = {
-    "markdown": _markdown, "csv": _csv, "latex": _latex, "html": _html, "figures": _figures, "document": _document,
+_WRITERS: dict[str, Callable[[Report], Files]] = {"markdown": _markdown, "csv": _csv, "latex": _latex, "html": _html}
+_DRAWERS: dict[str, Callable[[Report, "Look | None"], Files]] = {
+    "figures": lambda report, look: figure_files(report, look=look), "document": _document,
 }  # fmt: skip
 _NOT_ALWAYS = {
     "markdown": ["tables/*.md"], "csv": ["overall.csv", "tables/*.csv"], "latex": ["tables/*.tex"],
     "figures": ["figures/*.png", "figures/*.pdf"], "document": ["figures/*.png", "figures/*.pdf", "tables/*.tex"],
 }  # fmt: skip
 """What a format writes for some results and not for others: older files of these names are removed."""
-FORMATS = tuple(_WRITERS)
+FORMATS = (*_WRITERS, *_DRAWERS)
 """The formats that `write_reports` knows; ``document`` is figures, LaTeX tables and a ``main.tex`` over them."""
-QUICK_FORMATS = ("markdown", "csv", "latex", "html")
+QUICK_FORMATS = tuple(_WRITERS)
 """The formats that need no drawing."""
 
 
@@ -187,7 +184,7 @@ def write_reports(
     if "document" in formats:  # which has the figures and the tables
         formats = [name for name in formats if name not in ("figures", "latex")]
     for name in formats:
-        files = _document(report, look) if name == "document" else _WRITERS[name](report)
+        files = _DRAWERS[name](report, look) if name in _DRAWERS else _WRITERS[name](report)
         written += _write(files, folder)
     patterns = [pattern for name in formats for pattern in _NOT_ALWAYS.get(name, ())]
     for path in (old for pattern in patterns for old in folder.glob(pattern)):

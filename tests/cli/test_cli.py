@@ -113,6 +113,7 @@ def test_no_artefact_holds_a_path_or_a_name_of_this_machine(runs_of_tiny):
             ["compare", "tinny", "--reference", "calatn2026"],
             "unknown reference 'calatn2026' (did you mean 'calattn2026'?)",
         ),
+        (["compare", "--reference", "calattn2026", "--as", "a=b"], "--as compares a suite with a reference"),
         (["compare", "tinny", "--reference", "calattn2026"], "no results in tinny: run the suite first"),
         (["nonsense"], "nonsense"),
     ],

@@ -104,3 +104,15 @@ def test_a_suite_is_shown_as_its_file_is_whatever_the_width(name, capsys, monkey
     monkeypatch.setenv("COLUMNS", "40")
     assert main(["show", name]) == 0
     assert capsys.readouterr().out == suite_files()[name].read_text("utf-8")
+
+
+def test_a_name_of_a_method_and_of_a_metric_shows_both(capsys):
+    from calbench.benchmark.cli.catalogue import registry_of
+
+    both = set(registry_of("methods")) & set(registry_of("metrics"))
+    assert "brier" in both
+    for name in both:
+        assert main(["show", name]) == 0
+        out = capsys.readouterr().out
+        assert "objective, in tables" in out
+        assert "metric, in tables" in out

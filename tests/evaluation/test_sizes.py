@@ -157,3 +157,32 @@ def test_what_failed_is_in_the_table_with_its_reason():
 def test_fewer_than_twenty_draws_have_the_range_of_all_and_more_their_quantiles():
     assert spread([float(n) for n in range(19)]) == (0, 18)
     assert spread([float(n) for n in range(41)]) == (1, 39)
+
+
+def test_networks_of_which_only_ensembles_are_entries_have_no_curve(tiny, run, tmp_path):
+    from calbench.benchmark.cli.sizes import suite_curves
+    from calbench.benchmark.config.suite import load_suite
+    from calbench.benchmark.execution.options import RunOptions
+
+    settings = ["entries=[cross-entropy, focal + ensemble]", "baseline=cross-entropy", "seeds=2"]
+    run(tiny, settings=settings)
+    options = RunOptions(results_dir=str(tmp_path / "results"))
+    table = suite_curves(load_suite(tiny, settings=settings), options, [100], draws=2)
+    assert set(table["entry"]) == {"cross-entropy", "focal + ensemble"}
+    assert table["value"].notna().all()
+
+
+def test_curves_are_written_to_an_address_and_for_names_with_a_slash(predictions, tmp_path, monkeypatch, capsys):
+    from calbench.benchmark.store.folder import Folder
+
+    part = predictions["last", "test"]
+    np.savez(tmp_path / "preds.npz", logits=part.logits.numpy(), labels=part.labels.numpy())
+    (tmp_path / "mine.yaml").write_text(SUITE.replace("backbone: b", 'backbone: "me/net"'))
+    monkeypatch.chdir(tmp_path)
+    place = ["--results-dir", f"memory://{tmp_path.name}"]
+    assert main(["run", "mine.yaml", "--jobs", "1", *place]) == 0, capsys.readouterr().err
+    assert main(["sizes", "mine.yaml", "--sizes", "100", "--draws", "2", *place]) == 0, capsys.readouterr().err
+    folder = Folder(place[1])
+    assert folder.exists("mine-sizes/sizes.csv")
+    assert folder.exists("mine-sizes/sizes-d-me-net.png")
+    assert not (tmp_path / "memory:").exists()

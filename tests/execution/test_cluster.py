@@ -129,5 +129,25 @@ def test_tls_without_certificates_is_refused_in_one_line(monkeypatch):
     for part in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"):
         monkeypatch.delenv(f"DASK_DISTRIBUTED__COMM__TLS__{part}", raising=False)
     with pytest.raises(InputError, match="needs the certificates of docs/scale") as error:
-        cluster._client("tls://127.0.0.1:9", None)
+        cluster._connected("tls://127.0.0.1:9")
     assert "\n" not in str(error.value)
+
+
+def test_the_jobs_of_a_slurm_cluster_end_with_the_run(monkeypatch):
+    ended = []
+
+    class Closing:
+        def __init__(self, name):
+            self.name = name
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            ended.append(self.name)
+
+    monkeypatch.setattr(cluster, "_slurm", lambda options: Closing("cluster"))
+    monkeypatch.setattr("distributed.Client", lambda of: Closing(f"client of the {of.name}"))
+    with pytest.raises(KeyboardInterrupt), cluster._client("slurm", None):
+        raise KeyboardInterrupt
+    assert ended == ["client of the cluster", "cluster"]

@@ -1,10 +1,12 @@
 """Worker processes: the same results as in one process, and nothing lost when one is killed."""
 
+import itertools
 import os
 import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -195,3 +197,39 @@ def test_jobs_share_the_cores(tiny, tmp_path):
     run_processes(works, context, lambda work, kind, value: kind == "end" and ended.append(value), 2)
     assert ended == ["done", "done"]
     assert dict(os.environ) == before
+
+
+def test_workers_leave_a_cell_alone_for_a_while_that_another_process_has(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from calbench.benchmark.execution import local
+
+    sent, now, replies = [], [0.0], ["busy", "busy", "done"]
+
+    class Connection:
+        def send(self, work):
+            sent.append(now[0])
+
+        def recv(self):
+            return "end", replies.pop(0)
+
+        def close(self):
+            pass
+
+    worker = local._Worker(cast("Any", None), cast("Any", Connection()), 0)
+
+    def wait(connections, timeout):
+        now[0] += 0.01 if worker.work else timeout
+        return connections if worker.work else []
+
+    monkeypatch.setattr(local, "wait", wait)
+    monkeypatch.setattr(local, "start_worker", lambda *_: worker)
+    monkeypatch.setattr(local.time, "monotonic", lambda: now[0])
+    events, work = [], SimpleNamespace(cell=SimpleNamespace(key="k"))
+    pool = local._Pool(
+        local.deque([cast("Any", work)]), cast("Any", SimpleNamespace(results_dir=str(tmp_path))),
+        lambda work, kind, value: events.append(kind), 1,
+    )  # fmt: skip
+    pool.run()
+    assert events == ["busy", "busy", "end"]
+    assert all(later - earlier >= local.BUSY_PAUSE for earlier, later in itertools.pairwise(sent))

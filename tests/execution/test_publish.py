@@ -128,3 +128,14 @@ def test_names_that_are_alike_in_ascii_get_a_file_each():
     paths = _paths([(title, "vit", "recipe", "seed-0") for title in titles])
     assert len(set(paths)) == len(paths)
     assert all(re.fullmatch(r"predictions/[a-z0-9.-]+\.safetensors", path) for path in paths), paths
+
+
+def test_a_variation_of_a_suite_is_published_with_its_own_results(tiny, tmp_path, capsys):
+    from calbench.benchmark.cli.main import main
+
+    place = ["--results-dir", str(tmp_path / "r")]
+    changed = [*place, "--set", "training.epochs=1", "--set", "entries=[cross-entropy]"]
+    assert main(["run", tiny, *changed, "--jobs", "1"]) == 0, capsys.readouterr().err
+    assert main(["publish", tiny, "--to", str(tmp_path / "public"), *changed]) == 0, capsys.readouterr().err
+    record = json.loads((tmp_path / "public" / "results" / "run.json").read_text())
+    assert record["config"]["training"]["epochs"] == 1

@@ -89,3 +89,18 @@ def test_the_score_of_a_trial_does_not_read_the_test_split():
             for tests in ({("last", "test"): test}, {("last", "test"): permuted}, {})
         ]
         assert scores[0] == scores[1] == scores[2]
+
+
+def test_a_trial_whose_evaluation_is_damaged_is_evaluated_again(run, tmp_path):
+    path = tmp_path / "tuned.yaml"
+    path.write_text(SUITE.replace("[0, 1]", "[0]"))
+    before = run(str(path))
+    store = Store(str(tmp_path / "results"))
+    key = next(cell["key"] for cell in before.run["cells"] if cell["recipe"].startswith("focal"))
+    damaged = sorted((tmp_path / "results" / "cache" / key).glob("*evaluation*"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    (tmp_path / "results" / "tuned" / "run.json").unlink()  # so that the results are collected again
+    after = run(str(path))
+    assert {cell["status"] for cell in after.run["cells"]} == {"done"}
+    assert after.table.equals(before.table)
+    assert store.status(key) == "done"

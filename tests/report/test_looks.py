@@ -208,3 +208,11 @@ def contrast(one, other):
         return 0.05 + linear @ [0.2126, 0.7152, 0.0722]
 
     return max(luminance(one) / luminance(other), luminance(other) / luminance(one))
+
+
+def test_reports_of_figures_have_the_look(monkeypatch, results, tmp_path):
+    asked = []
+    monkeypatch.setattr("calbench.benchmark.report.figures.base.draw", lambda *a: iter(asked.append(a[2]) or ()))
+    look = Look(style="double")
+    write_reports(results, tmp_path, ["figures"], look)
+    assert asked == [look]

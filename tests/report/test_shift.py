@@ -1,5 +1,7 @@
 """Tables and figures of shifted and out-of-distribution splits, from synthetic results."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,10 @@ def test_a_bad_patch_is_no_corruption_with_a_severity(builder):
     results = builder(datasets=("digits",), backbones=("v",), shifts=(*splits, "shift-patch-0", "shift-patch-6"))
     (figure,) = [each.figure for each in draw(Report(results), ["shift-boxes"])]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "5"]
+
+
+def test_tables_of_shift_and_detection_name_a_smoke_test(shifted):
+    smoke = replace(shifted, run=shifted.run.model_copy(update={"smoke": True}))
+    tables = [*shift_tables(Views(smoke)), *ood_tables(Views(smoke))]
+    assert tables
+    assert all(table.title.startswith("SMOKE TEST: ") for table in tables)

@@ -88,4 +88,6 @@ def _table(
             cells = tuple(Cell(notes=(NO_SCORE,)) if stat.value is None else Cell(stat.value) for stat in stats)
             kind = "baseline" if entry == first.baseline else "entry"
             rows.append(Row((dataset, backbone, entry), (dataset, backbone, first.labels[entry]), cells, kind))
-    return Table(key, title, ("dataset", "backbone", "entry"), tuple(c for c, _, _ in columns), tuple(rows), caption)
+    shown = tuple(column for column, _, _ in columns)
+    heads = ("dataset", "backbone", "entry")
+    return Table(key, title, heads, shown, tuple(rows), caption, smoke=first.run.smoke)

@@ -42,12 +42,13 @@ def _table(view: View, frame: pd.DataFrame, metric: str) -> Table:
             rows.append(Row((dataset, backbone, f"{first} - {second}"), labels, cells))
     info = view.metric(metric)
     columns = (
-        Column("change", ("change",), "points" if info.unit == "%" else info.unit, info.better, info.decimals,
+        Column("change", ("change",), info.unit_of_changes, info.better, info.decimals,
                signed=True, interval=True, help=f"{info.label} of the first entry minus that of the second"),
         Column("p", ("p",), decimals=3, help="p value of the change, adjusted over the pairs"),
     )  # fmt: skip
     title = f"Pairs of entries: {info.label}"
-    return Table(f"pairs-{metric}", title, ("dataset", "backbone", "pair"), columns, tuple(rows), CAPTION)
+    return Table(f"pairs-{metric}", title, ("dataset", "backbone", "pair"), columns, tuple(rows), CAPTION,
+                 smoke=view.run.smoke)  # fmt: skip
 
 
 def _changes(frame: pd.DataFrame) -> dict[tuple[str, ...], tuple[Cell, Cell]]:

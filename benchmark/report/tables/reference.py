@@ -55,7 +55,8 @@ def reference_table(view: View, reference: pd.DataFrame) -> Table:
     )
     sources = ", ".join(dict.fromkeys(map(str, reference["source"])))
     heads = ("dataset", "backbone", "entry", "metric")
-    return Table("reference", f"Ours and published: {sources}", heads, columns, tuple(rows), _verdict(rows))
+    return Table("reference", f"Ours and published: {sources}", heads, columns, tuple(rows), _verdict(rows),
+                 smoke=view.run.smoke)  # fmt: skip
 
 
 def _nothing_in_common(view: View, reference: pd.DataFrame) -> str:

@@ -67,7 +67,8 @@ def _patch_table(clean: View, patched: View) -> Table:
     caption = (
         "Mean over positions of the patch and seeds. Changed: predictions that differ from those without the patch."
     )
-    return Table(PATCH, "One corrupted patch", ("dataset", "backbone", "entry"), tuple(columns), tuple(rows), caption)
+    heads = ("dataset", "backbone", "entry")
+    return Table(PATCH, "One corrupted patch", heads, tuple(columns), tuple(rows), caption, smoke=patched.run.smoke)
 
 
 def kept_gain(clean: Stat, shifted: Stat) -> float | None:
@@ -105,7 +106,7 @@ def _table(of: str, views: dict[int, View], metric: str) -> Table:
     )  # fmt: skip
     key = "-".join(part for part in ("shift", of, metric) if part)
     return Table(key, f"{info.label} under shift", ("dataset", "backbone", "entry"), tuple(columns), tuple(rows),
-                 caption.strip())  # fmt: skip
+                 caption.strip(), smoke=first.run.smoke)  # fmt: skip
 
 
 def _column(info: MetricRecord, severity: int) -> Column:
