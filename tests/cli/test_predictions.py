@@ -42,7 +42,7 @@ def test_calibrate_compares_and_writes(tmp_path, predictions):
         "-o",
         str(tmp_path / "out"),
     ]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     assert "200 samples to calibrate on, 200 to test on: preds.npz, split at random with seed 0" in result.output
     run = json.loads((tmp_path / "out/run.json").read_text())

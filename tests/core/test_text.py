@@ -187,7 +187,7 @@ BOMBS = {
     "number of more": "a: 1" + ":1" * 400_000 + ".5",
     "not valid YAML": "a: !" + "y" * 100_000 + " 1",
 }
-DEAR = {"101,000 values", "number of more", "nested more than 100 levels"}
+DEAR = {"101,000 values", "a number of more than", "number of more", "nested more than 100 levels"}
 
 
 @pytest.mark.parametrize("message", fast_only(BOMBS.keys() - DEAR, BOMBS))

@@ -7,7 +7,6 @@ import shutil
 
 import pandas as pd
 import pytest
-from fast_set import slowly
 
 from calbench.benchmark.core.errors import InputError
 from calbench.benchmark.results.base_record import parse, plain
@@ -163,7 +162,8 @@ def altered(value, rng):
     return value
 
 
-@pytest.mark.parametrize("name", ["curves", *slowly("diagrams")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["curves", "diagrams"])
 def test_altered_json_is_refused_in_one_line_or_reported(folder, tmp_path, name):
     from calbench.benchmark.report import render_terminal, write_reports
     from calbench.benchmark.report.report import Report

@@ -132,6 +132,7 @@ def compare(*arguments):
     return commands_compare.app(list(arguments), standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_the_command_sums_up_a_reference(capsys):
     assert compare("--reference", "calattn2026", "--format", "csv") == 0
     lines = capsys.readouterr().out.splitlines()

@@ -63,6 +63,7 @@ def test_p_values_are_adjusted_over_the_entries_of_a_table():
     assert [flag is True for flag in found["differs"][1:]] == (found["p_adjusted"][1:] <= 0.05).tolist()
 
 
+@pytest.mark.slow
 def test_a_sharp_calibrated_model_does_not_lose_to_a_flat_one():
     rng, lost = np.random.default_rng(4), 0
     for _ in range(20):

@@ -33,6 +33,7 @@ def test_the_posterior_is_calibrated_and_the_others_are_not(found):
     assert (exact.drop("calibrated (T = 1)") > 2).all()
 
 
+@pytest.mark.slow
 def test_ece_is_biased_upward_and_debiasing_and_samples_help(found):
     calibrated = found[found["model"] == "calibrated (T = 1)"].pivot(
         index="samples", columns="estimator", values="bias"

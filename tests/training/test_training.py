@@ -165,13 +165,13 @@ def test_the_backbone_runs_forward_once_a_batch_with_calattn(tiny, tmp_path, bac
 TRAINED = [n for n in registry if registry[n].kind != "calibrator" and not issubclass(registry[n], StagedAugmentation)]
 
 
-ON_BACKBONES = [(name, "vit-micro") for name in TRAINED] + [
+ON_BACKBONES = [(name, "vit-micro(depth=1)") for name in TRAINED] + [
     (name, net)
     for name in TRAINED
     if registry[name].kind == "head"
     for net in ("deit-micro", "swin-micro", "timm:resnet10t")
 ]
-IN_FAST_SET = [(name, net) for name, net in ON_BACKBONES if net == "vit-micro" or name == "calattn"]
+IN_FAST_SET = [(name, net) for name, net in ON_BACKBONES if net == "vit-micro(depth=1)" or name == "calattn"]
 
 
 @pytest.mark.parametrize(("name", "backbone"), fast_only(IN_FAST_SET, ON_BACKBONES))
