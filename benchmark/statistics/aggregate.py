@@ -41,7 +41,7 @@ class CellValues:
     Attributes:
         plain: by the published definition.
         compared: what is ranked and reduced: debiased where the table has debiased values.
-        low: lower ends of the intervals of `compared`, below 0 where it is within noise; NaN where unknown.
+        low: lower ends of the intervals of `compared`, at most 0 where it is within noise; NaN where unknown.
     """
 
     plain: pd.Series
@@ -64,8 +64,8 @@ def aggregate(
     share. The oracle is left out.
 
     Args:
-        table: tidy results: columns dataset, backbone, entry, metric, value, and optionally seed, debiased and
-            low_signed; of one split and one checkpoint rule.
+        table: tidy results: columns dataset, backbone, entry, metric, value, and optionally seed, debiased,
+            low_signed and high; of one split and one checkpoint rule.
         metric: the metric's name.
         baseline: the entry that reductions refer to, or None.
         better: ``"lower"``, ``"higher"`` or ``"zero"`` (then everything is of absolute values); by default as the
@@ -113,7 +113,7 @@ def cell_values(table: pd.DataFrame, metric: str, better: str | None) -> CellVal
         if column in part and part[column].fillna("").nunique() > 1:
             present = ", ".join(sorted(map(str, part[column].fillna("").unique())))
             raise ValueError(f"table: choose one {column} before aggregating; it has {present}")
-    for column in ("value", "debiased", "low_signed"):
+    for column in ("value", "debiased", "low_signed", "high"):
         numbers = part[column] if column in part else pd.Series(np.nan, index=part.index)
         part[column] = pd.to_numeric(numbers, errors="coerce").astype(float)
     part = part[np.isfinite(part["value"])]
@@ -124,10 +124,10 @@ def cell_values(table: pd.DataFrame, metric: str, better: str | None) -> CellVal
         raise ValueError(f"table: {metric} of {twice['entry']!r} is listed twice for {twice['cell']}")
     part["compared"] = part["debiased"].where(np.isfinite(part["debiased"]), part["value"])
     frame = part.set_index(["cell", "entry", "seed"])
-    plain, compared = frame["value"], frame["compared"]
-    if better == "zero":
-        plain, compared = plain.abs(), compared.abs()
-    return CellValues(plain, compared, frame["low_signed"])
+    plain, compared, low = frame["value"], frame["compared"], frame["low_signed"]
+    if better == "zero":  # the end of the interval that is nearer to 0
+        plain, compared, low = plain.abs(), compared.abs(), low.where(compared >= 0, -frame["high"])
+    return CellValues(plain, compared, low)
 
 
 def _paired_means(values: CellValues, entries: Sequence[str], baseline: str | None) -> dict[str, pd.DataFrame]:

@@ -91,6 +91,14 @@ def test_nearer_to_zero_is_better_for_the_signed_gap():
     assert good["win_rate"] == 50
 
 
+def test_a_signed_gap_far_below_zero_is_not_within_noise_and_one_whose_interval_contains_zero_is():
+    values = table({"base": [-5.0, 5.0, -0.2], "good": [-1.0, 1.0, 0.1]}, metric="signed-gap")
+    values = values.assign(low_signed=values["value"] - 0.5, high=values["value"] + 0.5)
+    good = of(aggregate(values, metric="signed-gap", baseline="base"), "good")
+    assert good["within_noise"] == 1
+    assert good["mean_of_ratios"] == pytest.approx(80)
+
+
 def test_seeds_are_averaged_and_paired_and_the_oracle_left_out():
     rows = [("base", 0, 4.0), ("base", 1, 8.0), ("new", 1, 6.0), ("oracle", 0, 0.1)]
     frame = pd.DataFrame([("d", "b", e, s, "ece", v) for e, s, v in rows])
