@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
     low: float | None
     high: float | None
     reduction: float | None
-    accuracy_change: float
+    accuracy_change: float | None
 
 
 @cache
@@ -74,7 +74,7 @@ def outcomes() -> dict[str, list[Outcome]]:
     """The outcomes of every method that is an entry by itself, from the committed results."""
     found: dict[str, list[Outcome]] = {}
     for folder in _studies():
-        for row in csv.DictReader((folder / "leaderboard.csv").open(encoding="utf-8")):
+        for row in csv.DictReader((folder / "leaderboard.csv").read_text("utf-8").splitlines(keepends=True)):
             name = row["entry"]
             if row["kind"] != "entry" or " + " in name or not row.get("nll_improvement"):
                 continue
@@ -159,7 +159,7 @@ def _row(one: Outcome) -> str:
         one.entry,
         f"{one.improvement:+.3f}{interval}",
         reduction,
-        f"{one.accuracy_change:+.2f}",
+        "–" if one.accuracy_change is None else f"{one.accuracy_change:+.2f}",
     )
     return f"| {' | '.join(cells)} |"
 

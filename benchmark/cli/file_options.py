@@ -94,6 +94,7 @@ def with_source(command: Callable[..., int]) -> Callable[..., int]:
 
     kept = [parameter for name, parameter in own.items() if name != "source"]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*kept, *options.values())]
+    # typer reads these two attributes, which the type of a function does not declare.
     wrapper.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del wrapper.__wrapped__  # type: ignore[attr-defined]

@@ -48,8 +48,8 @@ def findings(results: Results) -> list[str]:
     noise = counts[(counts["better"] == 0) & (counts["worse"] == 0)]
     runs = counted(seeds, "seed") if seeds > 1 else "one seed"
     compared = (
-        f"Compared: {_count(len(counts), 'entry', 'entries')} with {baseline} on "
-        f"{_count(pairs, 'pair', 'pairs')} of dataset and backbone, {runs}, by the NLL of the test split."
+        f"Compared: {counted(len(counts), 'entry', 'entries')} with {baseline} on "
+        f"{counted(pairs, 'pair')} of dataset and backbone, {runs}, by the NLL of the test split."
     )
     better = _named((f"{name} (on {row.better} of {row.cells})" for name, row in clear.iterrows()), 4)
     worse = _named((f"{name} (on {row.worse} of {row.cells})" for name, row in harmful.iterrows()), 4)
@@ -173,10 +173,6 @@ def _interval(row: pd.Series) -> str:
 
 def _signed(value: float, digits: int = 4) -> str:
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _named(names: Iterable[object], most: int) -> str:
