@@ -10,6 +10,7 @@ from calbench.benchmark import metrics as metrics_package
 from calbench.benchmark.core.bins import DEFAULT_BINS
 from calbench.benchmark.metrics.base import Metric, make_all
 from calbench.benchmark.metrics.evaluation import PANEL
+from calbench.benchmark.metrics.inputs import warn_of_probabilities
 from calbench.benchmark.metrics.intervals import mean_interval, wilson_interval
 from calbench.benchmark.metrics.sample import Sample
 from calbench.benchmark.metrics.source import Source
@@ -104,8 +105,10 @@ def evaluate(
             logits=logits, probabilities=probabilities, labels=labels, metrics=metrics, bins=bins, posterior=posterior
         )
     made = make_all(PANEL if metrics is None else metrics, bins)
-    sample = Sample(Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior))
-    return estimates(sample, made, level=interval, seed=seed)
+    source = Source(logits=logits, probabilities=probabilities, labels=labels, posterior=posterior)
+    if source.is_logits:
+        warn_of_probabilities(source.values)
+    return estimates(Sample(source), made, level=interval, seed=seed)
 
 
 def estimates(

@@ -110,3 +110,9 @@ def test_a_rounding_below_zero_counts_as_zero_in_the_note(tmp_path):
     scores = np.full((4, 3), [0.50005, 0.5, -5e-5])
     [_, notes] = read(save(tmp_path / "a.npz", probs=scores, labels=[2, 0, 1, 2]))
     assert any("2 of 4 rows give their own class a probability of 0" in line for line in notes)
+
+
+def test_a_column_of_lists_that_are_not_of_numbers_is_text_and_the_others_are_read(tmp_path):
+    rows = [f'{",".join(map(str, z))},{y},"[null, 2]"' for z, y in zip(Z, Y, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["logit_0,logit_1,logit_2,logit_3,label,boxes", *rows]))
+    np.testing.assert_allclose(one(tmp_path / "a.csv").scores, Z, rtol=1e-6)

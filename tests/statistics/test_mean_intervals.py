@@ -136,3 +136,9 @@ def test_certain_predictions_that_are_all_right():
     nll = evaluate(logits=[[900.0, 0.0], [0.0, 800.0]], labels=[0, 1], metrics=["nll"], interval=0.95)["nll"]
     assert nll.value == 0
     assert 500 < nll.high < 800
+
+
+@pytest.mark.parametrize("interval", [None, 0.95])
+def test_probabilities_given_as_logits_are_warned_of_with_and_without_intervals(interval):
+    with pytest.warns(UserWarning, match="as probabilities do"):
+        evaluate(logits=np.full((20, 2), 0.5), labels=np.arange(20) % 2, metrics=["accuracy"], interval=interval)

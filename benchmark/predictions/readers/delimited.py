@@ -105,10 +105,13 @@ def _matrix(name: str, values: list[str], width: int) -> np.ndarray:
 
 
 def _parse_list(text: str) -> list[float]:
+    """The numbers of a list that is written as text; a ValueError for anything else."""
     inner = text.strip("[]() \n")
-    if "," in inner:
-        return [float(part) for part in json.loads(f"[{inner}]")]
-    return [float(part) for part in inner.split()]
+    parts = json.loads(f"[{inner}]") if "," in inner else inner.split()
+    try:
+        return [float(part) for part in parts]
+    except TypeError as error:  # null, or an object of JSON
+        raise ValueError(str(error)) from None
 
 
 FORMAT = Format("text", (".csv", ".tsv", ".txt", ".dat", ".tab"), _read)
