@@ -61,7 +61,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors: click's own class, or the copy of click that newer versions of typer carry."""
 
 INTERRUPTED = 130
-STOPPED = "interrupted: what was finished stays, and the same command goes on from there"
+STOPPED = "interrupted: what is stored is whole, and the same command does not compute it again"
 LONGEST_MESSAGE = 2000
 _OS_REASONS = {errno.ENOSPC: "no space left on the disk", errno.EROFS: "the file system is read-only"}
 

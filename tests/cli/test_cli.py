@@ -284,7 +284,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tiny, tmp_path, caps
     child.send_signal(signal.SIGINT)
     assert child.wait(60) == 130
     err = log.read_text()
-    assert "interrupted: what was finished stays" in err
+    assert "interrupted: what is stored is whole" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "r").rglob(".writing-*"))
     main(["cache", "verify", "--results-dir", str(tmp_path / "r")])

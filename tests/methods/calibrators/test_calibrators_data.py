@@ -30,7 +30,6 @@ NOT_FOR_UNDERCONFIDENCE = {
     "logit-clipping": ONLY_SOFTENS,
     "tempnet-posthoc": "its loss does not look at the labels: see the next test",
     "iso-entropy": "two classes leave every sample the same confidence",
-    "enir": "netcal's weights prefer the model that follows the noise of each sample",
 }
 
 

@@ -226,9 +226,7 @@ def test_netcal_scales_in_float64_alone_and_agrees_there():
     np.testing.assert_allclose(theirs, ours, atol=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("name", "library"), [("histogram-binning", "HistogramBinning"), ("bbq", "BBQ"), ("enir", "ENIR")]
-)
+@pytest.mark.parametrize(("name", "library"), [("histogram-binning", "HistogramBinning"), ("bbq", "BBQ")])
 def test_binning_agrees_with_netcal(name, library):
     import contextlib
     import io
