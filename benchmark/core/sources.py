@@ -1,15 +1,17 @@
 """The digest of the source code that a result depends on; part of every key, so that an edit makes a result stale.
 
 From a class or function, every name in its source is followed to the top-level definition it refers to, through imports
-and in closure. What is followed is calbench itself and the user's code (a plug-in, the modules it imports), not
-installed libraries. Comments, docstrings, formatting, annotations of functions, ``typing.cast``, and the module that a
-definition is in do not count. Modules that cannot change a number say so with ``AFFECTS_RESULTS = False``; an edit that
-is known to change nothing is declared in ``unchanged.yaml`` (see `calbench.benchmark.core.unchanged`).
+and in closure; a function that walks its package's ``__path__`` depends on every module there. What is followed is
+calbench itself and the user's code (a plug-in, the modules it imports), not installed libraries. Comments, docstrings,
+formatting, annotations of functions, ``typing.cast``, and the module that a definition is in do not count. Modules that
+cannot change a number say so with ``AFFECTS_RESULTS = False``; an edit that is known to change nothing is declared in
+``unchanged.yaml`` (see `calbench.benchmark.core.unchanged`).
 """
 
 import ast
 import hashlib
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -177,7 +179,16 @@ def _references(target: Target, home: str) -> list[Target]:
             found.append((target[0], first))
         elif first in module.imports:
             found += _resolve(module.imports[first], tuple(rest), home)
+        elif first == "__path__" and target[1]:
+            found += _submodules(target[0], home)
     return list(dict.fromkeys(found))
+
+
+def _submodules(package: str, home: str) -> Iterator[Target]:
+    """The definitions in the modules of a package, which a function with its ``__path__`` can import by name."""
+    path = _file(package)
+    for found in pkgutil.iter_modules([str(path.parent)] if path else []):
+        yield from _resolve((f"{package}.{found.name}", ""), (), home)
 
 
 def _resolve(imported: Target, attributes: tuple[str, ...], home: str) -> list[Target]:

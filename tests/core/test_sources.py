@@ -8,7 +8,7 @@ import pytest
 from fast_set import slowly
 
 from calbench.benchmark.backbones import registry as backbones
-from calbench.benchmark.config.cell import FOLLOWING, TRAINING
+from calbench.benchmark.config.cell import FOLLOWING, READING, TRAINING
 from calbench.benchmark.core import sources, unchanged
 from calbench.benchmark.core.registry import Plugin
 from calbench.benchmark.evaluation.entries import evaluate_entry
@@ -66,6 +66,7 @@ ROOTS = {
     "training": lambda: TRAINING,
     "following": lambda: FOLLOWING,
     "evaluation": lambda: evaluate_entry,
+    "reading": lambda: READING,
 }
 
 
@@ -89,6 +90,7 @@ def before():
         ("benchmark.training.prediction", "model.eval()\n    indices", "model.train()\n    indices", {"training"}),
         ("benchmark.core.seeds", ">> 1", ">> 2",
          {"training", "evaluation", "overlap", "mixup", "d-mixup", "following"} - {"following"}),
+        ("benchmark.predictions.readers.delimited", "FORMAT = ", "FORMAT = 1 * ", {"reading"}),
         *slowly(
             ("methods.losses.focal", "return ", "return 1 * ", {"focal"}),
             ("methods.heads.calattn", "return ", "return 1 * ", {"calattn"}),
