@@ -167,7 +167,8 @@ def test_the_lightning_callback_logs_the_metrics_of_the_whole_epoch():
 
 
 @forks
-def test_the_lightning_callback_of_two_processes_logs_the_metrics_of_all_samples(tmp_path):
+@pytest.mark.parametrize("parts", [PARTS, (None, slice(None))], ids=["both", "one without a batch"])
+def test_the_lightning_callback_of_two_processes_logs_the_metrics_of_all_samples(tmp_path, parts):
     lightning()
     from calbench.integrations.lightning import CalibrationCallback
 
@@ -175,9 +176,10 @@ def test_the_lightning_callback_of_two_processes_logs_the_metrics_of_all_samples
 
     def both(rank):
         callback, module = CalibrationCallback(["ece"]), Recorder()
-        rows = PARTS[rank]
+        rows = parts[rank]
         callback.on_test_epoch_start(None, module)
-        callback.on_test_batch_end(None, module, {"logits": logits[rows]}, (None, labels[rows]), 0)
+        if rows is not None:
+            callback.on_test_batch_end(None, module, {"logits": logits[rows]}, (None, labels[rows]), 0)
         callback.on_test_epoch_end(None, module)
         return module.logged["test/ece"]
 

@@ -40,7 +40,7 @@ class CalibrationCallback(Callback):
     """Log metrics of all validation and test samples at the end of each epoch, as ``val/ece`` or ``test/ece``.
 
     The step must return a dict with ``logits`` (N, K), and with ``labels`` (N,) unless the batch is a pair of inputs
-    and labels. With several processes each one's samples are gathered.
+    and labels. The samples of all processes, and of several data loaders, are taken together.
 
     Args:
         metrics: names of metrics.
@@ -91,13 +91,14 @@ class CalibrationCallback(Callback):
         self._log(pl_module, "test")
 
     def _log(self, module: Any, stage: str) -> None:
-        if not self._batches:
-            return
-        logits, labels = (torch.cat(parts) for parts in zip(*self._batches, strict=True))
+        batches = self._batches
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, (logits, labels))
-            logits, labels = (torch.cat(values) for values in zip(*parts, strict=True))
+            gathered: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(gathered, batches)  # by every process: one may have had no batch
+            batches = [batch for part in gathered for batch in part]
+        if not batches:
+            return
+        logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
         values = evaluate(logits=logits, labels=labels, metrics=self.metrics, bins=self.bins)
         # Every process has the same values; their mean over the processes, which is what sync_dist logs, is the value.
         module.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
