@@ -166,6 +166,7 @@ def test_the_lightning_callback_logs_the_metrics_of_the_whole_epoch():
         callback.on_test_batch_end(None, module, torch.tensor(0.5), (logits, labels), 0)
 
 
+@pytest.mark.slow
 @forks
 @pytest.mark.parametrize("parts", [PARTS, (None, slice(None))], ids=["both", "one without a batch"])
 def test_the_lightning_callback_of_two_processes_logs_the_metrics_of_all_samples(tmp_path, parts):

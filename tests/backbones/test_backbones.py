@@ -208,6 +208,7 @@ def checkpoint(tmp_path_factory):
     return folder, state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18.pth", *slowly("resnet18.safetensors")])
 def test_a_local_checkpoint_is_loaded_and_adapted(checkpoint, name):
     folder, state = checkpoint
@@ -232,6 +233,7 @@ def test_a_classifier_of_as_many_classes_is_loaded_too(tmp_path, name):
     assert all(torch.equal(value, state[key]) for key, value in other.items() if not key.startswith(classifier[:-7]))
 
 
+@pytest.mark.slow
 def test_the_content_of_a_checkpoint_is_its_identity(checkpoint, tmp_path):
     folder, _ = checkpoint
     source = folder / "resnet18.safetensors"
@@ -273,6 +275,7 @@ def test_a_hostile_damaged_or_foreign_checkpoint_is_refused(tmp_path, monkeypatc
     assert not (tmp_path / "HACKED").exists()
 
 
+@pytest.mark.slow
 def test_without_network_the_message_says_what_to_do(tmp_path, monkeypatch):
     from huggingface_hub import constants
 

@@ -121,6 +121,7 @@ def test_sigma_reparam_without_norms_has_none_inside_the_blocks():
     assert len([m for m in build("vit-micro * sigma-reparam").modules() if isinstance(m, torch.nn.LayerNorm)]) == 5
 
 
+@pytest.mark.slow
 def test_keys_tables_and_overrides(tiny, run, statuses, tmp_path):
     terms = "vit-micro(depth=1, width=16, heads=2) * ssa * sigma-reparam", "vit-micro(width=8, heads=2)"
     settings = [f"backbones={list(terms)}"]
@@ -176,6 +177,7 @@ class Gain(torch.nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_a_modifier_of_a_plugin_is_trained_and_shown(tiny, calbench, tmp_path):
     (tmp_path / "gain.py").write_text(PLUGIN)
     backbones = "backbones=['vit-micro(depth=1, width=16, heads=2) * output-gain']"

@@ -166,12 +166,14 @@ def test_a_plugin_that_fails_to_import_names_file_line_and_cause(calbench, tmp_p
     assert message.count("line 1") == 1
 
 
+@pytest.mark.slow
 def test_an_unknown_method_of_the_user_needs_a_plugin(calbench, tiny, monkeypatch):
     monkeypatch.setattr("calbench.benchmark.core.registry._plugin_digests", {})
     for arguments in (["show", "my-own-scaling"], ["run", tiny, "--entry", "my-own-scaling"]):
         assert calbench(*arguments)[2].strip().endswith("lists all; one of your own needs --plugin FILE")
 
 
+@pytest.mark.slow
 def test_lists_and_cards_show_every_declaration(calbench):
     from calbench.benchmark.cli.catalogue import registries
 
@@ -192,6 +194,7 @@ def test_lists_and_cards_show_every_declaration(calbench):
     assert (status, "did you mean 'methods'" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_parts_of_a_suite_have_results_of_their_own(calbench, tiny, tmp_path, finished):
     whole = (tmp_path / "runs" / "tiny" / "results.csv").read_bytes()
     assert calbench("run", tiny, "--jobs", 1, "--entry", "vector-scaling")[0] == 0
@@ -237,6 +240,7 @@ def test_the_name_of_a_part_of_a_suite_is_no_suite(calbench):
     assert "give suite quick and the options of that run" in err
 
 
+@pytest.mark.slow
 def test_written_to_names_a_place_that_can_be_opened(calbench, tiny, tmp_path, finished):
     for command in (("run", tiny), ("report", "tiny")):
         line = calbench(*command)[1].splitlines()[-1]
@@ -244,6 +248,7 @@ def test_written_to_names_a_place_that_can_be_opened(calbench, tiny, tmp_path, f
         assert all((tmp_path / place / name).is_file() for name in names.split(", ")), line
 
 
+@pytest.mark.slow
 def test_cache_commands_find_and_mend_damage(calbench, tiny, tmp_path, finished):
     assert calbench("cache", "verify")[:2] == (0, "2 cells, 0 damaged\n")
     assert "cross-entropy" in calbench("cache", "list")[1]

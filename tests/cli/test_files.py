@@ -108,6 +108,7 @@ def test_notes_of_the_reading_do_not_mix_with_the_results(capsys):
     assert shown_values(output)["Accuracy"] == pytest.approx(100 * (P.argmax(1) == Y).mean(), abs=5e-3)
 
 
+@pytest.mark.slow
 def test_pairs_of_arrays(capsys):
     for name, rows in (("cal", slice(0, 100)), ("test", slice(100, 200))):
         np.save(f"{name}_logits.npy", Z[rows])
@@ -150,6 +151,7 @@ def test_the_known_names_are_in_the_help(capsys):
     assert "true_label" in KNOWN_NAMES
 
 
+@pytest.mark.slow
 def test_a_message_does_not_wait_for_torch():
     messages = {
         "evaluate no.npz": "no such file",

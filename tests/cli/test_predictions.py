@@ -135,6 +135,7 @@ def test_every_calibrator_that_the_predictions_allow_is_compared_by_default(pred
     assert not {"focal", "calattn-frozen"} & names
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_with_many_classes_is_named_with_the_way_to_fit_it(tmp_path, capsys, monkeypatch):
     z, y, _ = data(60, 301)
     np.savez(tmp_path / "many.npz", logits=z, labels=y)
@@ -185,6 +186,7 @@ def test_sizes_are_a_table_and_files(predictions, tmp_path, capsys):
 ASKED = "aurc,misclassification-auroc,nll-calibration,nll-refinement,brier-calibration,brier-refinement,top-nll-mcb"
 
 
+@pytest.mark.slow
 def test_further_metrics_are_columns_of_the_table(predictions, tmp_path, capsys):
     arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "temperature-scaling", "--bootstrap", "20"]
     assert main([*arguments, "--metrics", ASKED, "--output", str(tmp_path / "out")]) == 0
@@ -237,6 +239,7 @@ def test_calibrate_and_export_take_methods_of_a_plugin(predictions, tmp_path, ca
     assert "half-logits" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_line_of_written_files_names_the_folder_and_all_files(predictions, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["calibrate", "preds.npz", "--split", "0.5", "-m", "temperature-scaling", "--bootstrap", "0"]

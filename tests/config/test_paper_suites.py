@@ -147,6 +147,7 @@ def test_compare_says_how_many_published_values_lie_in_our_intervals(tmp_path, c
     assert f"+{shift:.2f}" in shown
 
 
+@pytest.mark.slow
 def test_entries_that_stand_in_for_a_published_one_are_named(tmp_path, capsys):
     as_if_run(load_suite("calattn-table1-clean"), 0.0).save(tmp_path / "calattn-table1-clean")
     commands_compare.app(

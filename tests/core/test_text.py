@@ -68,6 +68,7 @@ def test_no_report_has_control_characters_or_formulas(results, tmp_path):
             assert cell[:1] not in ("+", "-") or re.fullmatch(r"[-+]?[\d.]*(e[-+]?\d+)?", cell), (path.name, cell)
 
 
+@pytest.mark.slow
 def test_the_terminal_obeys_no_name(results):
     buffer = io.StringIO()
     console = Console(file=buffer, width=300, force_terminal=True, color_system=None)
@@ -123,6 +124,7 @@ def test_names_that_a_csv_reader_takes_for_something_else_come_back(name, tmp_pa
     assert back.diagrams == made.diagrams
 
 
+@pytest.mark.slow
 def test_compare_refuses_labels_that_tables_cannot_show():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(60, 3)), rng.integers(0, 3, 60)

@@ -28,6 +28,7 @@ def test_tutorials_run(path, workspace, capsys):
     run_blocks(path, lambda arguments: calbench([*arguments, "--jobs", "1"] if arguments[0] == "run" else arguments))
 
 
+@pytest.mark.slow
 def test_the_readme_runs_with_its_own_method(workspace, capsys, tiny):
     generator = np.random.default_rng(0)
     for name in ("cal", "test", "preds"):

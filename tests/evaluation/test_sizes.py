@@ -159,6 +159,7 @@ def test_fewer_than_twenty_draws_have_the_range_of_all_and_more_their_quantiles(
     assert spread([float(n) for n in range(41)]) == (1, 39)
 
 
+@pytest.mark.slow
 def test_networks_of_which_only_ensembles_are_entries_have_no_curve(tiny, run, tmp_path):
     from calbench.benchmark.cli.sizes import suite_curves
     from calbench.benchmark.config.suite import load_suite
@@ -172,6 +173,7 @@ def test_networks_of_which_only_ensembles_are_entries_have_no_curve(tiny, run, t
     assert table["value"].notna().all()
 
 
+@pytest.mark.slow
 def test_curves_are_written_to_an_address_and_for_names_with_a_slash(predictions, tmp_path, monkeypatch, capsys):
     from calbench.benchmark.store.folder import Folder
 

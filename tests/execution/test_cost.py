@@ -73,6 +73,7 @@ def test_an_estimate_beyond_all_bounds_is_one_number():
     assert " more than 100 h of one process" in Status(Counter(done=1), [], Cost(1e9, 1.0)).line()
 
 
+@pytest.mark.slow
 def test_cells_that_are_only_evaluated_are_not_counted_as_training(tiny, run, tmp_path):
     run(tiny, entries=["cross-entropy"])
     suite = load_suite(tiny, entries=["vector-scaling"])
@@ -90,6 +91,7 @@ def test_nothing_known_is_nothing_said(tiny, tmp_path):
     assert "about" not in found.line()
 
 
+@pytest.mark.slow
 def test_manifests_are_read_up_to_a_limit(tiny, run, tmp_path):
     results = run(tiny, entries=["cross-entropy"])
     [work] = [w for w in plan_suite(load_suite(tiny), RunOptions()) if w.cell.key == results.run["cells"][0]["key"]]

@@ -140,6 +140,7 @@ def test_calibrators_can_be_fitted_on_a_shifted_calibration_split(tiny, run):
     assert any("the calibration split under gaussian-noise-5" in line for line in shifted.run["protocol_text"])
 
 
+@pytest.mark.slow
 def test_one_bad_patch_changes_few_predictions(tiny, run):
     patches = "shift={patches: {grid: 4, positions: 3}}"
     results = run(tiny, settings=[patches], entries=["cross-entropy"])

@@ -67,6 +67,7 @@ def test_the_logits_are_those_of_the_network_itself(network, checkpoint, tmp_pat
     torch.testing.assert_close(order, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_interrupted_prediction_goes_on_where_it_stopped(network, tmp_path, monkeypatch):
     monkeypatch.setattr(predicting, "SHARD", 100)
     dataset, output = datasets.create("digits"), tmp_path / "p.safetensors"
@@ -108,6 +109,7 @@ training: {{epochs: 0}}
 """
 
 
+@pytest.mark.slow
 def test_a_suite_without_epochs_judges_a_network_as_it_comes(checkpoint, tmp_path):
     path = tmp_path / "as-it-comes.yaml"
     path.write_text(SUITE.format(path=checkpoint[0]))
@@ -144,6 +146,7 @@ def other_classes(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_replaced_classifier_is_said(checkpoint, other_classes, calbench):
     options = ["--dataset", "digits", "-o", "out.safetensors", "--device", "cpu"]
     for path, replaced in ((checkpoint[0], False), (other_classes, True)):

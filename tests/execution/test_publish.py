@@ -67,6 +67,7 @@ def commits(folder):
     return [commit or "unknown" for commit in made]
 
 
+@pytest.mark.slow
 def test_a_card_is_harmless_whatever_the_title(tiny, run, tmp_path):
     title = 'a: "b"\n[x](javascript:1) <b>|# é'
     settings = [f"title={json.dumps(title)}", "training.epochs=1"]
@@ -130,6 +131,7 @@ def test_names_that_are_alike_in_ascii_get_a_file_each():
     assert all(re.fullmatch(r"predictions/[a-z0-9.-]+\.safetensors", path) for path in paths), paths
 
 
+@pytest.mark.slow
 def test_a_variation_of_a_suite_is_published_with_its_own_results(tiny, tmp_path, capsys):
     from calbench.benchmark.cli.main import main
 

@@ -85,6 +85,7 @@ def test_damaged_predictions_are_computed_again_where_they_are_needed(trained, t
     assert Store(tmp_path / "results").verify() == []
 
 
+@pytest.mark.slow
 def test_cache_only_computes_nothing_and_refresh_everything(tiny, run, tmp_path, statuses):
     assert statuses(run(tiny, cache="only")) == ["missing", "missing"]
     first = run(tiny)
@@ -162,12 +163,14 @@ def test_an_edited_metric_is_taken_again_and_nothing_is_trained(tiny, run, tmp_p
         monkeypatch.setattr(work, "produce", None)
 
 
+@pytest.mark.slow
 def test_a_noise_floor_that_is_asked_for_is_there_once(tiny, run, value):
     results = run(tiny, settings=["protocol.metrics=[ece, noise-floor, noise-floor-95]"])
     assert len(value(results, "cross-entropy", "noise-floor")) == 1
     assert len(value(results, "cross-entropy", "noise-floor-95")) == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_evaluation_is_made_again_in_the_same_run(trained, tiny, run, tmp_path, monkeypatch, statuses, value):
     first = trained
     key = first.run["cells"][0]["key"]
@@ -217,6 +220,7 @@ class Flaky(Calibrator):
 """
 
 
+@pytest.mark.slow
 def test_a_failed_calibrator_says_why_and_is_tried_again_when_asked(tiny, run, tmp_path, statuses, forgotten):
     plugin, marker = tmp_path / "flaky.py", tmp_path / "marker"
     plugin.write_text(FLAKY)

@@ -74,6 +74,7 @@ def test_a_diverged_cell_is_a_failure_with_its_reason_and_the_others_go_on(tiny,
     assert sorted(statuses(again)) == ["done", "failed"]
 
 
+@pytest.mark.slow
 def test_an_entry_that_cannot_be_fitted_is_a_gap_with_its_reason(tiny, run, tmp_path, statuses, forgotten):
     (tmp_path / "refuse.py").write_text(
         "from dataclasses import dataclass\n"
@@ -96,6 +97,7 @@ def test_an_entry_that_cannot_be_fitted_is_a_gap_with_its_reason(tiny, run, tmp_
     assert set(results.table.entry) == {"cross-entropy"}
 
 
+@pytest.mark.slow
 def test_the_oracle_is_a_row_where_the_truth_is_known(tiny, run, value):
     results = run(tiny, settings=["datasets=['overlap(train=300, test=400)']"])
     assert {"oracle-kl", "oracle-ece"} <= set(results.table.metric)
@@ -104,6 +106,7 @@ def test_the_oracle_is_a_row_where_the_truth_is_known(tiny, run, value):
     assert value(results, "cross-entropy", "oracle-kl")[0] > 0.01
 
 
+@pytest.mark.slow
 def test_curves_go_to_tensorboard_where_it_is_asked_for(tiny, run, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -115,6 +118,7 @@ def test_curves_go_to_tensorboard_where_it_is_asked_for(tiny, run, tmp_path):
     assert written == pytest.approx([epoch["loss"] for epoch in results.curves[0]["epochs"]], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_files_of_predictions_stand_beside_trained_models(tiny, run, tmp_path):
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(400, 10, generator=generator)

@@ -91,6 +91,7 @@ def test_the_score_of_a_trial_does_not_read_the_test_split():
         assert scores[0] == scores[1] == scores[2]
 
 
+@pytest.mark.slow
 def test_a_trial_whose_evaluation_is_damaged_is_evaluated_again(run, tmp_path):
     path = tmp_path / "tuned.yaml"
     path.write_text(SUITE.replace("[0, 1]", "[0]"))

@@ -59,6 +59,7 @@ def test_smece_calattn_is_kernel_regression_at_fixed_bandwidth():
     assert value("smece-calattn", z, y) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_smece_calattn_takes_every_other_of_ten_thousand():
     z, y, _ = cell(n=10_000)
     taken = np.linspace(0, 9999, 5000).astype(int)

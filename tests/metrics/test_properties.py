@@ -55,6 +55,7 @@ def test_the_order_of_the_samples_does_not_matter(cell):
     check_same(evaluate(logits=z[order], labels=y[order], metrics=ALL), evaluate(logits=z, labels=y, metrics=ALL))
 
 
+@pytest.mark.slow
 @bounded
 @given(cells())
 def test_names_of_classes_do_not_matter(cell):
@@ -81,6 +82,7 @@ def test_duplicating_the_sample_keeps_plain_means_and_bins(cell):
     check_same(twice, evaluate(logits=z, labels=y, metrics=names))
 
 
+@pytest.mark.slow
 @bounded
 @given(cells())
 def test_adding_a_constant_to_a_row_of_logits_changes_nothing(cell):
@@ -93,6 +95,7 @@ def test_adding_a_constant_to_a_row_of_logits_changes_nothing(cell):
     )
 
 
+@pytest.mark.slow
 @bounded
 @given(cells())
 def test_a_class_that_never_appears(cell):
@@ -140,6 +143,7 @@ def test_all_equal_confidences_do_not_depend_on_bins_or_order():
         assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_float32_sums_do_not_drift():
     """float32 sums of 0.1 and 0.9 over millions of rows are off by per cents; a calibrated model must score 0."""
     n = 1_000_000

@@ -38,6 +38,7 @@ def test_formats_are_printed(stored, capsys, format_, part):
     assert part in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_table_alone(stored, tmp_path, capsys):
     report(stored, "markdown", "digits-vit-micro")
     out = capsys.readouterr().out
@@ -49,6 +50,7 @@ def test_one_table_alone(stored, tmp_path, capsys):
     assert r"\caption{Mine." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_output_names_the_code_that_made_the_cells(builder, tmp_path):
     from calbench.benchmark.report import Report, write_reports
     from calbench.benchmark.report.render.document import main_tex
@@ -71,6 +73,7 @@ def test_every_output_names_the_code_that_made_the_cells(builder, tmp_path):
             assert f"commit {commit}" in text, (name, commit)
 
 
+@pytest.mark.slow
 def test_stored_results_read_back_give_the_same_tables(stored, results, tmp_path):
     from calbench.benchmark.report.report import Report
     from calbench.benchmark.report.write import leaderboard_markdown
@@ -80,6 +83,7 @@ def test_stored_results_read_back_give_the_same_tables(stored, results, tmp_path
     assert leaderboard_markdown(Report(loaded)) == leaderboard_markdown(Report(results))
 
 
+@pytest.mark.slow
 def test_a_tidy_table_of_other_software(tmp_path, capsys):
     rows = [("c10", "vit", "none", "ece", 10.0), ("c10", "vit", "TS", "ece", 5.0), ("c10", "swin", "none", "ece", 2.0),
             ("c10", "swin", "TS", "ece", 3.0)]  # fmt: skip

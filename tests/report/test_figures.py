@@ -163,6 +163,7 @@ def test_a_curve_of_one_size_is_not_taken_for_one_that_does_not_depend_on_it():
     assert styles == {"ts": "-", "late": "-", "uncalibrated": "--"}
 
 
+@pytest.mark.slow
 def test_no_two_entries_look_alike(builder, full):
     from calbench.benchmark.report.figures.metrics import looks
 
@@ -173,6 +174,7 @@ def test_no_two_entries_look_alike(builder, full):
     assert len(set(looks(View(many)).values())) == 61
 
 
+@pytest.mark.slow
 def test_figures_of_shifts_say_how_many_entries_they_leave_out(builder):
     entries = ["cross-entropy", *(f"m{i}" for i in range(14))]
     results = builder(datasets=("digits",), backbones=("v",), entries=entries, shifts=SHIFTS, oracle=False)
@@ -213,6 +215,7 @@ def test_figures_of_a_strangers_folder_obey_no_name(builder, tmp_path):
     assert not [text for text in texts if re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)]
 
 
+@pytest.mark.slow
 def test_captions_begin_with_the_dataset_and_backbone(results):
     captions = [one.caption for one in draw(Report(results), ["ece-intervals", "reliability", "reliability-baseline"])]
     pairs = {caption.partition(": ")[0] for caption in captions if not caption.startswith("Reliability of")}

@@ -135,6 +135,7 @@ def test_without_their_sizes_the_lowest_nll_decides_and_a_worse_calibrator_is_no
     assert not any("distinguish" in line for line in rest)
 
 
+@pytest.mark.slow
 def test_nothing_is_advised_where_nothing_helps(predictions):
     calibrated = {name: SplitPredictions(part.logits / 3, part.labels) for name, part in predictions.items()}
     [line] = advice(compared(calibrated, "temperature-scaling"))

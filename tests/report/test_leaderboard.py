@@ -54,6 +54,7 @@ def test_not_different_from_the_baseline_is_marked(builder):
     assert "~ : not significantly different" in markdown(table).replace("\\~:", "~ :")
 
 
+@pytest.mark.slow
 def test_accuracy_gain_and_insignificant_loss_are_not_marked(builder):
     results = builder()
     focal = (results.comparisons["entry"] == "focal") & (results.comparisons["metric"] == "accuracy")
@@ -129,6 +130,7 @@ def test_overall_aggregates_agree_with_the_table(results):
     assert cell(table, "mixup + vector-scaling", "worst").value < -20
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_the_protocol_is_shown(builder):
     results = builder(checkpoints=("best-ece", "last"))
     last = results.comparisons.query(

@@ -24,12 +24,14 @@ def test_a_missing_cell_stays_with_its_reason_and_its_averages_are_marked(builde
     assert "| –<sup>a</sup>" in " ".join(markdown(table).split())
 
 
+@pytest.mark.slow
 def test_a_seed_that_failed_is_told(builder):
     table = block(builder(failed_seeds=[("digits", "vit-micro", "calattn", 1)]), "digits", "vit-micro")
     assert cell(table, "calattn", "accuracy").notes == ("failed: the loss is not finite (seed 1)",)
     assert not cell(table, "calattn", "ece").missing
 
 
+@pytest.mark.slow
 def test_a_failure_of_another_entry_of_the_recipe_is_not_told(builder):
     results, cells = builder(), []
     for record in results.run.cells:
@@ -46,6 +48,7 @@ def test_a_failure_of_another_entry_of_the_recipe_is_not_told(builder):
     assert note == "failed: cross-entropy + temperature-scaling: cannot be fitted (seed 0)"
 
 
+@pytest.mark.slow
 def test_every_seed_failed_everywhere(builder, tmp_path):
     everything = [(d, b, "cross-entropy") for d in ("digits", "overlap") for b in ("vit-micro", "swin-micro")]
     results = builder(missing=everything)

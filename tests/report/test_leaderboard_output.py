@@ -77,6 +77,7 @@ def test_bold_is_a_star_where_the_output_has_none(results):
     assert "*" not in shown
 
 
+@pytest.mark.slow
 def test_a_long_leaderboard_is_shown_by_its_summary(builder, monkeypatch):
     monkeypatch.setattr("calbench.benchmark.report.render.terminal.LONG", 50)
     entries = ["cross-entropy", *(f"method-{i}" for i in range(19))]

@@ -188,6 +188,7 @@ def covering(boxes):
     ]
 
 
+@pytest.mark.slow
 def test_numbers_in_the_heat_map_are_readable_on_every_colour(builder):
     entries = ["cross-entropy", *(f"m{i}" for i in range(9))]
     (figure,) = drawn(builder(entries=entries, seeds=(0,), oracle=False), "reductions")

@@ -247,6 +247,7 @@ def ranks_of(results):
     return ranks, adjusted | {high: float(max(adjusted[low], p[high]))}
 
 
+@pytest.mark.slow
 def test_ranks_over_eight_datasets_have_adjusted_p_values_in_every_output(builder):
     names = tuple(f"data-{letter}" for letter in "abcdefgh")
     results = builder(datasets=names, entries=ENTRIES, seeds=(0,), oracle=False)  # with two backbones each
@@ -266,6 +267,7 @@ def test_ranks_over_eight_datasets_have_adjusted_p_values_in_every_output(builde
         assert "adjusted for the entries (Holm)" in text.replace("\\", "")
 
 
+@pytest.mark.slow
 def test_nothing_is_tested_below_six_datasets(builder):
     names = tuple(f"data-{letter}" for letter in "abcde")
     table = Report(builder(datasets=names, entries=ENTRIES, seeds=(0,), oracle=False)).table("overall-ece")

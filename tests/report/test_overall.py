@@ -79,6 +79,7 @@ def test_the_interval_of_a_mean_covers_by_simulation():
     assert 0.93 < hits / 2000 < 0.97
 
 
+@pytest.mark.slow
 def test_no_reduction_where_the_baseline_is_within_its_noise(builder):
     results = builder()
     rows = (results.comparisons["entry"] == "cross-entropy") & (results.comparisons["metric"] == "ece")
@@ -96,6 +97,7 @@ def test_no_reduction_where_the_baseline_is_within_its_noise(builder):
     assert cell(Report(results).summary, "focal", "reduction").text == "in noise"
 
 
+@pytest.mark.slow
 def test_debiased_errors_are_shown_and_reduced(builder):
     results = changed(builder(), "focal", "ece", debiased=-0.5)
     changed(results, "cross-entropy", "ece", debiased=4.0)
@@ -104,6 +106,7 @@ def test_debiased_errors_are_shown_and_reduced(builder):
     assert cell(summary, "focal", "reduction").value == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_a_missing_interval_has_its_reason(builder):
     results = builder()
     results.comparisons = results.comparisons.assign(interval_reason="")
@@ -113,6 +116,7 @@ def test_a_missing_interval_has_its_reason(builder):
     assert "one sample only" in table.footnotes
 
 
+@pytest.mark.slow
 def test_a_missing_interval_of_a_mean_has_its_reason(builder):
     results = builder()
     results.comparisons = results.comparisons.assign(interval_reason="")
@@ -130,6 +134,7 @@ def test_chosen_entries_come_with_the_baseline(results):
         Report(results, entries=["focall"])
 
 
+@pytest.mark.slow
 def test_at_80_columns_whole_columns_go_and_are_named(results):
     for block in Report(results).blocks:
         table = block.table
@@ -167,6 +172,7 @@ def test_latex_names_the_columns_that_do_not_fit(results):
     assert len({line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")}) == 1
 
 
+@pytest.mark.slow
 def test_a_smoke_test_says_so_in_every_table_and_figure(builder, tmp_path):
     from calbench.benchmark.report.figures.base import draw
 
@@ -178,6 +184,7 @@ def test_a_smoke_test_says_so_in_every_table_and_figure(builder, tmp_path):
     assert drawn.caption.startswith("SMOKE ")
 
 
+@pytest.mark.slow
 def test_the_terminal_names_once_what_all_rows_share_and_says_where_intervals_are_left_out(builder):
     report = Report(builder(datasets=("digits",), shifts=("shift-severity-1", "shift-severity-5"), oracle=False))
     (table,) = [one for one in report.layouts if one.key == "shift-ece"]

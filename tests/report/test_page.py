@@ -55,6 +55,7 @@ def test_embedded_json_is_safe_and_has_no_nan():
     assert '"c":[null,1.5,null,true]' in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{"compare": False}, *slowly({"oracle": False, "datasets": ("digits",)}, {"seeds": (3,)})]
 )
@@ -94,12 +95,14 @@ def test_a_page_without_further_splits_has_no_section_of_them(results):
     assert "split-data" not in re.sub(r"<script>.*</script>", "", page(Report(results)), flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_a_smoke_test_says_so(builder):
     text = page(Report(builder(smoke=True)))
     assert "<title>SMOKE TEST: " in text
     assert 'role="alert"' in text
 
 
+@pytest.mark.slow
 def test_that_real_data_have_no_posterior_is_no_reason_on_a_card(builder):
     text = page(Report(builder(oracle=True)))
     assert NO_POSTERIOR in text, "as the tooltip of a cell"

@@ -106,6 +106,7 @@ def test_figures_show_lines_by_severity_boxes_over_corruptions_and_points(shifte
     assert len(axes.lines) == len(view.entries)
 
 
+@pytest.mark.slow
 def test_published_detection_is_compared_on_the_far_sets_with_every_network(builder, tmp_path, calbench):
     entries = ("cross-entropy", "abet", "godin")
     results = builder(datasets=("cifar10", "digits"), entries=entries, shifts=("ood-far", "ood-near"), oracle=False)

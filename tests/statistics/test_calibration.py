@@ -170,12 +170,14 @@ def test_detectable_error_is_found_four_times_in_five():
     assert 0.8 < (found > test.threshold).mean() < 0.9
 
 
+@pytest.mark.slow
 def test_supremum_of_brownian_motion():
     rng = np.random.default_rng(7)
     walks = np.abs(rng.normal(size=(4000, 1000)).cumsum(1)).max(1) / 1000**0.5
     assert supremum_quantile(0.9) == pytest.approx(np.quantile(walks, 0.9), abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("confidence", "accuracy", "size"),
     [
@@ -222,6 +224,7 @@ def test_the_mean_gap_of_calibrated_sparse_cells_is_binomial():
     assert variance == pytest.approx(draws.var(0), rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "size", "sharpness"), [(10, 100, 1.5), *slowly((100, 1000, 1.5), (100, 1000, 1.0))]
 )

@@ -95,6 +95,7 @@ def test_one_outlier_does_not_take_the_interval_out_of_its_range():
     assert 0 <= found["brier"].low < found["brier"].value < found["brier"].high <= 2
 
 
+@pytest.mark.slow
 def test_of_right_predictions_only_a_wrong_one_may_be_missing():
     # 99.6 % of the population right, 100 samples: two of three samples have no wrong prediction
     rng, names = np.random.default_rng(3), ["nll", "brier", "signed-gap"]

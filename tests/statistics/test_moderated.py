@@ -113,6 +113,7 @@ def test_a_real_gain_with_three_seeds_is_marked_where_other_cells_are_as_steady(
     assert single["differs"].eq(True).sum() <= 4
 
 
+@pytest.mark.slow
 def test_marks_and_intervals_agree_but_for_the_adjustment():
     effects = np.linspace(-0.6, 0.6, 60).reshape(6, 10)
     found = compare(*suite(effects, 3, np.random.default_rng(3)), "e0", expected_seeds=3)

@@ -82,6 +82,7 @@ def test_unknown_group_exits_with_two(monkeypatch, capsys):
     assert "unknown group 'metrcs'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_metric_groups_run_on_small_data(monkeypatch):
     monkeypatch.setattr(speed_metrics, "_logits", lambda rows, classes: LOGITS(200, 10))
     lines = [line for name in ("metrics", "statistics") for line in GROUPS[name][1](True, 1)]
@@ -126,6 +127,7 @@ def test_costs_name_every_calibrator_and_count_what_it_fits():
     assert costs.cost("catboost", 200, 60).note.startswith("catboost fits a tree per class")
 
 
+@pytest.mark.slow
 def test_the_cost_of_shifted_splits_is_compared_with_their_forward_passes(tmp_path):
     cell = engine.images_cell(engine.NETWORKS["vit-micro, 5 tokens"], tmp_path, "cross-entropy", train=50, test=40)
     lines = list(shift._Work(cell, tmp_path).lines("two splits", [("gaussian-noise", 1), ("fog", 5)]))

@@ -90,6 +90,7 @@ def test_a_network_learns_by_the_evidential_loss(tiny, run):
     assert 0 < table["evidential + temperature-scaling", "nll"] < table["evidential", "nll"] < 2.3
 
 
+@pytest.mark.slow
 def test_a_loss_that_reads_the_calibration_split_is_named_above_the_tables(tinier, run):
     results = run(tinier, entries=["ada-focal", "cals-alm + temperature-scaling", "crl"])
     text = " ".join(results.run["protocol_text"])

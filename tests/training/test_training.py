@@ -52,6 +52,7 @@ def test_best_checkpoints_follow_the_calibration_split(tiny, run, tmp_path):
     assert set(results.table.checkpoint) == {"best-ece", "last", "best-accuracy", "best-nll"}
 
 
+@pytest.mark.slow
 def test_best_ece_follows_the_bins_of_the_protocol(tiny, run, tmp_path):
     settings = ["training.epochs=1", "protocol.checkpoint=best-ece"]
     for bins in (3, 15):
@@ -63,6 +64,7 @@ def test_best_ece_follows_the_bins_of_the_protocol(tiny, run, tmp_path):
         assert results.curves[0]["epochs"][0]["ece"] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16"])
 def test_mixed_precision_trains_on_the_cpu(tiny, run, precision, statuses):
     results = run(tiny, settings=[f"training.precision={precision}"], entries=["calattn(hidden=8)"])
@@ -133,6 +135,7 @@ def test_devices_and_optimisers_that_are_not_there(tiny, run):
         run(tiny, settings=["training.optimizer=adamm"])
 
 
+@pytest.mark.slow
 def test_a_large_batch_is_the_sum_of_its_micro_batches(tiny, run, tmp_path, value):
     whole = run(tiny, results_dir=tmp_path / "a", entries=["mixup"])
     parts = run(tiny, results_dir=tmp_path / "b", entries=["mixup"], settings=["training.micro_batch=50"])

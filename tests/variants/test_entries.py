@@ -115,6 +115,7 @@ def test_variants_are_predicted_evaluated_and_found_again(tiny, run, statuses, v
     assert again.run["created"] == results.run["created"]  # nothing was computed or written
 
 
+@pytest.mark.slow
 def test_weights_that_were_not_kept_fail_the_variant_only(tiny, run, statuses):
     run(tiny, entries=["cross-entropy"])
     results = run(tiny, settings=[KEEP], entries=["cross-entropy", "mc-dropout(n=2, rate=0.1)"])

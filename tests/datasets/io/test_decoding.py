@@ -202,6 +202,7 @@ def test_other_formats_under_a_name_of_png_are_refused(tmp_path, kind):
     assert str(tmp_path.parent) not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [b"zTXt", *slowly(b"iCCP")])
 def test_compressed_remarks_are_bounded(tmp_path, kind):
     remark = chunk(kind, b"a\0\0" + zlib.compress(bytes(100_000_000)))

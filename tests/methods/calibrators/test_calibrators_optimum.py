@@ -212,6 +212,7 @@ def test_per_sample_temperatures_find_what_depends_on_the_sample():
     assert with_features < functional.cross_entropy(single.transform(logits), labels) - 0.02
 
 
+@pytest.mark.slow
 def test_netcal_scales_in_float64_alone_and_agrees_there():
     """netcal 1.4.0 returns the identity for float32 input without a word: whoever compares must give float64."""
     from netcal.scaling import TemperatureScaling

@@ -205,6 +205,7 @@ def test_the_soft_ece_of_smart_is_its_formula():
     assert float(soft_ece(torch.from_numpy(q), torch.from_numpy(c), 0.05)) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_smart_reads_the_gap_of_the_two_largest_logits_only():
     logits, labels, _ = planted()
     fitted = registry.create("smart", steps=100).fit(logits, labels)

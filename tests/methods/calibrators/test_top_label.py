@@ -218,6 +218,7 @@ def test_cts_takes_the_lowest_ece_class_by_class():
     torch.testing.assert_close(registry.create("cts").fit(logits, labels).temperatures_, temperatures)
 
 
+@pytest.mark.slow
 def test_scaling_binning_is_its_three_steps():
     logits, labels = planted(900, 3)
     p, y = softmax(logits.numpy(), axis=1), labels.numpy()
