@@ -117,11 +117,7 @@ def fitted_chain(names):
 
 
 ROUNDING = {"density-aware": 1e-5, "procal": 1e-3}
-
-
 """Without export, their distances are differences of large squares where there are many rows."""
-
-
 SLOWLY = [pytest.param((name,), marks=pytest.mark.slow) for name in NAMES] + [
     pytest.param(CHAINS[1], marks=pytest.mark.slow)
 ]
