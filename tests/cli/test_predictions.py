@@ -173,7 +173,7 @@ def test_sizes_are_a_table_and_files(predictions, tmp_path, capsys):
     arguments = ["calibrate", str(predictions), "--split", "0.5", "-m", "temperature-scaling", "--bootstrap", "0"]
     assert main([*arguments, "--sizes", "20,100", "--draws", "3", "--output", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    assert "mean of 3 random sets (smallest to largest)" in shown
+    assert "mean of 3 random sets (smallest to largest)" in " ".join(shown.split())
     assert "(smallest to largest)" in (tmp_path / "out" / "sizes.md").read_text()
     table = pd.read_csv(tmp_path / "out" / "sizes.csv")
     assert set(table["size"]) == {20, 100}

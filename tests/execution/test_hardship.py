@@ -68,14 +68,15 @@ def test_odd_names_of_folders(calbench, tinier, tmp_path):
     print(f"names of folders: {len(ODD_NAMES)} odd ones, the same bits in each")
 
 
-def test_few_open_files(tiny, runs_of_tiny, tmp_path):
+def test_few_open_files(tinier, run, tmp_path):
+    run(tinier)
     limit = (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     few = subprocess.run(
-        [sys.executable, "-m", "calbench", "run", tiny, "--jobs", "2", "--results-dir", tmp_path / "few"],
+        [sys.executable, "-m", "calbench", "run", tinier, "--jobs", "2", "--results-dir", tmp_path / "few"],
         capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit),
     )  # fmt: skip
     assert few.returncode == 0, few.stderr
-    same_predictions(runs_of_tiny, tmp_path / "few")
+    same_predictions(tmp_path / "results", tmp_path / "few")
 
 
 def test_little_memory_is_said_in_one_line(tiny, tmp_path):

@@ -77,8 +77,8 @@ def test_replaced_files_of_cells_give_no_traceback_and_no_wrong_number(calbench,
     assert calbench(*run)[0] == 0
     before, store, counts = Results.load(tmp_path / "r/tiny"), Store(tmp_path / "r"), 0
     first, second = (tmp_path / "r/cache" / key for key in store.cells())
-    for file in kinds(first):
-        for how, change in WAYS.items():
+    for number, file in enumerate(kinds(first)):
+        for how, change in list(WAYS.items())[number % 2 :: 2]:  # every way, for every other kind of file
             where, path = f"{file}, {how}", first / file
             other = second / file if (second / file).exists() else next(second.glob("evaluation-*"))
             whole, theirs = path.read_bytes(), other.read_bytes()
@@ -88,7 +88,7 @@ def test_replaced_files_of_cells_give_no_traceback_and_no_wrong_number(calbench,
             assert verified in (0, 1), where
             if how not in ("removed", "link to nothing") and file != "log.txt":
                 assert verified == (0 if how == "link to the other" and path.is_dir() else 1), where
-            if counts % 5 == 1:  # 14 ways: another one for each kind of file
+            if counts % 4 == 1:  # of 7 ways another one for each kind of file
                 assert calbench("cache", "list", "--results-dir", "r")[0] == 0, where
                 assert calbench("report", "tiny", "--results-dir", "r")[0] == 0, where
                 assert calbench("cache", "prune", "--results-dir", "r")[0] == 0, where
