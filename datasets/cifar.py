@@ -91,9 +91,12 @@ class CIFAR(Dataset, ABC):
             batch = load_arrays(path)
             data, targets = batch.get("data"), batch.get(self.labels_key)
             if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2 and targets is not None):
-                raise InputError(f"{self.spec.name}: {path.name} holds no images and labels")
+                raise InputError(f"{self.spec.name}: {path.name} contains no images and labels")
             if data.shape[1] != 3 * 32 * 32 or len(targets) != len(data):
-                raise InputError(f"{self.spec.name}: images and labels of {path.name} do not fit together")
+                found = f"{len(data)} images of {data.shape[1]} numbers and {len(targets)} labels"
+                raise InputError(
+                    f"{self.spec.name}: {path.name} has {found}; expected 3072 numbers, and as many labels"
+                )
             images.append(torch.from_numpy(data.reshape(-1, 3, 32, 32)))
             labels.append(torch.as_tensor(targets, dtype=torch.int64))
         return Split(torch.cat(images), torch.cat(labels))

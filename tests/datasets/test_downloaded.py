@@ -109,6 +109,21 @@ def test_cifar100_reads_fine_labels(tmp_path, monkeypatch, python2_pickle):
     assert splits.train.labels.tolist() == [99, 0]
 
 
+@pytest.mark.parametrize(
+    ("width", "labels", "said"),
+    [(3000, [1, 2], "2 images of 3000 numbers and 2 labels"), (3072, [1], "2 images of 3072 numbers and 1 labels")],
+)
+def test_cifar_names_what_a_file_of_another_shape_has(tmp_path, monkeypatch, python2_pickle, width, labels, said):
+    content = python2_pickle(np.zeros((2, width), np.uint8), labels, key=b"fine_labels")
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for name in ("train", "test"):
+        (folder / name).write_bytes(content)
+        monkeypatch.setattr(tv.CIFAR100, f"{name}_list", [[name, md5(content)]])
+    with pytest.raises(InputError, match=f"cifar100: train has {said}; expected 3072 numbers, and as many labels"):
+        registry.create("cifar100").load(tmp_path)
+
+
 def idx(array):
     header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     return gzip.compress(header + array.tobytes())
